@@ -1,0 +1,21 @@
+"""Cryptography only: canonical JSON, the Merkle tree, DSSE envelopes and keys. Knows nothing of trials or plans."""
+
+from assay.ledger.canonical import canonical, digest, digest_bytes
+from assay.ledger.dsse import Envelope, open_envelope, sign_statement
+from assay.ledger.keys import PrivateKey, PublicKey, load_or_create_key
+from assay.ledger.merkle import MerkleTree, leaf_hash, merkle_root
+
+__all__ = [
+    "Envelope",
+    "MerkleTree",
+    "PrivateKey",
+    "PublicKey",
+    "canonical",
+    "digest",
+    "digest_bytes",
+    "leaf_hash",
+    "load_or_create_key",
+    "merkle_root",
+    "open_envelope",
+    "sign_statement",
+]

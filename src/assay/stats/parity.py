@@ -1,0 +1,62 @@
+"""Is a language worse than the reference by more than a margin? Paired by item, valid at every sample size.
+
+Per item D = Y_language - Y_reference in {-1, 0, 1}; the null for 'non-inferior' is E[D] >= margin, for 'inferior' E[D] <= margin.
+For each lambda of a fixed grid the wealth of a bet against the null,
+
+    non-inferior: prod 1 + lambda (margin - D),  0 < lambda < 1 / (1 - margin)
+    inferior:     prod 1 + lambda (D - margin),  0 < lambda < 1 / (1 + margin)
+
+is a supermartingale, and so is the mean over the grid (Waudby-Smith and Ramdas 2024, section 4). It depends on the counts of D = -1, 0, 1
+alone.
+
+    test = ParityTest(margin=0.1, side="approve", level=0.05)
+    test.rejects(worse=1, equal=140, better=3)
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.stats.rates import Side
+
+LAMBDAS = 12
+
+
+@lru_cache(maxsize=64)
+def _log_factors(margin: float, side: Side, lambdas: int) -> NDArray[np.float64]:
+    """log(1 + lambda (...)) for D = 1, 0, -1; shape (3, lambdas)."""
+    bound = 1 / (1 - margin) if side == "approve" else 1 / (1 + margin)
+    grid = bound * np.geomspace(0.02, 0.95, lambdas)
+    sign = -1.0 if side == "approve" else 1.0
+    d = np.array([1.0, 0.0, -1.0])[:, None]
+    return np.asarray(np.log1p(grid * sign * (d - margin)))
+
+
+def parity_log_e(
+    worse: int, equal: int, better: int, margin: float, side: Side, lambdas: int = LAMBDAS
+) -> float:
+    """log e after `worse` pairs with D = 1, `equal` with D = 0 and `better` with D = -1."""
+    if not 0.0 <= margin < 1.0:
+        raise ValueError(f"margin must lie in [0, 1), not {margin}")
+    each = np.array([worse, equal, better], dtype=np.float64) @ _log_factors(margin, side, lambdas)
+    top = float(each.max())
+    return top + float(np.log(np.exp(each - top).mean()))
+
+
+class ParityTest:
+    """`side="approve"` gathers evidence for non-inferiority, `side="halt"` for inferiority, beyond `margin`."""
+
+    def __init__(self, margin: float, side: Side, level: float) -> None:
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must lie strictly between 0 and 1, not {level}")
+        self.margin = margin
+        self.side: Side = side
+        self.level = level
+        self._need = float(np.log(1 / level))
+
+    def rejects(self, worse: int, equal: int, better: int) -> bool:
+        """Whether e >= 1/level now."""
+        return parity_log_e(worse, equal, better, self.margin, self.side) >= self._need
