@@ -1,0 +1,19 @@
+"""The content as data: hazards, languages, scenario texts, attack texts. docs/content.md says how to write them."""
+
+from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language, Scenario, Texts
+from assay.catalog.files import hazard_ids, language_tags, load_catalog
+from assay.catalog.yamlfile import Located
+
+__all__ = [
+    "AttackTexts",
+    "Catalog",
+    "Hazard",
+    "HazardTexts",
+    "Language",
+    "Located",
+    "Scenario",
+    "Texts",
+    "hazard_ids",
+    "language_tags",
+    "load_catalog",
+]

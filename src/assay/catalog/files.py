@@ -1,0 +1,76 @@
+"""Reads the content files of this package.
+
+    catalog = load_catalog(hazards=["secret-leakage"], languages=["ms", "en"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language
+from assay.catalog.yamlfile import load_yaml
+from assay.errors import CatalogError
+
+T = TypeVar("T")
+ROOT = Path(__file__).parent
+
+
+def hazard_ids(root: Path = ROOT) -> list[str]:
+    """Every hazard that has a folder."""
+    return sorted(p.parent.name for p in (root / "hazards").glob("*/hazard.yaml"))
+
+
+def language_tags(root: Path = ROOT) -> list[str]:
+    """Every language that has a file."""
+    return sorted(p.stem for p in (root / "languages").glob("*.yaml"))
+
+
+@lru_cache(maxsize=512)
+def _read(path: Path, kind: type[T]) -> T:
+    where = "/".join(path.parts[-3:])
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as e:
+        raise CatalogError(f"cannot read this content file: {e.strerror}", where=where) from None
+    return load_yaml(text, kind, where=where, error=CatalogError)
+
+
+def read_language(tag: str, root: Path = ROOT) -> Language:
+    """One language's file."""
+    return _read(root / "languages" / f"{tag}.yaml", Language)
+
+
+def read_hazard(hazard: str, root: Path = ROOT) -> Hazard:
+    """One hazard's definition."""
+    return _read(root / "hazards" / hazard / "hazard.yaml", Hazard)
+
+
+def read_texts(hazard: str, language: str, root: Path = ROOT) -> HazardTexts:
+    """One hazard's words in one language."""
+    return _read(root / "hazards" / hazard / f"{language}.yaml", HazardTexts)
+
+
+def read_attack_texts(language: str, root: Path = ROOT) -> AttackTexts:
+    """All attacks' words in one language."""
+    return _read(root / "attacks" / f"{language}.yaml", AttackTexts)
+
+
+def load_catalog(hazards: Iterable[str], languages: Sequence[str], root: Path = ROOT) -> Catalog:
+    """The content for these hazards in these languages. Raises `CatalogError` for what is not there."""
+    known_hazards, known_languages = hazard_ids(root), language_tags(root)
+    wanted = list(hazards)
+    for hazard in wanted:
+        if hazard not in known_hazards:
+            raise CatalogError(f"unknown hazard '{hazard}'", fix=f"Known: {', '.join(known_hazards)}.")
+    for tag in languages:
+        if tag not in known_languages:
+            raise CatalogError(f"unknown language '{tag}'", fix=f"Known: {', '.join(known_languages)}.")
+    return Catalog(
+        hazards={h: read_hazard(h, root) for h in wanted},
+        languages={t: read_language(t, root) for t in languages},
+        texts={h: {t: read_texts(h, t, root) for t in languages} for h in wanted},
+        attacks={t: read_attack_texts(t, root) for t in languages},
+    )

@@ -1,0 +1,21 @@
+"""Requirements and streams -> approve, delay, halt, with reasons; and which trial next. Pure."""
+
+from assay.decision.claims import Claim, ParityClaim, RateClaim, claims
+from assay.decision.gate import EXIT_CODES, ClaimResult, Decision, Gate, RequirementResult, Verdict, percent
+from assay.decision.schedule import Scheduler, Slot
+
+__all__ = [
+    "EXIT_CODES",
+    "Claim",
+    "ClaimResult",
+    "Decision",
+    "Gate",
+    "ParityClaim",
+    "RateClaim",
+    "RequirementResult",
+    "Scheduler",
+    "Slot",
+    "Verdict",
+    "claims",
+    "percent",
+]

@@ -1,0 +1,109 @@
+"""Which trial next: a pure function of the plan, the seed's shuffle and the outcomes committed so far.
+
+Slot k of the run is assigned on the outcomes of slots 0 .. k - window and of no others, even if more are known. So the schedule does
+not depend on which answers came first, a resumed run goes on exactly as an undisturbed one would have, and an auditor recomputes every
+assignment from the bundle.
+
+Until the verdict is final: the open claim whose shrunken violation rate is highest against its threshold (suspicious first; untested before
+reassuring), parity claims when no rate claim is open. Enough of the budget is kept back for the exploration floor, which is filled
+afterwards, evenly.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from assay.decision.claims import ParityClaim, RateClaim
+from assay.decision.gate import Gate
+from assay.judges import Outcome
+from assay.plan import Plan, Stream, streams
+from assay.scenarios import Prf
+
+
+class Slot(NamedTuple):
+    """One scheduled trial."""
+
+    number: int
+    stream: Stream
+    index: int
+
+
+class Scheduler:
+    """`next_slot` gives slots in order; `commit` takes outcomes in slot order."""
+
+    def __init__(self, plan: Plan, seed: bytes) -> None:
+        prf = Prf(seed)
+        self._plan = plan
+        self._window = plan.limits.window
+        self._gate = Gate(plan)  # sees outcomes `window` slots late
+        self._buffer: deque[tuple[Stream, int, Outcome]] = deque()
+        self._seen = 0
+        self._committed = 0
+        self._streams = streams(plan)
+        self._assigned: dict[Stream, int] = dict.fromkeys(self._streams, 0)
+        self._floor = {s: plan.exploration.floor(s.arm) for s in self._streams}
+        self._deficit = sum(self._floor.values())
+        rank = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
+        self._rank = {s: i for i, s in enumerate(rank)}
+        self._rates = sorted((c for c in self._gate.claims if isinstance(c, RateClaim)), key=lambda c: self._rank[c.stream])
+        self._pairs = [c for c in self._gate.claims if isinstance(c, ParityClaim)]
+        self._slot = 0
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the next slot cannot be assigned before another commit."""
+        return self._slot - self._committed >= self._window
+
+    @property
+    def phase(self) -> str:
+        """`gate` while the decision is open, then `map`."""
+        return "map" if self._gate.final or self._plan.budget.calls - self._slot <= self._deficit else "gate"
+
+    def commit(self, stream: Stream, index: int, outcome: Outcome) -> None:
+        """The outcome of the lowest slot not committed yet."""
+        self._buffer.append((stream, index, outcome))
+        self._committed += 1
+
+    def next_slot(self) -> Slot | None:
+        """The next slot, or None when the run is complete. Ask only while not `waiting`."""
+        while self._seen < self._slot - self._window + 1 and self._buffer:
+            self._gate.add(*self._buffer.popleft())
+            self._seen += 1
+        stream = self._choose()
+        if stream is None:
+            return None
+        index = self._assigned[stream]
+        self._assigned[stream] = index + 1
+        if index < self._floor[stream]:
+            self._deficit -= 1
+        slot = Slot(self._slot, stream, index)
+        self._slot += 1
+        return slot
+
+    def _choose(self) -> Stream | None:
+        if self._slot >= self._plan.budget.calls:
+            return None
+        if self.phase == "gate":
+            return self._suspicious() or self._unpaired()
+        if self._deficit == 0:
+            return None
+        missing = (s for s in self._streams if self._assigned[s] < self._floor[s])
+        return min(missing, key=lambda s: (self._assigned[s] / self._floor[s], self._rank[s]))
+
+    def _suspicious(self) -> Stream | None:
+        best: Stream | None = None
+        best_key = (0.0, 0)
+        for claim in self._rates:
+            if claim.status == "open":
+                key = (claim.suspicion, -self._assigned[claim.stream])
+                if best is None or key > best_key:
+                    best, best_key = claim.stream, key
+        return best
+
+    def _unpaired(self) -> Stream | None:
+        still_open = [c for c in self._pairs if c.status == "open"]
+        if not still_open:
+            return None
+        pairs = min(still_open, key=lambda c: (min(self._assigned[s] for s in c.streams), self._rank[c.stream]))
+        return min(pairs.streams, key=lambda s: (self._assigned[s], self._rank[s]))

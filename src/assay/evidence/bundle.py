@@ -1,0 +1,167 @@
+"""One file that carries everything an outsider needs: JSON Lines, every line in canonical form, so that every byte counts.
+
+    line 1      {"kind": "assay-bundle", ...}       format and version
+    then        key, plan, catalog, nonce, target, opened
+    then        {"count": N, "kind": "trials"} and N trials, one leaf of the Merkle tree a line
+    last        incidents, test-result, release-decision
+
+    summary = write_bundle(run, key, ended="complete", path=Path("evidence.jsonl"))
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.decision import Decision, Gate
+from assay.errors import EvidenceError, RunFileError
+from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
+from assay.ledger import MerkleTree, PrivateKey, canonical
+from assay.plan import Plan
+from assay.runs import Opening, RunFile, Trial, read_leaf, sync_folder
+
+FORMAT = "assay-bundle/1"
+HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened", "trials")
+TAIL = ("incidents", "test-result", "release-decision")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a bundle says, for the one who made it."""
+
+    decision: Decision
+    root: str
+    items: str
+    trials: int
+    path: Path
+
+
+def open_run(plan: Plan, catalog: Any, target: dict[str, str], nonce: bytes, key: PrivateKey) -> Opening:
+    """Sign the registration of a run that is about to begin."""
+    opened = sign_opened(key, plan, target, nonce, _now_ms())
+    return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json())
+
+
+def committed(run: RunFile) -> Iterator[tuple[Trial, bytes]]:
+    """The trials that count: the unbroken run of slots from 0. What lies beyond a gap was in flight and waits for the run to go on."""
+    for expected, (slot, leaf) in enumerate(run.leaves()):
+        if slot != expected:
+            return
+        yield read_leaf(leaf), leaf
+
+
+def decide(run: RunFile) -> Decision:
+    """The decision on what is committed, recomputed from the run file."""
+    gate = Gate(run.opening().plan)
+    for trial, _ in committed(run):
+        gate.add(trial.stream, trial.index, trial.outcome)
+    return gate.decision()
+
+
+def write_bundle(run: RunFile, key: PrivateKey, ended: str, path: Path) -> Summary:
+    """Decide, sign, and write the bundle; the file appears whole or not at all. Raises `RunFileError` if it cannot be written."""
+    opening = run.opening()
+    if opening.public_key != key.public.to_json():
+        raise RunFileError(
+            "the run was opened with another signing key", where=str(run.path), fix="Sign with the key that registered the plan (--key)."
+        )
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as out:
+            summary = _write(run, opening, key, ended, path, out.write)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    except OSError as e:
+        raise RunFileError(f"cannot write the bundle: {e.strerror}", where=str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return summary
+
+
+def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any) -> Summary:
+    trials = sum(1 for _ in committed(run))
+    head = {
+        "assay-bundle": FORMAT,
+        "key": opening.public_key,
+        "plan": opening.plan.to_json(),
+        "catalog": opening.catalog.to_json(),
+        "nonce": opening.nonce,
+        "target": opening.target,
+        "opened": opening.opened,
+    }
+    for kind, value in head.items():
+        write(line(kind, value))
+    write(canonical({"kind": "trials", "count": trials}) + b"\n")
+    tree, items, gate = MerkleTree(), hashlib.sha256(), Gate(opening.plan)
+    tree.append(opened_leaf(opening.opened))
+    for trial, leaf in committed(run):
+        write(leaf + b"\n")
+        tree.append(leaf)
+        items.update(trial.item.encode())
+        gate.add(trial.stream, trial.index, trial.outcome)
+    root, items_digest = f"sha256:{tree.root().hex()}", f"sha256:{items.hexdigest()}"
+    decision = gate.decision()
+    evidence = evidence_of(opening.plan, root, trials, items_digest, ended, _now_ms())
+    write(line("incidents", run.incidents()))
+    write(line("test-result", sign_test_result(key, opening.plan, opening.target, decision, evidence).to_json()))
+    write(line("release-decision", sign_decision(key, opening.target, decision, evidence).to_json()))
+    return Summary(decision, root, items_digest, trials, path)
+
+
+def line(kind: str, value: Any) -> bytes:
+    """One section of the bundle."""
+    return canonical({"kind": kind, "value": value}) + b"\n"
+
+
+class BundleReader:
+    """Reads sections in their order; each problem names the line."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._lines = path.read_bytes().split(b"\n")
+        except OSError as e:
+            raise EvidenceError(f"cannot read the bundle: {e.strerror}", where=str(path)) from None
+        self._path = path
+        self.number = 0
+        self.ends_properly = self._lines[-1] == b"" and len(self._lines) > 1
+        if self.ends_properly:
+            self._lines.pop()
+
+    @property
+    def left(self) -> int:
+        """Lines not read yet."""
+        return len(self._lines) - self.number
+
+    def next_line(self) -> bytes:
+        """The next line. Raises `EvidenceError` at the end."""
+        if self.left == 0:
+            raise EvidenceError("the bundle ends too soon", where=f"line {self.number + 1}")
+        self.number += 1
+        return self._lines[self.number - 1]
+
+    def section(self, kind: str, *, field: str = "value") -> Any:
+        """The value of the next section, which must be `kind` and canonical. Raises `EvidenceError`."""
+        raw = self.next_line()
+        where = f"line {self.number} ({kind})"
+        try:
+            found = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise EvidenceError("not JSON", where=where) from None
+        if not isinstance(found, dict) or found.get("kind") != kind or set(found) != {"kind", field}:
+            raise EvidenceError(f"expected the section '{kind}'", where=where)
+        if canonical(found) != raw:
+            raise EvidenceError("not in canonical form", where=where)
+        return found[field]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,89 @@
+"""The signed statements of a run: opened (before the first trial), test result and release decision (at the end).
+
+All are in-toto Statements v1 in DSSE envelopes; the subject is always the target. The test result has the in-toto predicate
+`test-result/v0.1`; the two others are our own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.decision import Decision, Verdict
+from assay.ledger import Envelope, PrivateKey, canonical, digest, sign_statement
+from assay.plan import Plan
+from assay.version import __version__
+
+OPENED = "urn:assay:predicate:run-opened:v1"
+TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
+RELEASE_DECISION = "urn:assay:predicate:release-decision:v1"
+
+RESULTS: dict[Verdict, str] = {"approve": "PASSED", "delay": "WARNED", "halt": "FAILED"}
+
+
+def subject(target: dict[str, str]) -> list[dict[str, Any]]:
+    """The target as an in-toto subject: by the digest of its weights, else of its identity record."""
+    if target.get("digest", "").startswith("sha256:"):
+        return [{"name": target["model"], "digest": {"sha256": target["digest"].removeprefix("sha256:")}}]
+    identity = digest(target).removeprefix("sha256:")
+    return [{"name": target.get("model", "target"), "digest": {"assayTargetIdentity": identity}}]
+
+
+def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int) -> Envelope:
+    """The registration: what is fixed before the first trial. `at` is Unix time in milliseconds."""
+    predicate = {
+        "planDigest": plan.digest,
+        "catalogDigest": plan.catalog,
+        "nonceDigest": digest(nonce.hex()),
+        "target": target,
+        "at": at,
+        "assayVersion": __version__,
+    }
+    return sign_statement(key, subject(target), OPENED, predicate)
+
+
+def evidence_of(plan: Plan, root: str, trials: int, items: str, ended: str, at: int) -> dict[str, Any]:
+    """What both closing statements refer to."""
+    return {
+        "planDigest": plan.digest,
+        "merkleRoot": root,
+        "trials": trials,
+        "itemsDigest": items,
+        "ended": ended,
+        "at": at,
+        "assayVersion": __version__,
+    }
+
+
+def sign_test_result(
+    key: PrivateKey, plan: Plan, target: dict[str, str], decision: Decision, evidence: dict[str, Any]
+) -> Envelope:
+    """in-toto test-result/v0.1: PASSED, WARNED or FAILED; a claim that halts is a failed test, an open one a warned test."""
+    return sign_statement(key, subject(target), TEST_RESULT, test_result(plan, decision, evidence))
+
+
+def test_result(plan: Plan, decision: Decision, evidence: dict[str, Any]) -> dict[str, Any]:
+    """The predicate of `sign_test_result`."""
+    by_status: dict[str, list[str]] = {"approve": [], "open": [], "halt": []}
+    for requirement in decision.requirements:
+        for claim in requirement.claims:
+            by_status[claim.status].append(f"{requirement.id}: {claim.label}")
+    return {
+        "result": RESULTS[decision.verdict],
+        "configuration": [
+            {"name": f"plan {plan.name}", "digest": {"sha256": plan.digest.removeprefix("sha256:")}},
+            {"name": "trials", "digest": {"sha256": evidence["merkleRoot"].removeprefix("sha256:")}},
+        ],
+        "passedTests": by_status["approve"],
+        "warnedTests": by_status["open"],
+        "failedTests": by_status["halt"],
+    }
+
+
+def sign_decision(key: PrivateKey, target: dict[str, str], decision: Decision, evidence: dict[str, Any]) -> Envelope:
+    """Our release decision: the verdict with its reasons and the evidence it rests on."""
+    return sign_statement(key, subject(target), RELEASE_DECISION, {"decision": decision.to_json(), "evidence": evidence})
+
+
+def opened_leaf(opened: dict[str, Any]) -> bytes:
+    """Leaf 0 of the tree: the registration, so that the root covers it and it comes first."""
+    return canonical(opened)

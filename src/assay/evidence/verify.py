@@ -1,0 +1,319 @@
+"""Recompute everything in a bundle, from the bundle alone.
+
+    report = verify_bundle(Path("evidence.jsonl"))
+    report.ok, report.findings
+
+Nothing is believed that can be recomputed: signatures, digests, the seed, every item, every judgement that is a program, the schedule, the
+streams, the Merkle root, the decision. What remains to be believed is said in `Report.trusted`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.attacks import ATTACKS
+from assay.catalog import Catalog
+from assay.decision import Decision, Gate, Scheduler
+from assay.errors import AssayError
+from assay.evidence.bundle import FORMAT, BundleReader
+from assay.evidence.statements import OPENED, RELEASE_DECISION, TEST_RESULT, evidence_of, opened_leaf, subject, test_result
+from assay.judges import JUDGE, Answer, judge
+from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
+from assay.plan import NONCE_BYTES, Plan, run_seed
+from assay.runs import Trial, read_leaf
+from assay.scenarios import ItemBuilder
+
+MAX_FINDINGS = 50
+CLOCK_SLACK_MS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that does not hold: which check, where, and what."""
+
+    check: str
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.where}: {self.what}" if self.where else f"{self.check}: {self.what}"
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcome of a verification. `checks` lists what was recomputed, with a count or digest each."""
+
+    checks: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    decision: Decision | None = None
+    plan: Plan | None = None
+    target: dict[str, str] = field(default_factory=dict)
+    keyid: str = ""
+    root: str = ""
+    ended: str = ""
+    trusted: tuple[str, ...] = (
+        "that the key belongs to the evaluator you think (compare the key id by another channel)",
+        "that the answers came from the named target (the evaluator's word; model identity is attested, not proven)",
+        "that no other run of this plan was made and dropped (a single party's nonce does not prevent it)",
+    )
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything held."""
+        return not self.findings
+
+    def passed(self, check: str, detail: str) -> None:
+        """Note a check that held."""
+        self.checks.append((check, detail))
+
+    def failed(self, check: str, where: str, what: str) -> None:
+        """Note one that did not; the list is bounded."""
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(Finding(check, where, what))
+
+
+class _Stop(Exception):  # noqa: N818 (control flow: nothing further can be checked)
+    """Nothing further can be checked."""
+
+
+def verify_bundle(path: Path, *, expected_key: str = "") -> Report:
+    """Check a bundle. `expected_key` is a key id (or its beginning, 16 characters or more) that must have signed it.
+
+    Raises `EvidenceError` only if the file cannot be read at all; everything else is a finding.
+    """
+    report = Report()
+    reader = BundleReader(path)
+    try:
+        _Verifier(reader, report).run(expected_key)
+    except _Stop:
+        pass
+    except AssayError as e:
+        report.failed("format", e.where or f"line {reader.number}", e.what)
+    return report
+
+
+class _Verifier:
+    def __init__(self, reader: BundleReader, report: Report) -> None:
+        self._reader = reader
+        self._report = report
+
+    def run(self, expected_key: str) -> None:
+        self._head(expected_key)
+        self._trials()
+        self._tail()
+
+    # The sections before the trials
+
+    def _head(self, expected_key: str) -> None:
+        reader, report = self._reader, self._report
+        if not reader.ends_properly:
+            report.failed("format", f"line {reader.left}", "the last line does not end with a newline")
+        version = reader.section("assay-bundle")
+        if version != FORMAT:
+            report.failed("format", "line 1", f"the format is {version!r}, not {FORMAT}")
+            raise _Stop
+        self._key = self._part("key", PublicKey.from_json, "key")
+        report.keyid = self._key.keyid
+        if expected_key and (len(expected_key) < 16 or not self._key.keyid.startswith(expected_key.lower())):
+            report.failed("key", f"line {reader.number}", f"signed by {self._key.keyid}, not by {expected_key}")
+        self._plan = report.plan = self._part("plan", lambda v: msgspec.convert(v, Plan), "plan")
+        if canonical(self._plan.to_json()) != self._raw():
+            report.failed("plan", f"line {reader.number}", "the plan does not read back to itself")
+        self._catalog = self._part("catalog", Catalog.from_json, "content")
+        if self._catalog.digest != self._plan.catalog:
+            report.failed("content", f"line {reader.number}", f"digest {self._catalog.digest} is not the plan's {self._plan.catalog}")
+        self._nonce = self._part("nonce", _nonce, "seed")
+        self._target = report.target = self._part("target", lambda v: msgspec.convert(v, dict[str, str]), "target")
+        self._opened()
+
+    def _opened(self) -> None:
+        reader, report = self._reader, self._report
+        self._opened_value = reader.section("opened")
+        where = f"line {reader.number} (opened)"
+        statement = self._statement(self._opened_value, OPENED, "registration", where)
+        predicate = statement["predicate"]
+        wanted = {
+            "planDigest": self._plan.digest,
+            "catalogDigest": self._plan.catalog,
+            "nonceDigest": digest(self._nonce.hex()),
+            "target": self._target,
+        }
+        for name, value in wanted.items():
+            if predicate.get(name) != value:
+                report.failed("registration", where, f"{name} is {predicate.get(name)!r}, the bundle's is {value!r}")
+        self._opened_at = predicate.get("at")
+        if not isinstance(self._opened_at, int):
+            report.failed("registration", where, "no time")
+            self._opened_at = 2**62
+        if report.ok:
+            report.passed("plan registered before the first trial", self._plan.digest)
+            report.passed("content is the plan's", self._plan.catalog)
+            report.passed("seed from plan and nonce", digest(self._nonce.hex()))
+
+    # The trials
+
+    def _trials(self) -> None:
+        reader, report = self._reader, self._report
+        count = reader.section("trials", field="count")
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= reader.left:
+            report.failed("format", f"line {reader.number} (trials)", f"{count!r} trials cannot follow")
+            raise _Stop
+        seed = run_seed(self._plan.digest, self._nonce)
+        builder = ItemBuilder(self._catalog, seed, ATTACKS)
+        self._scheduler = Scheduler(self._plan, seed)
+        self._gate = Gate(self._plan)
+        self._tree, self._items = MerkleTree(), hashlib.sha256()
+        self._tree.append(opened_leaf(self._opened_value))
+        self._ended_at = 0
+        before = len(report.findings)
+        for number in range(count):
+            self._trial(number, reader.next_line(), builder)
+            if len(report.findings) >= MAX_FINDINGS:
+                report.failed("format", "", f"more than {MAX_FINDINGS} findings; the rest is not listed")
+                raise _Stop
+        self._count = count
+        if len(report.findings) == before:
+            report.passed("items rebuilt from the seed", f"{count}")
+            report.passed("judgements recomputed", f"{count}")
+            report.passed("schedule and streams recomputed", f"{count}")
+
+    def _trial(self, number: int, leaf: bytes, builder: ItemBuilder) -> None:
+        report = self._report
+        where = f"line {self._reader.number} (trial {number})"
+        self._tree.append(leaf)
+        try:
+            trial = read_leaf(leaf)
+        except AssayError as e:
+            report.failed("trials", where, e.what)
+            raise _Stop from None
+        if trial.to_leaf() != leaf:
+            report.failed("trials", where, "not in canonical form")
+        self._items.update(trial.item.encode())
+        self._scheduled(trial, number, where)
+        self._judged(trial, builder, where)
+        if trial.at < self._opened_at - CLOCK_SLACK_MS:
+            report.failed("registration", where, "the trial is older than the plan's registration")
+        self._ended_at = max(self._ended_at, trial.at)
+        try:
+            self._gate.add(trial.stream, trial.index, trial.outcome)
+            self._scheduler.commit(trial.stream, trial.index, trial.outcome)
+        except AssayError as e:
+            report.failed("streams", where, e.what)
+            raise _Stop from None
+
+    def _scheduled(self, trial: Trial, number: int, where: str) -> None:
+        slot = self._scheduler.next_slot()
+        if slot is None:
+            self._report.failed("schedule", where, "the plan's schedule had ended before this trial")
+            raise _Stop
+        if (trial.slot, trial.stream, trial.index) != (number, slot.stream, slot.index):
+            self._report.failed(
+                "schedule", where,
+                f"slot {trial.slot}, {trial.stream.key} item {trial.index}, where the plan's schedule has slot {number}, {slot.stream.key} item {slot.index}",
+            )  # fmt: skip
+            raise _Stop
+
+    def _judged(self, trial: Trial, builder: ItemBuilder, where: str) -> None:
+        report = self._report
+        item = builder.build(trial.stream, trial.index)
+        if item.digest != trial.item:
+            report.failed("items", where, f"the seed gives item {item.digest}, the trial says {trial.item}")
+            return
+        if trial.judge != JUDGE:
+            report.failed("judgements", where, f"judge '{trial.judge}' is not known here; this version has {JUDGE}")
+            return
+        verdict = judge(item, Answer(trial.answer, trial.failure, trial.truncated), self._catalog.languages[trial.language])
+        for name in ("outcome", "reason", "kind", "useful", "how"):
+            if getattr(verdict, name) != getattr(trial, name):
+                report.failed("judgements", where, f"{name} is {getattr(trial, name)!r}; judging the answer again gives {getattr(verdict, name)!r}")
+
+    # The sections after the trials
+
+    def _tail(self) -> None:
+        reader, report = self._reader, self._report
+        report.root = f"sha256:{self._tree.root().hex()}"
+        reader.section("incidents")
+        result_value = reader.section("test-result")
+        result = self._statement(result_value, TEST_RESULT, "test result", f"line {reader.number} (test-result)")
+        decision_value = reader.section("release-decision")
+        where = f"line {reader.number} (release-decision)"
+        statement = self._statement(decision_value, RELEASE_DECISION, "decision", where)
+        if reader.left:
+            report.failed("format", f"line {reader.number + 1}", "there is more after the decision")
+        decision = report.decision = self._gate.decision()
+        signed = statement["predicate"]
+        evidence = signed.get("evidence")
+        evidence = evidence if isinstance(evidence, dict) else {}
+        self._evidence(evidence, where)
+        if signed.get("decision") != decision.to_json():
+            said = signed.get("decision", {}).get("verdict") if isinstance(signed.get("decision"), dict) else None
+            report.failed("decision", where, f"the trials give '{decision.verdict}', the statement says {said!r} or gives other reasons")
+        elif set(signed) == {"decision", "evidence"}:
+            report.passed("decision recomputed", decision.verdict)
+        else:
+            report.failed("decision", where, "unknown fields in the statement")
+        try:
+            wanted = test_result(self._plan, decision, evidence)
+        except (KeyError, AttributeError):
+            wanted = {}
+        if result["predicate"] != wanted:
+            report.failed("test result", "test-result", "it does not follow from the decision")
+        if report.ok:
+            report.passed("signatures (Ed25519, DSSE)", f"3, key {self._key.keyid[:16]}...")
+
+    def _evidence(self, evidence: dict[str, Any], where: str) -> None:
+        report = self._report
+        report.ended = str(evidence.get("ended", ""))
+        wanted = evidence_of(
+            self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", report.ended, evidence.get("at") or 0
+        )
+        for name in ("planDigest", "merkleRoot", "trials", "itemsDigest"):
+            if evidence.get(name) != wanted[name]:
+                report.failed("evidence", where, f"{name} is {evidence.get(name)!r}, recomputed {wanted[name]!r}")
+        if evidence.get("merkleRoot") == report.root:
+            report.passed("Merkle root over registration and trials", report.root)
+        if not isinstance(evidence.get("at"), int) or evidence["at"] + CLOCK_SLACK_MS < self._ended_at:
+            report.failed("evidence", where, "the statement is older than the last trial")
+        if report.ended not in ("complete", "deadline", "interrupted"):
+            report.failed("evidence", where, f"the run ended with {report.ended!r}")
+        finished = not self._scheduler.waiting and self._scheduler.next_slot() is None
+        if report.ended == "complete" and not finished:
+            report.failed("schedule", where, "the run is called complete, but the plan's schedule goes on")
+
+    # Parts
+
+    def _part(self, kind: str, convert: Any, check: str) -> Any:
+        value = self._reader.section(kind)
+        self._value = value
+        try:
+            return convert(value)
+        except (AssayError, msgspec.ValidationError, ValueError, TypeError) as e:
+            self._report.failed(check, f"line {self._reader.number} ({kind})", str(e))
+            raise _Stop from None
+
+    def _raw(self) -> bytes:
+        return canonical(self._value)
+
+    def _statement(self, value: Any, predicate_type: str, check: str, where: str) -> dict[str, Any]:
+        try:
+            statement = open_envelope(value, self._key)
+        except AssayError as e:
+            self._report.failed("signature", where, e.what)
+            raise _Stop from None
+        if statement.get("predicateType") != predicate_type or not isinstance(statement.get("predicate"), dict):
+            self._report.failed(check, where, f"the predicate is {statement.get('predicateType')!r}, not {predicate_type}")
+            raise _Stop
+        if statement.get("subject") != subject(self._target):
+            self._report.failed(check, where, "the subject is not the bundle's target")
+        return statement
+
+
+def _nonce(value: Any) -> bytes:
+    if not isinstance(value, str) or len(value) != 2 * NONCE_BYTES or value != value.lower():
+        raise ValueError(f"a nonce is {2 * NONCE_BYTES} lower-case hex digits")
+    return bytes.fromhex(value)

@@ -1,0 +1,131 @@
+"""Make texts comparable: one Unicode form, one case, one digit system, nothing invisible; and undo the usual encodings, within bounds.
+
+    views = list(decoded_views(answer, digit_words))
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import html
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from urllib.parse import unquote
+
+MAX_TEXT = 262_144
+MAX_BLOBS = 64
+_LEET = str.maketrans("013457@$!|", "oieastasil")
+_CONFUSABLE = str.maketrans(
+    "АВЕКМНОРСТХУаеорсухіјѕԁɡΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρ", "ABEKMHOPCTXYaeopcyxijsdgABEZHIKMNOPTYXaoivp"
+)
+_MORSE = {
+    ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g", "....": "h", "..": "i", ".---": "j",
+    "-.-": "k", ".-..": "l", "--": "m", "-.": "n", "---": "o", ".--.": "p", "--.-": "q", ".-.": "r", "...": "s", "-": "t",
+    "..-": "u", "...-": "v", ".--": "w", "-..-": "x", "-.--": "y", "--..": "z", "-----": "0", ".----": "1", "..---": "2",
+    "...--": "3", "....-": "4", ".....": "5", "-....": "6", "--...": "7", "---..": "8", "----.": "9",
+}  # fmt: skip
+_BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
+_HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s:,]*){4,}")
+_BINARY = re.compile(r"(?:[01]{8}[\s,]*){4,}")
+_MORSE_RUN = re.compile(r"(?:[.\-·−–—]{1,6}[ /|]+){4,}[.\-·−–—]{1,6}")
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+
+
+def fold(text: str) -> str:
+    """NFKC, look-alikes to Latin, casefold, marks that hide letters removed, every digit as 0-9, letters and digits only."""
+    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).translate(_CONFUSABLE).casefold()
+    if text.isascii():
+        return "".join(filter(str.isalnum, text))
+    return "".join(_fold_char(c) for c in unicodedata.normalize("NFD", text))
+
+
+@lru_cache(maxsize=8192)
+def _fold_char(char: str) -> str:
+    digit = unicodedata.digit(char, None)
+    if digit is not None:
+        return str(digit)
+    numeric = unicodedata.numeric(char, None)
+    if numeric is not None and numeric == int(numeric) and 0 <= numeric <= 9:
+        return str(int(numeric))
+    category = unicodedata.category(char)
+    return char if category[0] in "LN" or category == "Mc" else ""
+
+
+def decoded_views(text: str, digit_words: Sequence[str] = ()) -> Iterator[tuple[str, str]]:
+    """(how, folded text) for the text itself and for what the usual encodings in it decode to. Bounded in number and size."""
+    text = text[:MAX_TEXT]
+    plain = fold(text)
+    yield "plain", plain
+    yield "reversed", plain[::-1]
+    yield "rot13", fold(codecs.encode(text, "rot13"))
+    yield "leetspeak", fold(unleet(text))
+    if digit_words:
+        yield "digit words", fold(spell_digits(text, digit_words))
+    for how, decoded in _unescaped(text):
+        yield how, fold(decoded)
+    for how, decoded in _blobs(text):
+        folded = fold(decoded)
+        yield how, folded
+        yield f"{how}, reversed", folded[::-1]
+
+
+def _unescaped(text: str) -> Iterator[tuple[str, str]]:
+    if "%" in text:
+        yield "URL encoding", unquote(text, errors="replace")
+    if "&" in text:
+        yield "HTML entities", html.unescape(text)
+    if "\\" in text:
+        yield "Unicode escapes", _ESCAPE.sub(lambda m: chr(int(m.group(1) or m.group(2), 16)), text)
+
+
+def _blobs(text: str) -> Iterator[tuple[str, str]]:
+    for match in _bounded(_BASE64.finditer(text)):
+        token = match.group().replace("-", "+").replace("_", "/").rstrip("=")
+        try:
+            yield "base64", base64.b64decode(token + "=" * (-len(token) % 4)).decode("utf-8", "replace")
+        except (binascii.Error, ValueError):
+            continue
+    for match in _bounded(_HEX.finditer(text)):
+        digits = re.sub(r"0x|\\x|[^0-9a-fA-F]", "", match.group())
+        yield "hex", bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
+    for match in _bounded(_BINARY.finditer(text)):
+        bits = re.sub(r"[^01]", "", match.group())
+        yield "binary", bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) // 8 * 8, 8)).decode("utf-8", "replace")
+    for match in _bounded(_MORSE_RUN.finditer(text)):
+        marks = match.group().translate(str.maketrans("·−–—", ".---"))
+        yield "Morse", "".join(_MORSE.get(mark, " ") for mark in re.split(r"[ /|]+", marks))
+
+
+def _bounded(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
+    for i, match in enumerate(matches):
+        if i >= MAX_BLOBS:
+            return
+        yield match
+
+
+def unleet(text: str) -> str:
+    """Digits and signs that stand for letters, as letters; compare with an equally treated needle."""
+    return text.translate(_LEET)
+
+
+def squash(text: str) -> str:
+    """For phrases: NFKC, casefold, straight apostrophes, single spaces; marks stay, since they carry meaning."""
+    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).casefold().replace("\u2019", "'").replace("\u2018", "'")
+    return " ".join(text.split())
+
+
+def western_digits(text: str) -> str:
+    """NFKC and casefold, every digit as 0-9, separators kept."""
+    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).casefold()
+    return text if text.isascii() else "".join(_fold_char(c) or " " for c in text)
+
+
+def spell_digits(text: str, digit_words: Sequence[str]) -> str:
+    """Digit words as digits: 'satu dua' becomes ' 1   2 '. Longest word first."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    for digit, word in sorted(enumerate(digit_words), key=lambda pair: -len(pair[1])):
+        text = text.replace(unicodedata.normalize("NFKC", word).casefold(), f" {digit} ")
+    return text

@@ -1,0 +1,127 @@
+"""Plan files: read, check, complete.
+
+    plan, catalog = read_plan("quick")
+    plan, catalog = read_plan("my-plan.yaml")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from assay.catalog import Catalog, Located, load_catalog
+from assay.errors import AssayError, CatalogError, PlanError
+from assay.plan.model import NO_ATTACK, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
+
+BUILTIN = Path(__file__).parent / "builtin"
+
+
+def builtin_plans() -> list[str]:
+    """Names of the plans that ship with Assay."""
+    return sorted(p.stem for p in BUILTIN.glob("*.yaml"))
+
+
+def plan_path(name: str) -> Path:
+    """The file of a built-in plan's name or of a path. Raises `PlanError`."""
+    path = Path(name)
+    if name in builtin_plans() and not path.is_file():
+        return BUILTIN / f"{name}.yaml"
+    if not path.is_file():
+        raise PlanError(
+            f"there is no plan file '{name}'", fix=f"Give a path, or one of the built-in plans: {', '.join(builtin_plans())}."
+        )
+    return path
+
+
+def read_plan(name: str, target: TargetSpec | None = None) -> tuple[Plan, Catalog]:
+    """The plan of a file or built-in name, checked, with the content it refers to and that content's digest filled in.
+
+    `target` replaces the plan's own. Raises `PlanError` or `CatalogError`.
+    """
+    path = plan_path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise PlanError(f"cannot read the plan: {e}", where=str(path)) from None
+    return parse_plan(text, where=str(path) if path.parent != BUILTIN else f"{name} (built in)", target=target)
+
+
+def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tuple[Plan, Catalog]:
+    """As `read_plan`, from text."""
+    located = Located(text, where=where, error=PlanError)
+    plan = located.convert(Plan)
+    _check(plan, located)
+    try:
+        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages)
+    except CatalogError as e:
+        raise _place(e, plan, located) from None
+    for i, attack in enumerate(plan.matrix.attacks):
+        if not all(attack in catalog.attacks[t].attacks for t in plan.matrix.languages):
+            known = sorted(set.intersection(*(set(catalog.attacks[t].attacks) for t in plan.matrix.languages)))
+            raise located.fail(
+                f"unknown attack '{attack}'", f".matrix.attacks[{i}]", fix=f"Known in these languages: {', '.join(known)}."
+            )
+    if plan.catalog and plan.catalog != catalog.digest:
+        raise located.fail(
+            f"the plan was written for other content ({plan.catalog[:19]}...; installed: {catalog.digest[:19]}...)", ".catalog"
+        )
+    plan = msgspec.structs.replace(plan, catalog=catalog.digest, target=target or plan.target)
+    return plan, catalog
+
+
+def _place(e: CatalogError, plan: Plan, located: Located) -> AssayError:
+    """Say on which line of the plan the unknown name stands."""
+    for field, names in (("hazards", plan.matrix.hazards), ("languages", plan.matrix.languages)):
+        for i, name in enumerate(names):
+            if f"unknown {field[:-1]} '{name}'" in e.what:
+                return located.fail(e.what, f".matrix.{field}[{i}]", fix=e.fix)
+    return e
+
+
+def _check(plan: Plan, at: Located) -> None:
+    m = plan.matrix
+    for field in ("hazards", "languages", "attacks"):
+        _distinct(getattr(m, field), f".matrix.{field}", f"duplicate cells: the same {field[:-1]} stands twice", at)
+    if NO_ATTACK in m.attacks:
+        raise at.fail("'none' is always in the matrix and is not listed", f".matrix.attacks[{m.attacks.index(NO_ATTACK)}]")
+    if m.placebo and not m.attacks:
+        raise at.fail("placebo arms need at least one attack", ".matrix.placebo")
+    _distinct([r.id for r in plan.requirements], ".requirements", "two requirements have the same id", at)
+    for i, requirement in enumerate(plan.requirements):
+        _check_requirement(requirement, plan, f".requirements[{i}]", at)
+    if plan.limits.lookahead and plan.limits.lookahead < plan.limits.concurrency:
+        raise at.fail("lookahead must be at least the concurrency", ".limits.lookahead")
+
+
+def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> None:
+    m = plan.matrix
+    allowed = {"hazards": m.hazards, "languages": m.languages, "attacks": (NO_ATTACK, *m.attacks)}
+    for field, known in allowed.items():
+        chosen: tuple[str, ...] = getattr(r, field, ())
+        _distinct(chosen, f"{path}.{field}", f"the same {field[:-1]} stands twice", at)
+        for j, name in enumerate(chosen):
+            if name not in known:
+                raise at.fail(
+                    f"'{name}' is not among the matrix's {field}", f"{path}.{field}[{j}]", fix=f"Known: {', '.join(known)}."
+                )
+    match r:
+        case LanguageParity():
+            if r.reference not in m.languages:
+                raise at.fail(f"the reference '{r.reference}' is not among the matrix's languages", f"{path}.reference")
+            if not [t for t in (r.languages or m.languages) if t != r.reference]:
+                raise at.fail("parity needs a language beside the reference", f"{path}.languages")
+        case OverRefusal():
+            if not m.benign:
+                raise at.fail("an over-refusal requirement needs 'benign: true' in the matrix", path)
+        case ViolationRate():
+            pass
+
+
+def _distinct(values: Iterable[str], path: str, what: str, at: Located) -> None:
+    seen: set[str] = set()
+    for i, value in enumerate(values):
+        if value in seen:
+            raise at.fail(f"{what}: '{value}'", f"{path}[{i}]")
+        seen.add(value)

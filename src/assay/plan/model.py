@@ -1,0 +1,174 @@
+"""All that is agreed before the first trial, as frozen values. docs/plan.md describes the file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from assay.ledger import digest
+
+Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+Rate = Annotated[float, Meta(gt=0, lt=1)]
+Arm = Literal["plain", "attack", "placebo", "benign"]
+
+NO_ATTACK = "none"
+
+
+class TargetSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """The system under test, pinned. `digest` is filled in when the run opens if the plan leaves it out."""
+
+    kind: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
+    model: Annotated[str, Meta(min_length=1, max_length=200)]
+    url: Annotated[str, Meta(max_length=500)] = ""
+    api_key_env: Annotated[str, Meta(pattern=r"^[A-Z_][A-Z0-9_]*$|^$")] = ""
+    digest: Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
+    options: dict[str, str] = {}
+
+
+class Generation(Struct, frozen=True, forbid_unknown_fields=True):
+    """Decoding, fixed for the whole run."""
+
+    max_tokens: Annotated[int, Meta(ge=1, le=32_768)] = 256
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+
+class Matrix(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every cell is (hazard, language, attack); `none` stands for no attack and is always in."""
+
+    hazards: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    languages: Annotated[tuple[Name, ...], Meta(min_length=1)]
+    attacks: tuple[Name, ...] = ()
+    placebo: bool = False
+    benign: bool = True
+
+
+class ViolationRate(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="violation-rate"):
+    """Every selected cell's violation rate is at most `max_rate`."""
+
+    id: Name
+    max_rate: Rate
+    hazards: tuple[Name, ...] = ()
+    languages: tuple[Name, ...] = ()
+    attacks: tuple[Name, ...] = ()
+
+
+class OverRefusal(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="over-refusal"):
+    """In every selected hazard and language, at most `max_rate` of the benign twins go unserved."""
+
+    id: Name
+    max_rate: Rate
+    hazards: tuple[Name, ...] = ()
+    languages: tuple[Name, ...] = ()
+
+
+class LanguageParity(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="language-parity"):
+    """No selected language's violation rate exceeds the reference language's by more than `margin`, paired by item."""
+
+    id: Name
+    reference: Name
+    margin: Rate
+    hazards: tuple[Name, ...] = ()
+    languages: tuple[Name, ...] = ()
+    attacks: tuple[Name, ...] = ()
+
+
+Requirement = ViolationRate | OverRefusal | LanguageParity
+
+
+class ErrorRates(Struct, frozen=True, forbid_unknown_fields=True):
+    """The registered chance of approving wrongly and of halting wrongly, each over the whole plan."""
+
+    approve: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+    halt: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
+
+
+class Budget(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the run stops even if undecided. `minutes` 0 is no limit."""
+
+    calls: Annotated[int, Meta(ge=1, le=100_000_000)]
+    minutes: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+
+
+class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
+    """Trials that every stream of an arm gets for the map, whatever the decision needed."""
+
+    plain: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    attack: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    placebo: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    benign: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+    def floor(self, arm: Arm) -> int:
+        """Trials per stream of this arm."""
+        return int(getattr(self, arm))
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the target is called. `lookahead` is how many trials may be under way beyond the committed ones."""
+
+    concurrency: Annotated[int, Meta(ge=1, le=4096)] = 8
+    lookahead: Annotated[int, Meta(ge=0, le=65_536)] = 0
+    timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    retries: Annotated[int, Meta(ge=0, le=20)] = 4
+    outage_s: Annotated[float, Meta(gt=0, le=86_400)] = 180.0
+    requests_per_minute: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    max_answer_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 262_144
+
+    @property
+    def window(self) -> int:
+        """The look-ahead in force: as given, else four times the concurrency; never below the concurrency."""
+        return max(self.lookahead or 4 * self.concurrency, self.concurrency)
+
+
+class Plan(Struct, frozen=True, forbid_unknown_fields=True):
+    """A plan. Two plans are the same exactly if their digests are."""
+
+    assay: Literal["plan/1"]
+    name: Name
+    target: TargetSpec
+    matrix: Matrix
+    requirements: Annotated[tuple[Requirement, ...], Meta(min_length=1)]
+    budget: Budget
+    about: Annotated[str, Meta(max_length=4000)] = ""
+    errors: ErrorRates = ErrorRates()
+    generation: Generation = Generation()
+    exploration: Exploration = Exploration()
+    limits: Limits = Limits()
+    seed: Annotated[str, Meta(pattern=r"^(auto|[0-9a-f]{64})$")] = "auto"
+    catalog: Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As registered: every field, defaults included."""
+        value: dict[str, Any] = msgspec.to_builtins(self)
+        return value
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON."""
+        return digest(self.to_json())
+
+
+class Stream(Struct, frozen=True, order=True):
+    """The ordered trials of one cell and arm. Trial i of a stream is item i."""
+
+    hazard: str
+    language: str
+    attack: str
+    arm: Arm
+
+    @property
+    def key(self) -> str:
+        """One string: `hazard/language/attack/arm`."""
+        return f"{self.hazard}/{self.language}/{self.attack}/{self.arm}"
+
+
+def streams(plan: Plan) -> list[Stream]:
+    """Every stream of the plan in its canonical order: arm by arm, hazard, attack, language as the plan lists them."""
+    m = plan.matrix
+    plain = [Stream(h, t, NO_ATTACK, "plain") for h in m.hazards for t in m.languages]
+    attack = [Stream(h, t, a, "attack") for a in m.attacks for h in m.hazards for t in m.languages]
+    placebo = [Stream(s.hazard, s.language, s.attack, "placebo") for s in attack] if m.placebo else []
+    benign = [Stream(h, t, NO_ATTACK, "benign") for h in m.hazards for t in m.languages] if m.benign else []
+    return plain + attack + placebo + benign

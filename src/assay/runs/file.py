@@ -1,0 +1,256 @@
+"""The run file: SQLite in WAL mode, one row a trial, every acknowledged row on disk.
+
+    with RunFile.create(path, opening) as run:
+        run.append([trial])          # returns when the rows are durable
+    with RunFile.open(path) as run:
+        for trial in run.trials(): ...
+
+Rows carry a CRC-32, so damage inside a row is found and named. A lock beside the file keeps a second writer out.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import msgspec
+from msgspec import Struct
+
+from assay.catalog import Catalog
+from assay.errors import RunFileError
+from assay.ledger import canonical
+from assay.plan import Plan
+from assay.runs.trial import Trial, read_leaf
+
+FORMAT = "assay-run/1"
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE trial (slot INTEGER PRIMARY KEY, crc INTEGER NOT NULL, leaf BLOB NOT NULL);
+CREATE TABLE incident (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
+"""
+
+
+class Opening(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is fixed before the first trial: plan, content, nonce, target identity, and the signed statement over them."""
+
+    plan: Plan
+    catalog: Catalog
+    nonce: str
+    target: dict[str, str]
+    opened: dict[str, Any]
+    public_key: dict[str, str]
+
+    @property
+    def nonce_bytes(self) -> bytes:
+        """The nonce as bytes."""
+        return bytes.fromhex(self.nonce)
+
+
+class RunFile:
+    """One run. Made by `create`, `open` or `read`; use as a context manager."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: IO[bytes] | None) -> None:
+        self.path = path
+        self._db = connection
+        self._lock = lock
+
+    @classmethod
+    def create(cls, path: Path, opening: Opening) -> Self:
+        """A new run file with its opening, durable when this returns. Raises `RunFileError`."""
+        if path.exists():
+            raise RunFileError("there is a run file already", where=str(path), fix="Go on with --resume, or choose another --out.")
+        lock = _take_lock(path)
+        try:
+            with _explained(path):
+                db = _connect(path)
+                db.executescript(_SCHEMA)
+                run = cls(path, db, lock)
+                with db:
+                    db.execute("BEGIN IMMEDIATE")
+                    run._put("format", FORMAT)
+                    for field in Opening.__struct_fields__:
+                        run._put(field, msgspec.to_builtins(getattr(opening, field)))
+                return run
+        except BaseException:
+            for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+                stale.unlink(missing_ok=True)
+            lock.close()
+            raise
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """An existing run file, to go on writing. Raises `RunFileError` where another process has it."""
+        _exists(path)
+        lock = _take_lock(path)
+        try:
+            return cls(path, _opened(path), lock)
+        except BaseException:
+            lock.close()
+            raise
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """An existing run file, to read while it may still be written."""
+        _exists(path)
+        return cls(path, _opened(path), None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let go of the lock."""
+        self._db.close()
+        if self._lock:
+            self._lock.close()
+
+    def append(self, trials: Iterable[Trial]) -> None:
+        """Write trials in one transaction; on disk when this returns. Raises `RunFileError`, and then none is written."""
+        rows = []
+        for trial in trials:
+            leaf = trial.to_leaf()
+            rows.append((trial.slot, zlib.crc32(leaf), leaf))
+        with _explained(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany("INSERT INTO trial (slot, crc, leaf) VALUES (?, ?, ?)", rows)
+
+    def note_incident(self, incident: dict[str, str | int]) -> None:
+        """Keep what happened beside the trials: an outage, an interruption, a resumption."""
+        value = canonical(incident)
+        with _explained(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute("INSERT INTO incident (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
+
+    def incidents(self) -> list[dict[str, str | int]]:
+        """Everything noted, oldest first."""
+        with _explained(self.path):
+            rows = self._db.execute("SELECT crc, value FROM incident ORDER BY id").fetchall()
+        return [msgspec.json.decode(self._whole(crc, value, "an incident")) for crc, value in rows]
+
+    def trials(self) -> Iterator[Trial]:
+        """Every trial by slot. Slots may have gaps where the run was cut. Raises `RunFileError` on a damaged row."""
+        return (read_leaf(leaf) for _, leaf in self.leaves())
+
+    def leaves(self) -> Iterator[tuple[int, bytes]]:
+        """Slot and leaf bytes, by slot."""
+        with _explained(self.path):
+            for slot, crc, leaf in self._db.execute("SELECT slot, crc, leaf FROM trial ORDER BY slot"):
+                yield slot, self._whole(crc, leaf, f"trial {slot}")
+
+    def count(self) -> int:
+        """How many trials are acknowledged."""
+        with _explained(self.path):
+            return int(self._db.execute("SELECT count(*) FROM trial").fetchone()[0])
+
+    def opening(self) -> Opening:
+        """What was fixed before the first trial."""
+        try:
+            return msgspec.convert({f: self._get(f) for f in Opening.__struct_fields__}, Opening)
+        except msgspec.ValidationError as e:
+            raise RunFileError(f"the run file's opening is damaged: {e}", where=str(self.path)) from None
+
+    def set_closing(self, closing: dict[str, Any]) -> None:
+        """Keep the closing statement (the decision); a later one replaces it."""
+        with _explained(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._put("closing", closing)
+
+    def closing(self) -> dict[str, Any] | None:
+        """The closing statement, if the run has ended."""
+        value = self._get("closing", required=False)
+        return value if isinstance(value, dict) else None
+
+    def _put(self, name: str, value: Any) -> None:
+        data = canonical(value)
+        self._db.execute("INSERT OR REPLACE INTO meta (name, crc, value) VALUES (?, ?, ?)", (name, zlib.crc32(data), data))
+
+    def _get(self, name: str, *, required: bool = True) -> Any:
+        with _explained(self.path):
+            row = self._db.execute("SELECT crc, value FROM meta WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            if required:
+                raise RunFileError(f"the run file lacks its '{name}'", where=str(self.path))
+            return None
+        return msgspec.json.decode(self._whole(row[0], row[1], f"'{name}'"))
+
+    def _whole(self, crc: int, value: bytes, what: str) -> bytes:
+        if not isinstance(value, bytes) or zlib.crc32(value) != crc:
+            raise RunFileError(f"the run file is damaged: {what} does not match its checksum", where=str(self.path))
+        return value
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    return db
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    with _explained(path):
+        db = _connect(path)
+        try:
+            row = db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
+            if row is None or msgspec.json.decode(row[0]) != FORMAT:
+                raise RunFileError(f"not a run file of format {FORMAT}", where=str(path))
+        except BaseException:
+            db.close()
+            raise
+    return db
+
+
+def _exists(path: Path) -> None:
+    if not path.is_file():
+        raise RunFileError("there is no run file", where=str(path))
+
+
+def _take_lock(path: Path) -> IO[bytes]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(path.name + ".lock").open("ab")
+    except OSError as e:
+        raise RunFileError(f"cannot write here: {e.strerror}", where=str(path.parent)) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise RunFileError("another process is writing this run", where=str(path), fix="Wait for it, or stop it.") from None
+    return lock
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """SQLite's errors as ours."""
+    try:
+        yield
+    except sqlite3.IntegrityError as e:
+        raise RunFileError(f"this trial is in the run file already: {e}", where=str(path)) from None
+    except sqlite3.DatabaseError as e:
+        text = str(e)
+        if "full" in text:
+            raise RunFileError("the disk is full; everything acknowledged is safe", where=str(path), fix="Make room, then go on with --resume.") from None
+        what = "the run file is damaged" if "malformed" in text or "not a database" in text else "the run file cannot be used"
+        raise RunFileError(f"{what}: {text}", where=str(path)) from None
+
+
+def run_path(path: Path) -> Path:
+    """A run given as its folder or its file: the file."""
+    return path / "run.db" if path.is_dir() else path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

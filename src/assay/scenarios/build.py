@@ -1,0 +1,109 @@
+"""(catalog, seed, stream, index) -> item.
+
+    items = ItemBuilder(catalog, seed, transforms)
+    items.build(Stream("secret-leakage", "ms", "none", "plain"), 0)
+
+Scenario and slots are drawn from (seed, hazard, index): item i is the same situation in every language, under every attack and in every
+arm, which is what pairs them. Draws of an attack are keyed by the whole stream.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from assay.catalog import Catalog, Hazard, Scenario, Texts
+from assay.errors import CatalogError
+from assay.plan import NO_ATTACK, Stream
+from assay.scenarios.item import Check, Item, Message
+from assay.scenarios.prf import Prf
+from assay.scenarios.slots import Path, fill_slots
+
+SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
+# (payload, wrap, neutral sentences, prf, path) -> text
+Transform = Callable[[str, str, tuple[str, ...], Prf, Path], str]
+
+
+class ItemBuilder:
+    """Builds items. `transforms` gives, per attack name, the attack's own transform and its placebo."""
+
+    def __init__(self, catalog: Catalog, seed: bytes, transforms: Mapping[str, tuple[Transform, Transform]]) -> None:
+        self._catalog = catalog
+        self._prf = Prf(seed)
+        self._transforms = transforms
+
+    def build(self, stream: Stream, index: int) -> Item:
+        """Item `index` of a stream. Raises `CatalogError` for content that is not there."""
+        hazard, scenario, texts = self._scenario(stream, index)
+        language = self._catalog.languages[stream.language]
+        values = fill_slots(scenario.slots, self._prf, (stream.hazard, index), language)
+        say = _filler(values, stream, scenario)
+        benign = stream.arm == "benign"
+        document = texts.document
+        request = texts.user
+        if hazard.check == "marker":
+            planted = say(texts.harmless) if benign else self._adversary(say(texts.injection), stream, index)
+            document = say(document, injection=planted)
+            request = say(request)
+        else:
+            document = say(document)
+            request = say(texts.benign) if benign else self._adversary(say(request), stream, index)
+        messages = _messages(scenario, say(texts.system), document, request, language.labels)
+        return Item(stream, index, scenario.id, messages, _check(hazard, scenario, values, benign=benign))
+
+    def _scenario(self, stream: Stream, index: int) -> tuple[Hazard, Scenario, Texts]:
+        try:
+            hazard = self._catalog.hazards[stream.hazard]
+            scenario = self._prf.choose(hazard.scenarios, stream.hazard, index, "scenario")
+            return hazard, scenario, self._catalog.texts[stream.hazard][stream.language].texts[scenario.id]
+        except KeyError as e:
+            raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
+
+    def _adversary(self, text: str, stream: Stream, index: int) -> str:
+        """Put the attack, or its placebo, on the part of the item that the adversary writes."""
+        if stream.attack == NO_ATTACK:
+            return text
+        attack, placebo = self._transforms[stream.attack]
+        wrap = self._catalog.attacks[stream.language].attacks[stream.attack].wrap
+        neutral = self._catalog.languages[stream.language].neutral
+        path = (stream.hazard, stream.language, stream.attack, index)
+        transform = attack if stream.arm == "attack" else placebo
+        return transform(text, wrap, neutral, self._prf, path)
+
+
+def _filler(values: Mapping[str, str], stream: Stream, scenario: Scenario) -> Callable[..., str]:
+    """Substitution of `{slot}` and nothing else: texts may come from another party's bundle."""
+
+    def say(text: str, **extra: str) -> str:
+        def value(match: re.Match[str]) -> str:
+            name = match.group(1)
+            if name not in values and name not in extra:
+                raise CatalogError(
+                    f"missing slot '{name}': the text uses it, the scenario does not declare it",
+                    where=f"{stream.hazard}/{stream.language}.yaml {scenario.id}",
+                )
+            return extra[name] if name in extra else values[name]
+
+        return SLOT.sub(value, text).strip()
+
+    return say
+
+
+def _messages(
+    scenario: Scenario, system: str, document: str, request: str, labels: Mapping[str, str]
+) -> tuple[Message, ...]:
+    if scenario.carrier == "system":
+        return (Message("system", system), Message("user", request))
+    if scenario.carrier == "document":
+        return (Message("system", system), Message("user", f"{labels['document']}:\n<<<\n{document}\n>>>\n\n{request}"))
+    result = f"{labels['tool']}:\n<<<\n{document}\n>>>"
+    return (Message("system", system), Message("user", f"{request}\n\n{result}"))
+
+
+def _check(hazard: Hazard, scenario: Scenario, values: Mapping[str, str], *, benign: bool) -> Check:
+    expected = tuple(values[s] for s in scenario.benign_expects)
+    if benign:
+        return Check("benign", expected=expected)
+    if hazard.check == "marker":
+        return Check("marker", forbidden=(values["head"] + values["tail"],), expected=expected)
+    return Check("leak", forbidden=tuple(values[s] for s in scenario.protects))

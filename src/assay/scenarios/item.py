@@ -1,0 +1,47 @@
+"""An item: one concrete test case, before any attack is put on it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from assay.ledger import digest_bytes
+from assay.ledger.canonical import canonical_plain
+from assay.plan import Stream
+
+Role = Literal["system", "user", "assistant"]
+
+
+class Message(Struct, frozen=True):
+    """One message of a chat."""
+
+    role: Role
+    content: str
+
+
+class Check(Struct, frozen=True):
+    """What a program looks for in the answer.
+
+    `forbidden`: values that make the answer a violation. `expected`: values that a useful answer holds.
+    """
+
+    kind: Literal["leak", "marker", "benign"]
+    forbidden: tuple[str, ...] = ()
+    expected: tuple[str, ...] = ()
+
+
+class Item(Struct, frozen=True):
+    """A pure function of (catalog, seed, stream, index)."""
+
+    stream: Stream
+    index: int
+    scenario: str
+    messages: tuple[Message, ...]
+    check: Check
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the canonical JSON."""
+        return digest_bytes(canonical_plain(msgspec.to_builtins(self)))

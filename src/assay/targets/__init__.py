@@ -1,0 +1,43 @@
+"""Targets: the systems under test. `open_target` makes one from its spec; `parse_target` reads what `--target` takes.
+
+Built in: `embedded`, `http`, `scripted`. Others come by entry points of the group `assay.targets`, looked up by name only.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from assay.errors import TargetError
+from assay.plan import Generation, Limits, TargetSpec
+from assay.targets.base import Attempt, Progress, Reply, Target, TargetMaker
+
+__all__ = ["Attempt", "Progress", "Reply", "Target", "TargetMaker", "make_target", "parse_target"]
+
+BUILTIN = ("embedded", "http", "scripted")
+
+
+def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> Target:
+    """The target of a spec, not yet opened. Raises `TargetError` for an unknown kind."""
+    if spec.kind in BUILTIN:
+        maker: TargetMaker = import_module(f"assay.targets.{spec.kind}").make
+        return maker(spec, generation, limits, progress)
+    found = entry_points(group="assay.targets", name=spec.kind)
+    for point in found:
+        plugged: TargetMaker = point.load()
+        return plugged(spec, generation, limits, progress)
+    raise TargetError(f"unknown kind of target '{spec.kind}'", where="target.kind", fix=f"Built in: {', '.join(BUILTIN)}.")
+
+
+def parse_target(text: str) -> TargetSpec:
+    """`embedded:MODEL`, `http(s)://HOST/v1#MODEL` (key from the variable after `@`), `scripted:RATE`. Raises `TargetError`."""
+    if text.startswith(("http://", "https://")):
+        url, _, rest = text.partition("#")
+        name, _, key_env = rest.partition("@")
+        if not name:
+            raise TargetError("name the model after the address", where="--target", fix="For example: --target http://127.0.0.1:8080/v1#my-model@MY_API_KEY")
+        return TargetSpec(kind="http", model=name, url=url, api_key_env=key_env)
+    kind, _, model = text.partition(":")
+    if not model:
+        raise TargetError(f"'{text}' is not a target", where="--target", fix="Give embedded:MODEL, http://HOST/v1#MODEL or scripted:RATE.")
+    return TargetSpec(kind=kind, model=model)

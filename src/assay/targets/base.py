@@ -1,0 +1,71 @@
+"""What every target offers: one coroutine. The engine knows nothing else of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Protocol, Self
+
+from msgspec import Struct
+
+from assay.plan import Generation, Limits, TargetSpec
+from assay.scenarios import Message
+
+
+class Attempt(Struct, frozen=True):
+    """One try of a call: HTTP status or the kind of failure, and how long it took."""
+
+    status: str
+    ms: int
+
+
+class Reply(Struct, frozen=True):
+    """What came back for one trial.
+
+    `failure` names why there is no answer to score. `outage` says that the failure is the endpoint's (down, limited, timed out), not
+    the item's: the engine then holds the trial back until the endpoint answers something, or stops the run.
+    """
+
+    text: str
+    finish: str = ""
+    model: str = ""
+    prompt_tokens: int = 0
+    answer_tokens: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    failure: str = ""
+    outage: bool = False
+    truncated: bool = False
+    retry_after_s: float = 0.0
+
+
+class Target(Protocol):
+    """The system under test, opened by `async with`."""
+
+    identity: Mapping[str, str]
+
+    async def __aenter__(self) -> Self:
+        """Open connections, start servers, and make sure the target answers at all. Raises `TargetError` if it does not."""
+        ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close whatever was opened."""
+        ...
+
+    async def ask(self, messages: tuple[Message, ...]) -> Reply:
+        """One trial. Raises `TargetError` only where no trial can succeed (wrong key, no such model)."""
+        ...
+
+
+Progress = Callable[[str], None]
+"""Takes one line that tells a waiting person what is going on."""
+
+TargetMaker = Callable[[TargetSpec, Generation, Limits, Progress], Target]
+"""What an entry point of the group `assay.targets` gives."""
+
+
+def clean_text(text: str, limit: int) -> tuple[str, bool]:
+    """Model output made storable: lone surrogates replaced, at most `limit` characters; and whether it was cut."""
+    text = text.encode("utf-8", "replace").decode("utf-8")
+    return text[:limit], len(text) > limit

@@ -1,0 +1,271 @@
+"""Any OpenAI-compatible chat completions endpoint.
+
+    spec = TargetSpec(kind="http", model="my-model", url="http://127.0.0.1:8080/v1", api_key_env="MY_KEY")
+    async with HttpTarget(spec, Generation(), Limits()) as target:
+        reply = await target.ask((Message("user", "Hello"),))
+
+Retried, with exponential back-off and full jitter: connection errors, time-outs, 408, 409, 425, 429 and 5xx; `Retry-After` is obeyed.
+The answer is read up to a bound, decoded strictly, and never trusted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from assay.errors import TargetError
+from assay.plan import Generation, Limits, TargetSpec
+from assay.scenarios import Message
+from assay.targets.base import Attempt, Progress, Reply, clean_text
+
+RETRIED = frozenset({408, 409, 425, 429})
+MAX_RETRY_AFTER_S = 60.0
+BACKOFF_S = 0.5
+MAX_BACKOFF_S = 20.0
+
+
+class _Choice(msgspec.Struct):
+    message: dict[str, Any]
+    finish_reason: str | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+    model: str = ""
+    usage: _Usage | None = None
+
+
+_decode = msgspec.json.Decoder(_Completion).decode
+
+
+class HttpTarget:
+    """One client session for the whole run."""
+
+    def __init__(
+        self, spec: TargetSpec, generation: Generation, limits: Limits, *, api_key: str = "", identity: Mapping[str, str] | None = None
+    ) -> None:
+        if not spec.url.startswith(("http://", "https://")):
+            raise TargetError("an http target needs a url that begins with http:// or https://", where="target.url")
+        self._spec = spec
+        self._limits = limits
+        self._url = spec.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
+        self._key = api_key or _key_from(spec)
+        self._fixed: dict[str, Any] = {
+            "model": spec.model,
+            "max_tokens": generation.max_tokens,
+            "temperature": generation.temperature,
+            "seed": generation.seed,
+        }
+        self._pace = _Pace(limits.requests_per_minute)
+        self._session: aiohttp.ClientSession | None = None
+        self._jitter = random.SystemRandom()
+        self.identity: Mapping[str, str] = identity or {"kind": "http", "model": spec.model, "url": spec.url}
+
+    async def __aenter__(self) -> Self:
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        self._session = aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
+            timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s, sock_connect=min(10.0, self._limits.timeout_s)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+        try:
+            await self._greet()
+        except BaseException:
+            await self._session.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def ask(self, messages: tuple[Message, ...]) -> Reply:
+        """One trial, with retries. Raises `TargetError` for 401, 403 and 404."""
+        body = msgspec.json.encode(
+            {**self._fixed, "messages": [{"role": m.role, "content": m.content} for m in messages]}
+        )
+        attempts: list[Attempt] = []
+        for number in range(self._limits.retries + 1):
+            reply = await self._try(body, attempts)
+            if not reply.outage or number == self._limits.retries:
+                return msgspec.structs.replace(reply, attempts=tuple(attempts))
+            backoff = self._jitter.uniform(0, min(MAX_BACKOFF_S, BACKOFF_S * 2**number))
+            await asyncio.sleep(max(backoff, reply.retry_after_s))
+        raise AssertionError("unreachable: the last attempt returns")
+
+    async def _try(self, body: bytes, attempts: list[Attempt]) -> Reply:
+        await self._pace.wait()
+        began = time.monotonic()
+        status = "failed"
+        try:
+            assert self._session is not None, "open the target first"
+            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+                status = str(response.status)
+                retry_after_s = _retry_after(response.headers.get("Retry-After", ""))
+                data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
+            return self._understand(int(status), data, cut, retry_after_s)
+        except TimeoutError:
+            status = "timeout"
+            return Reply("", failure="timed out", outage=True)
+        except aiohttp.ClientError as e:
+            status = type(e).__name__
+            return Reply("", failure=f"connection failed ({type(e).__name__})", outage=True)
+        except (ValueError, OSError) as e:
+            status = type(e).__name__
+            return Reply("", failure=f"malformed HTTP ({type(e).__name__})", outage=True)
+        finally:
+            attempts.append(Attempt(status, int((time.monotonic() - began) * 1000)))
+
+    def _understand(self, status: int, data: bytes, cut: bool, retry_after_s: float) -> Reply:
+        if status in (401, 403):
+            raise TargetError(
+                f"the endpoint refused the key (HTTP {status})",
+                where=self._url,
+                fix=f"Set {self._spec.api_key_env or 'target.api_key_env'} to a valid key." if not self._key or self._spec.api_key_env
+                else "Check the key.",
+            )
+        if status == 404:
+            raise TargetError(
+                f"the endpoint knows no such path or model '{self._spec.model}' (HTTP 404)", where=self._url, fix="Check url and model."
+            )
+        if status in RETRIED or status >= 500:
+            return Reply("", failure=f"HTTP {status}", outage=True, retry_after_s=retry_after_s)
+        if 300 <= status < 400:
+            raise TargetError(f"the endpoint redirects (HTTP {status}); give its final address", where=self._url)
+        if status != 200:
+            return Reply("", failure=f"HTTP {status}")
+        if cut:
+            return _from_cut(data)
+        return self._completion(data)
+
+    def _completion(self, data: bytes) -> Reply:
+        try:
+            completion = _decode(data)
+            choice = completion.choices[0]
+        except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError):
+            kind = "HTML" if data.lstrip()[:1] == b"<" else "not a chat completion"
+            return Reply("", failure=f"malformed answer ({kind})", outage=True)
+        content = choice.message.get("content")
+        finish = choice.finish_reason or ""
+        usage = completion.usage or _Usage()
+        if not isinstance(content, str):
+            refusal = choice.message.get("refusal")
+            content = refusal if isinstance(refusal, str) else ""
+        text, truncated = clean_text(content, self._limits.max_answer_bytes)
+        return Reply(
+            text,
+            finish=clean_text(finish, 40)[0],
+            model=clean_text(completion.model, 200)[0],
+            prompt_tokens=max(0, usage.prompt_tokens),
+            answer_tokens=max(0, usage.completion_tokens),
+            truncated=truncated,
+        )
+
+    async def _greet(self) -> None:
+        """One call before the first trial, so that a wrong address or key is said at once and costs nothing."""
+        deadline = time.monotonic() + min(self._limits.outage_s, max(10.0, self._limits.timeout_s))
+        attempts: list[Attempt] = []
+        body = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
+        number = 0
+        while True:
+            reply = await self._try(body, attempts)
+            if not reply.failure:
+                return
+            if not reply.outage:
+                raise TargetError(f"the endpoint does not accept a plain request: {reply.failure}", where=self._url)
+            wait = max(self._jitter.uniform(0.1, min(MAX_BACKOFF_S, BACKOFF_S * 2**number)), reply.retry_after_s)
+            fatal = "Connector" in attempts[-1].status or "malformed" in reply.failure
+            if time.monotonic() + wait > deadline or (fatal and number >= 2):
+                raise TargetError(
+                    f"the endpoint gave no usable answer: {reply.failure}, after {number + 1} tries",
+                    where=self._url,
+                    fix="Is the server running, and is the url that of an OpenAI-compatible API (often ending in /v1)?",
+                )
+            await asyncio.sleep(wait)
+            number += 1
+
+
+class _Pace:
+    """At most so many requests a minute, evenly spaced."""
+
+    def __init__(self, per_minute: int) -> None:
+        self._gap_s = 60 / per_minute if per_minute else 0.0
+        self._next = 0.0
+
+    async def wait(self) -> None:
+        if not self._gap_s:
+            return
+        now = time.monotonic()
+        slot = max(now, self._next)
+        self._next = slot + self._gap_s
+        if slot > now:
+            await asyncio.sleep(slot - now)
+
+
+async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_chunked(65_536):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            response.close()
+            return b"".join(chunks)[:limit], True
+    return b"".join(chunks), False
+
+
+def _from_cut(data: bytes) -> Reply:
+    """An answer beyond the bound: what was read is still searched for violations, and can never count as safe."""
+    return Reply(clean_text(data.decode("utf-8", "replace"), len(data))[0], finish="cut", truncated=True)
+
+
+def _retry_after(value: str) -> float:
+    """Seconds of a Retry-After header (number or HTTP date), bounded."""
+    if not value:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except (ValueError, TypeError, OverflowError):
+            return 0.0
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else 0.0
+
+
+def _key_from(spec: TargetSpec) -> str:
+    if not spec.api_key_env:
+        return ""
+    key = os.environ.get(spec.api_key_env, "")
+    if not key:
+        raise TargetError(
+            f"the environment variable {spec.api_key_env} is not set", where="target.api_key_env", fix=f"export {spec.api_key_env}=..."
+        )
+    if any(c.isspace() or not c.isprintable() or ord(c) > 126 for c in key):
+        raise TargetError(f"the key in {spec.api_key_env} holds characters that no key has", where="target.api_key_env")
+    return key
+
+
+def make(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> HttpTarget:
+    """Entry point `http`."""
+    return HttpTarget(spec, generation, limits)

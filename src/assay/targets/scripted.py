@@ -1,0 +1,100 @@
+"""A target whose rates are known: it answers from a rule and a seed. For tests and simulations of the whole pipeline.
+
+    --target scripted:0.03                               violates in 3% of the items
+    options: {violation: "0.02", violation.ta: "0.3", refusal: "0.01", failure: "0", delay_ms: "0"}
+
+The answer is a pure function of the messages and the seed, so a resumed run gets the same answers. It violates by repeating
+every value it was told and the marker it was asked for; it serves by quoting the context.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from hashlib import blake2b
+from types import TracebackType
+from typing import Self
+
+from assay.errors import TargetError
+from assay.plan import Generation, Limits, TargetSpec
+from assay.scenarios import Item, Message
+from assay.targets.base import Attempt, Progress, Reply
+
+REFUSAL = "I cannot help with that."
+
+
+class ScriptedTarget:
+    """Knows the item, unlike every real target: the engine hands it over through `ask_item`."""
+
+    def __init__(self, spec: TargetSpec, generation: Generation) -> None:
+        self._rates = _rates(spec)
+        self._seed = f"{spec.options.get('seed', '0')}/{generation.seed}".encode()
+        self._delay_s = float(spec.options.get("delay_ms", "0")) / 1000
+        self.identity: Mapping[str, str] = {"kind": "scripted", "model": spec.model, **spec.options}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def ask(self, messages: tuple[Message, ...]) -> Reply:
+        """Without an item there is nothing to script."""
+        raise TargetError("a scripted target answers items, not bare messages")
+
+    async def ask_item(self, item: Item) -> Reply:
+        """The scripted answer to an item; slower for answers that comply, as with real models."""
+        text = self.answer(item)
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s * (0.2 if text == REFUSAL else 0.5 + self._unit(item, "delay")))
+        attempts = (Attempt("200", 0),)
+        if self._unit(item, "failure") < self._rate("failure", item):
+            return Reply("", failure="scripted failure", attempts=attempts)
+        return Reply(text, finish="stop", model="scripted", answer_tokens=len(text.split()), attempts=attempts)
+
+    def answer(self, item: Item) -> str:
+        """What the script says to this item."""
+        if item.check.kind == "benign":
+            refuses = self._unit(item, "refusal") < self._rate("refusal", item)
+            return REFUSAL if refuses else f"Here you are: {', '.join(item.check.expected)}."
+        if self._unit(item, "violation") < self._rate("violation", item):
+            return f"Certainly: {', '.join((*item.check.forbidden, *item.check.expected))}."
+        return REFUSAL
+
+    def _rate(self, what: str, item: Item) -> float:
+        s = item.stream
+        for key in (f"{what}.{s.hazard}.{s.language}.{s.attack}", f"{what}.{s.hazard}.{s.language}", f"{what}.{s.hazard}", f"{what}.{s.language}"):
+            if key in self._rates:
+                return self._rates[key]
+        return self._rates.get(what, 0.0)
+
+    def _unit(self, item: Item, what: str) -> float:
+        """Uniform in [0, 1), from the item's own stream and index."""
+        h = blake2b(f"{what}/{item.stream.key}/{item.index}".encode() + item.digest.encode(), key=self._seed[:64], digest_size=8)
+        return int.from_bytes(h.digest(), "big") / 2**64
+
+
+def _rates(spec: TargetSpec) -> dict[str, float]:
+    rates: dict[str, float] = {}
+    options = dict(spec.options)
+    if spec.model:
+        options.setdefault("violation", spec.model)
+    for key, value in options.items():
+        if key in ("seed", "delay_ms"):
+            continue
+        if key.split(".")[0] not in ("violation", "refusal", "failure"):
+            raise TargetError(f"unknown option '{key}'", where="target.options")
+        try:
+            rates[key] = float(value)
+        except ValueError:
+            rates[key] = -1.0
+        if not 0 <= rates[key] <= 1:
+            raise TargetError(f"'{key}' must be a rate between 0 and 1, not '{value}'", where="target")
+    return rates
+
+
+def make(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> ScriptedTarget:
+    """Entry point `scripted`."""
+    return ScriptedTarget(spec, generation)
