@@ -1,6 +1,6 @@
 """One tree of errors. Each says what was wrong, where, and what to do; the command line prints that and exits as documented.
 
-    raise PlanError("max_rate must be between 0 and 1, not 1.4", where="plan.yaml:12 requirements[0].max_rate")
+raise PlanError("max_rate must be between 0 and 1, not 1.4", where="plan.yaml:12 requirements[0].max_rate")
 """
 
 from __future__ import annotations

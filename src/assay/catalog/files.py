@@ -1,12 +1,11 @@
 """Reads the content files of this package.
 
-    catalog = load_catalog(hazards=["secret-leakage"], languages=["ms", "en"])
+catalog = load_catalog(hazards=["secret-leakage"], languages=["ms", "en"])
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +27,6 @@ def language_tags(root: Path = ROOT) -> list[str]:
     return sorted(p.stem for p in (root / "languages").glob("*.yaml"))
 
 
-@lru_cache(maxsize=512)
 def _read(path: Path, kind: type[T]) -> T:
     where = "/".join(path.parts[-3:])
     try:

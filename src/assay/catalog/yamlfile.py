@@ -1,6 +1,6 @@
 """YAML into typed values, with the line of whatever is wrong.
 
-    plan = load_yaml(text, Plan, where="plan.yaml", error=PlanError)
+plan = load_yaml(text, Plan, where="plan.yaml", error=PlanError)
 """
 
 from __future__ import annotations
@@ -59,9 +59,7 @@ class Located:
                 if not isinstance(key, yaml.ScalarNode):
                     raise self.error("a key must be plain text", where=f"{self.where}:{key.start_mark.line + 1}")
                 if key.value in keys:
-                    raise self.error(
-                        f"the key '{key.value}' stands twice", where=f"{self.where}:{key.start_mark.line + 1}"
-                    )
+                    raise self.error(f"the key '{key.value}' stands twice", where=f"{self.where}:{key.start_mark.line + 1}")
                 keys.add(key.value)
                 self._check(value, seen, depth + 1)
         elif isinstance(node, yaml.SequenceNode):
@@ -106,9 +104,7 @@ class Located:
 
 
 def _plain(message: str) -> str:
-    message = message.replace("Object contains unknown field", "unknown key").replace(
-        "Object missing required field", "missing key"
-    )
+    message = message.replace("Object contains unknown field", "unknown key").replace("Object missing required field", "missing key")
     return message[0].lower() + message[1:]
 
 

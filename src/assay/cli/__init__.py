@@ -1,1 +1,78 @@
-"""."""
+"""The command `assay`: one module per command, loaded when it is called. Parses, calls, prints.
+
+Exit codes: 0 approve or success, 10 delay, 20 halt, 1 a check failed, 2 bad input or surroundings, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from assay.errors import AssayError
+from assay.version import __version__
+
+COMMANDS = {
+    "run": "Evaluate, decide, sign, report; a live matrix while it runs.",
+    "decide": "The decision on a run; exit 0 approve, 10 delay, 20 halt.",
+    "verify": "Recompute everything in an evidence bundle.",
+    "report": "Write a run's HTML report.",
+    "plan": "Start, check and list plans.",
+    "catalog": "What is in the box: hazards, languages, attacks; and its lint.",
+    "selftest": "Prove the checks: what must trip them does, what must not does not.",
+    "models": "The embedded models: list, fetch, add.",
+}
+
+
+class _Commands(click.Group):
+    """Knows every command's name and summary; imports a command's module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"assay.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, "--version", prog_name="assay", message="%(prog)s %(version)s")
+def app() -> None:
+    """Tests language models across languages, hazards and attacks; decides approve, delay or halt; signs the evidence.
+
+    \b
+    Examples:
+      assay run                                   the built-in quick plan on the embedded model
+      assay run my-plan.yaml --dry-run            cells and calls, before anything is asked
+      assay run quick --target http://127.0.0.1:8080/v1#my-model
+      assay verify runs/.../evidence.jsonl
+    """
+
+
+def main() -> int:
+    """Entry point: errors as one clear message, never a traceback."""
+    try:
+        code: Any = app(standalone_mode=False)
+    except click.UsageError as e:
+        e.show()
+        return 2
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except AssayError as e:
+        click.echo(f"assay: {e}", err=True)
+        return e.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    return code if isinstance(code, int) else 0

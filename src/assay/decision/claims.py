@@ -78,7 +78,13 @@ class ParityClaim:
     """A language's violation rate exceeds the reference's by at most `margin`, paired by item."""
 
     def __init__(
-        self, requirement: str, stream: Stream, reference: Stream, margin: float, approve_level: float, halt_level: float
+        self,
+        requirement: str,
+        stream: Stream,
+        reference: Stream,
+        margin: float,
+        approve_level: float,
+        halt_level: float,
     ) -> None:
         self.requirement = requirement
         self.stream, self.reference = stream, reference

@@ -1,8 +1,8 @@
 """Committed outcomes in, a decision with its reasons out.
 
-    gate = Gate(plan)
-    gate.add(stream, index, "safe")
-    gate.decision().verdict        # "approve", "delay" or "halt"
+gate = Gate(plan)
+gate.add(stream, index, "safe")
+gate.decision().verdict        # "approve", "delay" or "halt"
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Decision(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """As it is signed."""
-        value: dict[str, Any] = msgspec.to_builtins(self)
+        value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return value
 
 

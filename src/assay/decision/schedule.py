@@ -4,15 +4,15 @@ Slot k of the run is assigned on the outcomes of slots 0 .. k - window and of no
 not depend on which answers came first, a resumed run goes on exactly as an undisturbed one would have, and an auditor recomputes every
 assignment from the bundle.
 
-Until the verdict is final: the open claim whose shrunken violation rate is highest against its threshold (suspicious first; untested before
-reassuring), parity claims when no rate claim is open. Enough of the budget is kept back for the exploration floor, which is filled
+Until the verdict is final: the open claim whose shrunken violation rate is highest against its threshold, if it is `FOCUS` times the
+threshold or more (suspicious first), else the open claim with the fewest trials; parity claims when no rate claim is open. Enough of the budget is kept back for the exploration floor, which is filled
 afterwards, evenly.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from assay.decision.claims import ParityClaim, RateClaim
 from assay.decision.gate import Gate
@@ -20,8 +20,11 @@ from assay.judges import Outcome
 from assay.plan import Plan, Stream, streams
 from assay.scenarios import Prf
 
+FOCUS = 1.5
 
-class Slot(NamedTuple):
+
+@dataclass(frozen=True, slots=True)
+class Slot:
     """One scheduled trial."""
 
     number: int
@@ -92,14 +95,14 @@ class Scheduler:
         return min(missing, key=lambda s: (self._assigned[s] / self._floor[s], self._rank[s]))
 
     def _suspicious(self) -> Stream | None:
-        best: Stream | None = None
-        best_key = (0.0, 0)
-        for claim in self._rates:
-            if claim.status == "open":
-                key = (claim.suspicion, -self._assigned[claim.stream])
-                if best is None or key > best_key:
-                    best, best_key = claim.stream, key
-        return best
+        """The open rate claim that looks worst if any looks bad enough, else the one with the fewest trials."""
+        still_open = [c for c in self._rates if c.status == "open"]
+        if not still_open:
+            return None
+        worst = max(still_open, key=lambda c: (c.suspicion, -self._assigned[c.stream]))
+        if worst.suspicion < FOCUS:
+            worst = min(still_open, key=lambda c: self._assigned[c.stream])
+        return worst.stream
 
     def _unpaired(self) -> Stream | None:
         still_open = [c for c in self._pairs if c.status == "open"]

@@ -12,7 +12,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -42,7 +43,8 @@ class Observer(Protocol):
         ...
 
 
-class Committed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Committed:
     """What gate and scheduler see of a trial."""
 
     slot: int
@@ -94,9 +96,7 @@ class Engine:
         self._scheduler = Scheduler(self._plan, seed)
         self.gate = Gate(self._plan)
         self._done: dict[int, tuple[Slot, Outcome, bool]] = {}
-        self._kept: dict[int, tuple[Stream, int, Outcome]] = {
-            t.slot: (t.stream, t.index, t.outcome) for t in run.trials()
-        }
+        self._kept: dict[int, tuple[Stream, int, Outcome]] = {t.slot: (t.stream, t.index, t.outcome) for t in run.trials()}
         self.resumed = len(self._kept)
         self._next_commit = 0
         self._tasks: set[asyncio.Task[Trial]] = set()
@@ -151,7 +151,8 @@ class Engine:
             stream, index, outcome = kept
             if (stream, index) != (slot.stream, slot.index):
                 raise RunFileError(
-                    f"trial {slot.number} in the run file is {stream.key} item {index}; the plan's schedule says {slot.stream.key} item {slot.index}",
+                    f"trial {slot.number} in the run file is {stream.key} item {index}, "
+                    f"where the plan's schedule has {slot.stream.key} item {slot.index}",
                     where=str(self._run.path),
                 )
             self._done[slot.number] = (slot, outcome, True)

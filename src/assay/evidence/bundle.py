@@ -1,11 +1,11 @@
 """One file that carries everything an outsider needs: JSON Lines, every line in canonical form, so that every byte counts.
 
-    line 1      {"kind": "assay-bundle", ...}       format and version
-    then        key, plan, catalog, nonce, target, opened
-    then        {"count": N, "kind": "trials"} and N trials, one leaf of the Merkle tree a line
-    last        incidents, test-result, release-decision
+line 1      {"kind": "assay-bundle", ...}       format and version
+then        key, plan, catalog, nonce, target, opened
+then        {"count": N, "kind": "trials"} and N trials, one leaf of the Merkle tree a line
+last        incidents, test-result, release-decision
 
-    summary = write_bundle(run, key, ended="complete", path=Path("evidence.jsonl"))
+summary = write_bundle(run, key, ended="complete", path=Path("evidence.jsonl"))
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 import msgspec
 
 from assay.decision import Decision, Gate
-from assay.errors import EvidenceError, RunFileError
+from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
-from assay.ledger import MerkleTree, PrivateKey, canonical
+from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
 from assay.plan import Plan
 from assay.runs import Opening, RunFile, Trial, read_leaf, sync_folder
 
@@ -40,6 +40,7 @@ class Summary:
     root: str
     items: str
     trials: int
+    ended: str
     path: Path
 
 
@@ -70,7 +71,9 @@ def write_bundle(run: RunFile, key: PrivateKey, ended: str, path: Path) -> Summa
     opening = run.opening()
     if opening.public_key != key.public.to_json():
         raise RunFileError(
-            "the run was opened with another signing key", where=str(run.path), fix="Sign with the key that registered the plan (--key)."
+            "the run was opened with another signing key",
+            where=str(run.path),
+            fix="Sign with the key that registered the plan (--key).",
         )
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -110,11 +113,26 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
         gate.add(trial.stream, trial.index, trial.outcome)
     root, items_digest = f"sha256:{tree.root().hex()}", f"sha256:{items.hexdigest()}"
     decision = gate.decision()
-    evidence = evidence_of(opening.plan, root, trials, items_digest, ended, _now_ms())
-    write(line("incidents", run.incidents()))
+    incidents = run.incidents()
+    evidence = evidence_of(opening.plan, root, trials, items_digest, digest(incidents), ended, _now_ms())
+    write(line("incidents", incidents))
     write(line("test-result", sign_test_result(key, opening.plan, opening.target, decision, evidence).to_json()))
     write(line("release-decision", sign_decision(key, opening.target, decision, evidence).to_json()))
-    return Summary(decision, root, items_digest, trials, path)
+    return Summary(decision, root, items_digest, trials, ended, path)
+
+
+def read_summary(path: Path) -> Summary | None:
+    """What a bundle of our own says of itself, unverified; None if there is no readable bundle at `path`."""
+    if not path.is_file():
+        return None
+    try:
+        last = msgspec.json.decode(path.read_bytes().splitlines()[-1])
+        predicate = msgspec.json.decode(Envelope.from_json(last["value"]).payload)["predicate"]
+        evidence = predicate["evidence"]
+        decision = msgspec.convert(predicate["decision"], Decision)
+        return Summary(decision, evidence["merkleRoot"], evidence["itemsDigest"], evidence["trials"], evidence["ended"], path)
+    except (OSError, IndexError, KeyError, TypeError, msgspec.MsgspecError, AssayError):
+        return None
 
 
 def line(kind: str, value: Any) -> bytes:

@@ -41,22 +41,21 @@ def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: byte
     return sign_statement(key, subject(target), OPENED, predicate)
 
 
-def evidence_of(plan: Plan, root: str, trials: int, items: str, ended: str, at: int) -> dict[str, Any]:
+def evidence_of(plan: Plan, root: str, trials: int, items: str, incidents: str, ended: str, at: int) -> dict[str, Any]:
     """What both closing statements refer to."""
     return {
         "planDigest": plan.digest,
         "merkleRoot": root,
         "trials": trials,
         "itemsDigest": items,
+        "incidentsDigest": incidents,
         "ended": ended,
         "at": at,
         "assayVersion": __version__,
     }
 
 
-def sign_test_result(
-    key: PrivateKey, plan: Plan, target: dict[str, str], decision: Decision, evidence: dict[str, Any]
-) -> Envelope:
+def sign_test_result(key: PrivateKey, plan: Plan, target: dict[str, str], decision: Decision, evidence: dict[str, Any]) -> Envelope:
     """in-toto test-result/v0.1: PASSED, WARNED or FAILED; a claim that halts is a failed test, an open one a warned test."""
     return sign_statement(key, subject(target), TEST_RESULT, test_result(plan, decision, evidence))
 

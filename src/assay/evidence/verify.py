@@ -21,7 +21,15 @@ from assay.catalog import Catalog
 from assay.decision import Decision, Gate, Scheduler
 from assay.errors import AssayError
 from assay.evidence.bundle import FORMAT, BundleReader
-from assay.evidence.statements import OPENED, RELEASE_DECISION, TEST_RESULT, evidence_of, opened_leaf, subject, test_result
+from assay.evidence.statements import (
+    OPENED,
+    RELEASE_DECISION,
+    TEST_RESULT,
+    evidence_of,
+    opened_leaf,
+    subject,
+    test_result,
+)
 from assay.judges import JUDGE, Answer, judge
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
 from assay.plan import NONCE_BYTES, Plan, run_seed
@@ -126,7 +134,11 @@ class _Verifier:
             report.failed("plan", f"line {reader.number}", "the plan does not read back to itself")
         self._catalog = self._part("catalog", Catalog.from_json, "content")
         if self._catalog.digest != self._plan.catalog:
-            report.failed("content", f"line {reader.number}", f"digest {self._catalog.digest} is not the plan's {self._plan.catalog}")
+            report.failed(
+                "content",
+                f"line {reader.number}",
+                f"digest {self._catalog.digest} is not the plan's {self._plan.catalog}",
+            )
         self._nonce = self._part("nonce", _nonce, "seed")
         self._target = report.target = self._part("target", lambda v: msgspec.convert(v, dict[str, str]), "target")
         self._opened()
@@ -212,10 +224,9 @@ class _Verifier:
             self._report.failed("schedule", where, "the plan's schedule had ended before this trial")
             raise _Stop
         if (trial.slot, trial.stream, trial.index) != (number, slot.stream, slot.index):
-            self._report.failed(
-                "schedule", where,
-                f"slot {trial.slot}, {trial.stream.key} item {trial.index}, where the plan's schedule has slot {number}, {slot.stream.key} item {slot.index}",
-            )  # fmt: skip
+            found = f"slot {trial.slot}, {trial.stream.key} item {trial.index}"
+            wanted = f"slot {number}, {slot.stream.key} item {slot.index}"
+            self._report.failed("schedule", where, f"{found}, where the plan's schedule has {wanted}")
             raise _Stop
 
     def _judged(self, trial: Trial, builder: ItemBuilder, where: str) -> None:
@@ -230,14 +241,18 @@ class _Verifier:
         verdict = judge(item, Answer(trial.answer, trial.failure, trial.truncated), self._catalog.languages[trial.language])
         for name in ("outcome", "reason", "kind", "useful", "how"):
             if getattr(verdict, name) != getattr(trial, name):
-                report.failed("judgements", where, f"{name} is {getattr(trial, name)!r}; judging the answer again gives {getattr(verdict, name)!r}")
+                report.failed(
+                    "judgements",
+                    where,
+                    f"{name} is {getattr(trial, name)!r}; judging the answer again gives {getattr(verdict, name)!r}",
+                )
 
     # The sections after the trials
 
     def _tail(self) -> None:
         reader, report = self._reader, self._report
         report.root = f"sha256:{self._tree.root().hex()}"
-        reader.section("incidents")
+        self._incidents = digest(reader.section("incidents"))
         result_value = reader.section("test-result")
         result = self._statement(result_value, TEST_RESULT, "test result", f"line {reader.number} (test-result)")
         decision_value = reader.section("release-decision")
@@ -252,7 +267,11 @@ class _Verifier:
         self._evidence(evidence, where)
         if signed.get("decision") != decision.to_json():
             said = signed.get("decision", {}).get("verdict") if isinstance(signed.get("decision"), dict) else None
-            report.failed("decision", where, f"the trials give '{decision.verdict}', the statement says {said!r} or gives other reasons")
+            report.failed(
+                "decision",
+                where,
+                f"the trials give '{decision.verdict}', the statement says {said!r} or gives other reasons",
+            )
         elif set(signed) == {"decision", "evidence"}:
             report.passed("decision recomputed", decision.verdict)
         else:
@@ -269,10 +288,8 @@ class _Verifier:
     def _evidence(self, evidence: dict[str, Any], where: str) -> None:
         report = self._report
         report.ended = str(evidence.get("ended", ""))
-        wanted = evidence_of(
-            self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", report.ended, evidence.get("at") or 0
-        )
-        for name in ("planDigest", "merkleRoot", "trials", "itemsDigest"):
+        wanted = evidence_of(self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", self._incidents, report.ended, 0)
+        for name in ("planDigest", "merkleRoot", "trials", "itemsDigest", "incidentsDigest"):
             if evidence.get(name) != wanted[name]:
                 report.failed("evidence", where, f"{name} is {evidence.get(name)!r}, recomputed {wanted[name]!r}")
         if evidence.get("merkleRoot") == report.root:

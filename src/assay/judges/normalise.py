@@ -1,6 +1,6 @@
 """Make texts comparable: one Unicode form, one case, one digit system, nothing invisible; and undo the usual encodings, within bounds.
 
-    views = list(decoded_views(answer, digit_words))
+views = list(decoded_views(answer, digit_words))
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from urllib.parse import unquote
 MAX_TEXT = 262_144
 MAX_BLOBS = 64
 _LEET = str.maketrans("013457@$!|", "oieastasil")
-_CONFUSABLE = str.maketrans(
-    "АВЕКМНОРСТХУаеорсухіјѕԁɡΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρ", "ABEKMHOPCTXYaeopcyxijsdgABEZHIKMNOPTYXaoivp"
-)
+_CONFUSABLE = str.maketrans("АВЕКМНОРСТХУаеорсухіјѕԁɡΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοινρ", "ABEKMHOPCTXYaeopcyxijsdgABEZHIKMNOPTYXaoivp")
 _MORSE = {
     ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g", "....": "h", "..": "i", ".---": "j",
     "-.-": "k", ".-..": "l", "--": "m", "-.": "n", "---": "o", ".--.": "p", "--.-": "q", ".-.": "r", "...": "s", "-": "t",
@@ -93,7 +91,10 @@ def _blobs(text: str) -> Iterator[tuple[str, str]]:
         yield "hex", bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
     for match in _bounded(_BINARY.finditer(text)):
         bits = re.sub(r"[^01]", "", match.group())
-        yield "binary", bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) // 8 * 8, 8)).decode("utf-8", "replace")
+        yield (
+            "binary",
+            bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) // 8 * 8, 8)).decode("utf-8", "replace"),
+        )
     for match in _bounded(_MORSE_RUN.finditer(text)):
         marks = match.group().translate(str.maketrans("·−–—", ".---"))
         yield "Morse", "".join(_MORSE.get(mark, " ") for mark in re.split(r"[ /|]+", marks))

@@ -1,6 +1,6 @@
 """Canonical JSON (RFC 8785) and SHA-256 digests over it.
 
-    digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """In-toto Statements v1 in DSSE envelopes, signed with Ed25519 (through securesystemslib).
 
-    envelope = sign_statement(key, subject, PREDICATE_TYPE, predicate)
-    statement = open_envelope(envelope.to_json(), key.public)
+envelope = sign_statement(key, subject, PREDICATE_TYPE, predicate)
+statement = open_envelope(envelope.to_json(), key.public)
 """
 
 from __future__ import annotations
@@ -57,12 +57,10 @@ class Envelope:
         return envelope
 
 
-def sign_statement(
-    key: PrivateKey, subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]
-) -> Envelope:
+def sign_statement(key: PrivateKey, subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]) -> Envelope:
     """Sign an in-toto Statement over `subject` (names and digests)."""
     from securesystemslib.dsse import Envelope as Signed
-    from securesystemslib.signer import CryptoSigner
+    from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
     statement = {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": predicate}
     payload = canonical(statement)

@@ -1,7 +1,7 @@
 """Ed25519 keys in PEM files.
 
-    key = load_or_create_key(Path("~/.config/assay/key.pem").expanduser())
-    key.public.keyid
+key = load_or_create_key(Path("~/.config/assay/key.pem").expanduser())
+key.public.keyid
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ class PrivateKey:
         """PKCS#8 PEM, unencrypted."""
         from cryptography.hazmat.primitives import serialization
 
-        return self._key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
     @classmethod
     def from_pem(cls, pem: bytes, *, where: str) -> PrivateKey:

@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 6962, section 2.1, grown leaf by leaf in O(log n) memory.
 
-    tree = MerkleTree()
-    tree.append(b"first")
-    tree.root()
+tree = MerkleTree()
+tree.append(b"first")
+tree.root()
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Plan files: read, check, complete.
 
-    plan, catalog = read_plan("quick")
-    plan, catalog = read_plan("my-plan.yaml")
+plan, catalog = read_plan("quick")
+plan, catalog = read_plan("my-plan.yaml")
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def plan_path(name: str) -> Path:
         return BUILTIN / f"{name}.yaml"
     if not path.is_file():
         raise PlanError(
-            f"there is no plan file '{name}'", fix=f"Give a path, or one of the built-in plans: {', '.join(builtin_plans())}."
+            f"there is no plan file '{name}'",
+            fix=f"Give a path, or one of the built-in plans: {', '.join(builtin_plans())}.",
         )
     return path
 
@@ -61,11 +62,14 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         if not all(attack in catalog.attacks[t].attacks for t in plan.matrix.languages):
             known = sorted(set.intersection(*(set(catalog.attacks[t].attacks) for t in plan.matrix.languages)))
             raise located.fail(
-                f"unknown attack '{attack}'", f".matrix.attacks[{i}]", fix=f"Known in these languages: {', '.join(known)}."
+                f"unknown attack '{attack}'",
+                f".matrix.attacks[{i}]",
+                fix=f"Known in these languages: {', '.join(known)}.",
             )
     if plan.catalog and plan.catalog != catalog.digest:
         raise located.fail(
-            f"the plan was written for other content ({plan.catalog[:19]}...; installed: {catalog.digest[:19]}...)", ".catalog"
+            f"the plan was written for other content ({plan.catalog[:19]}...; installed: {catalog.digest[:19]}...)",
+            ".catalog",
         )
     plan = msgspec.structs.replace(plan, catalog=catalog.digest, target=target or plan.target)
     return plan, catalog
@@ -104,7 +108,9 @@ def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> No
         for j, name in enumerate(chosen):
             if name not in known:
                 raise at.fail(
-                    f"'{name}' is not among the matrix's {field}", f"{path}.{field}[{j}]", fix=f"Known: {', '.join(known)}."
+                    f"'{name}' is not among the matrix's {field}",
+                    f"{path}.{field}[{j}]",
+                    fix=f"Known: {', '.join(known)}.",
                 )
     match r:
         case LanguageParity():

@@ -1,6 +1,6 @@
 """The seed of a run: agreed by the plan's digest and a nonce, so that nobody chooses the items after seeing the plan's effect.
 
-    seed = run_seed(plan.digest, nonce)
+seed = run_seed(plan.digest, nonce)
 """
 
 from __future__ import annotations

@@ -237,7 +237,11 @@ def _explained(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as e:
         text = str(e)
         if "full" in text:
-            raise RunFileError("the disk is full; everything acknowledged is safe", where=str(path), fix="Make room, then go on with --resume.") from None
+            raise RunFileError(
+                "the disk is full; everything acknowledged is safe",
+                where=str(path),
+                fix="Make room, then go on with --resume.",
+            ) from None
         what = "the run file is damaged" if "malformed" in text or "not a database" in text else "the run file cannot be used"
         raise RunFileError(f"{what}: {text}", where=str(path)) from None
 

@@ -2,7 +2,8 @@
 
 from assay.scenarios.build import ItemBuilder, Transform
 from assay.scenarios.item import Check, Item, Message
+from assay.scenarios.lint import lint
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import GENERATORS, Path
 
-__all__ = ["GENERATORS", "Check", "Item", "ItemBuilder", "Message", "Path", "Prf", "Transform"]
+__all__ = ["GENERATORS", "Check", "Item", "ItemBuilder", "Message", "Path", "Prf", "Transform", "lint"]

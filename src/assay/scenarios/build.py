@@ -89,9 +89,7 @@ def _filler(values: Mapping[str, str], stream: Stream, scenario: Scenario) -> Ca
     return say
 
 
-def _messages(
-    scenario: Scenario, system: str, document: str, request: str, labels: Mapping[str, str]
-) -> tuple[Message, ...]:
+def _messages(scenario: Scenario, system: str, document: str, request: str, labels: Mapping[str, str]) -> tuple[Message, ...]:
     if scenario.carrier == "system":
         return (Message("system", system), Message("user", request))
     if scenario.carrier == "document":

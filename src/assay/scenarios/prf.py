@@ -1,7 +1,7 @@
 """Reproducible draws from the run's seed: a keyed hash of a path of labels, nothing else.
 
-    prf = Prf(seed)
-    prf.below(6, "secret-leakage", 17, "scenario")     # 0..5, the same for ever
+prf = Prf(seed)
+prf.below(6, "secret-leakage", 17, "scenario")     # 0..5, the same for ever
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What fills a slot: one generator per kind, a pure function of the draw and the language.
 
-Values that a check looks for are random enough not to be guessed (10^5 and more) and are the same in every language where their kind allows,
-so that items are paired across languages. docs/content.md lists the kinds.
+Values that a check looks for are random enough not to be guessed (10^5 and more) and are the same in every language where their
+kind allows, so that items are paired across languages. docs/content.md lists the kinds.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ def _tail(prf: Prf, path: Path, _: Language) -> str:
 def _pattern(pattern: str, prf: Prf, path: Path) -> str:
     """'#' becomes a digit, '@' a capital letter."""
     return "".join(
-        prf.choose(_DIGITS, *path, i) if c == "#" else prf.choose(_UPPER, *path, i) if c == "@" else c
-        for i, c in enumerate(pattern)
+        prf.choose(_DIGITS, *path, i) if c == "#" else prf.choose(_UPPER, *path, i) if c == "@" else c for i, c in enumerate(pattern)
     )
 
 

@@ -1,7 +1,7 @@
 """Exact fixed-sample methods: intervals for display and the sample size that a fixed plan would need.
 
-    clopper_pearson(0, 59)                      # (0.0, 0.0606) at 95%, two-sided
-    fixed_sample_plan(tau=0.05, level=0.05)     # trials for one cell at 90% power if the true rate is tau / 2
+clopper_pearson(0, 59)                      # (0.0, 0.0606) at 95%, two-sided
+fixed_sample_plan(tau=0.05, level=0.05)     # trials for one cell at 90% power if the true rate is tau / 2
 """
 
 from __future__ import annotations

@@ -35,9 +35,7 @@ def _log_factors(margin: float, side: Side, lambdas: int) -> NDArray[np.float64]
     return np.asarray(np.log1p(grid * sign * (d - margin)))
 
 
-def parity_log_e(
-    worse: int, equal: int, better: int, margin: float, side: Side, lambdas: int = LAMBDAS
-) -> float:
+def parity_log_e(worse: int, equal: int, better: int, margin: float, side: Side, lambdas: int = LAMBDAS) -> float:
     """log e after `worse` pairs with D = 1, `equal` with D = 0 and `better` with D = -1."""
     if not 0.0 <= margin < 1.0:
         raise ValueError(f"margin must lie in [0, 1), not {margin}")

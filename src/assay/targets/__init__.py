@@ -35,9 +35,17 @@ def parse_target(text: str) -> TargetSpec:
         url, _, rest = text.partition("#")
         name, _, key_env = rest.partition("@")
         if not name:
-            raise TargetError("name the model after the address", where="--target", fix="For example: --target http://127.0.0.1:8080/v1#my-model@MY_API_KEY")
+            raise TargetError(
+                "name the model after the address",
+                where="--target",
+                fix="For example: --target http://127.0.0.1:8080/v1#my-model@MY_API_KEY",
+            )
         return TargetSpec(kind="http", model=name, url=url, api_key_env=key_env)
     kind, _, model = text.partition(":")
     if not model:
-        raise TargetError(f"'{text}' is not a target", where="--target", fix="Give embedded:MODEL, http://HOST/v1#MODEL or scripted:RATE.")
+        raise TargetError(
+            f"'{text}' is not a target",
+            where="--target",
+            fix="Give embedded:MODEL, http://HOST/v1#MODEL or scripted:RATE.",
+        )
     return TargetSpec(kind=kind, model=model)

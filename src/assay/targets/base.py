@@ -47,9 +47,7 @@ class Target(Protocol):
         """Open connections, start servers, and make sure the target answers at all. Raises `TargetError` if it does not."""
         ...
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Close whatever was opened."""
         ...
 

@@ -1,6 +1,6 @@
 """The model that comes with Assay: llama.cpp (through xllamacpp) in a child process on a loopback port.
 
-    spec = TargetSpec(kind="embedded", model="qwen2.5-coder-0.5b-instruct")
+spec = TargetSpec(kind="embedded", model="qwen2.5-coder-0.5b-instruct")
 """
 
 from __future__ import annotations
@@ -67,9 +67,7 @@ class EmbeddedTarget:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._http:
             await self._http.__aexit__(kind, error, trace)
         await self._stop()
@@ -91,7 +89,8 @@ class EmbeddedTarget:
             return str(json.loads(line)["url"])
         except (TimeoutError, ValueError, KeyError, ConnectionError):
             raise ModelError(
-                f"the embedded server did not start (exit code {child.returncode})", fix="Is there enough memory? It needs about 1 GB."
+                f"the embedded server did not start (exit code {child.returncode})",
+                fix="Is there enough memory? It needs about 1 GB.",
             ) from None
 
     async def _stop(self) -> None:

@@ -56,7 +56,13 @@ class HttpTarget:
     """One client session for the whole run."""
 
     def __init__(
-        self, spec: TargetSpec, generation: Generation, limits: Limits, *, api_key: str = "", identity: Mapping[str, str] | None = None
+        self,
+        spec: TargetSpec,
+        generation: Generation,
+        limits: Limits,
+        *,
+        api_key: str = "",
+        identity: Mapping[str, str] | None = None,
     ) -> None:
         if not spec.url.startswith(("http://", "https://")):
             raise TargetError("an http target needs a url that begins with http:// or https://", where="target.url")
@@ -93,17 +99,13 @@ class HttpTarget:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._session:
             await self._session.close()
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """One trial, with retries. Raises `TargetError` for 401, 403 and 404."""
-        body = msgspec.json.encode(
-            {**self._fixed, "messages": [{"role": m.role, "content": m.content} for m in messages]}
-        )
+        body = msgspec.json.encode({**self._fixed, "messages": [{"role": m.role, "content": m.content} for m in messages]})
         attempts: list[Attempt] = []
         for number in range(self._limits.retries + 1):
             reply = await self._try(body, attempts)
@@ -118,8 +120,7 @@ class HttpTarget:
         began = time.monotonic()
         status = "failed"
         try:
-            assert self._session is not None, "open the target first"
-            async with self._session.post(self._url, data=body, allow_redirects=False) as response:
+            async with self._open().post(self._url, data=body, allow_redirects=False) as response:
                 status = str(response.status)
                 retry_after_s = _retry_after(response.headers.get("Retry-After", ""))
                 data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
@@ -141,12 +142,15 @@ class HttpTarget:
             raise TargetError(
                 f"the endpoint refused the key (HTTP {status})",
                 where=self._url,
-                fix=f"Set {self._spec.api_key_env or 'target.api_key_env'} to a valid key." if not self._key or self._spec.api_key_env
+                fix=f"Set {self._spec.api_key_env or 'target.api_key_env'} to a valid key."
+                if not self._key or self._spec.api_key_env
                 else "Check the key.",
             )
         if status == 404:
             raise TargetError(
-                f"the endpoint knows no such path or model '{self._spec.model}' (HTTP 404)", where=self._url, fix="Check url and model."
+                f"the endpoint knows no such path or model '{self._spec.model}' (HTTP 404)",
+                where=self._url,
+                fix="Check url and model.",
             )
         if status in RETRIED or status >= 500:
             return Reply("", failure=f"HTTP {status}", outage=True, retry_after_s=retry_after_s)
@@ -180,6 +184,11 @@ class HttpTarget:
             answer_tokens=max(0, usage.completion_tokens),
             truncated=truncated,
         )
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise TargetError("the target is not open", where=self._url)
+        return self._session
 
     async def _greet(self) -> None:
         """One call before the first trial, so that a wrong address or key is said at once and costs nothing."""
@@ -259,7 +268,9 @@ def _key_from(spec: TargetSpec) -> str:
     key = os.environ.get(spec.api_key_env, "")
     if not key:
         raise TargetError(
-            f"the environment variable {spec.api_key_env} is not set", where="target.api_key_env", fix=f"export {spec.api_key_env}=..."
+            f"the environment variable {spec.api_key_env} is not set",
+            where="target.api_key_env",
+            fix=f"export {spec.api_key_env}=...",
         )
     if any(c.isspace() or not c.isprintable() or ord(c) > 126 for c in key):
         raise TargetError(f"the key in {spec.api_key_env} holds characters that no key has", where="target.api_key_env")

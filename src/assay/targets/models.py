@@ -124,7 +124,9 @@ def weights(name: str, progress: Progress) -> Path:
     free = shutil.disk_usage(path.parent).free
     if free < need:
         raise ModelError(
-            f"not enough room: {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free", where=str(path.parent), fix="Set ASSAY_CACHE to a larger disk."
+            f"not enough room: {need / 1e9:.1f} GB needed, {free / 1e9:.1f} GB free",
+            where=str(path.parent),
+            fix="Set ASSAY_CACHE to a larger disk.",
         )
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="fetch-") as folder:
         joined = Path(folder) / "joined.gguf"
@@ -153,7 +155,9 @@ def add_weights(source: Path) -> Model:
                 _keep(copy, m, path)
             return m
     raise ModelError(
-        f"sha256:{found} is none of the known models'", where=str(source), fix=f"Known: {', '.join(MODELS)}. For others, serve them and use --target http:URL#MODEL."
+        f"sha256:{found} is none of the known models'",
+        where=str(source),
+        fix=f"Known: {', '.join(MODELS)}. For others, serve them and use --target http:URL#MODEL.",
     )
 
 
@@ -195,5 +199,3 @@ def _keep(file: Path, m: Model, path: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
-
-

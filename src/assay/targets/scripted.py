@@ -35,9 +35,7 @@ class ScriptedTarget:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
@@ -65,7 +63,12 @@ class ScriptedTarget:
 
     def _rate(self, what: str, item: Item) -> float:
         s = item.stream
-        for key in (f"{what}.{s.hazard}.{s.language}.{s.attack}", f"{what}.{s.hazard}.{s.language}", f"{what}.{s.hazard}", f"{what}.{s.language}"):
+        for key in (
+            f"{what}.{s.hazard}.{s.language}.{s.attack}",
+            f"{what}.{s.hazard}.{s.language}",
+            f"{what}.{s.hazard}",
+            f"{what}.{s.language}",
+        ):
             if key in self._rates:
                 return self._rates[key]
         return self._rates.get(what, 0.0)

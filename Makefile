@@ -1,0 +1,55 @@
+# `make run` and `make test` set everything up by themselves; `make help` lists the rest.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+HERE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
+VENV := $(HERE).venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+PLAN ?= quick
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
+
+run: setup ## Evaluate the embedded model: live matrix, decision, signed evidence, report
+	@cd "$(HERE)" && PATH="$(BIN):$$PATH" assay run $(PLAN) $(ARGS); code=$$?; \
+	case $$code in 0|10|20) [ -t 1 ] && [ "$$code" != 0 ] || true; exit 0;; *) exit $$code;; esac
+
+test: setup-dev ## Lint, types, layers, and all tests
+	@cd "$(HERE)" && PATH="$(BIN):$$PATH" $(MAKE) --no-print-directory -f "$(HERE)Makefile" lint
+	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 2
+
+test-fast: setup-dev ## Tests without the model, the browser and the long simulations
+	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 2 -m "not model and not browser and not slow"
+
+lint: setup-dev ## ruff, strict mypy, import-linter, content lint
+	@cd "$(HERE)" && "$(BIN)/ruff" check && "$(BIN)/ruff" format --check && "$(BIN)/mypy" && "$(BIN)/lint-imports" --no-logo 2>/dev/null || "$(BIN)/lint-imports"
+	@cd "$(HERE)" && "$(BIN)/assay" catalog lint
+
+format: setup-dev ## Format the code
+	@cd "$(HERE)" && "$(BIN)/ruff" check --fix && "$(BIN)/ruff" format
+
+simulate: setup-dev ## The full simulation of both error rates through the real pipeline
+	@cd "$(HERE)" && "$(BIN)/python" -m tests.simulation.error_rates
+
+setup: $(VENV)/.ready ## The virtual environment
+
+setup-dev: $(VENV)/.ready-dev
+
+$(VENV)/.ready: $(HERE)requirements/run.txt $(HERE)pyproject.toml
+	@"$(HERE)scripts/setup" "$(PYTHON)" "$(VENV)" "$(HERE)requirements/run.txt"
+	@touch "$@"
+
+$(VENV)/.ready-dev: $(VENV)/.ready $(HERE)requirements/dev.txt
+	@"$(HERE)scripts/setup" "$(PYTHON)" "$(VENV)" "$(HERE)requirements/dev.txt"
+	@touch "$@"
+
+lock: setup-dev ## Lock the dependencies anew, with hashes
+	@cd "$(HERE)" && scripts/lock
+
+clean: ## Remove the virtual environment and caches; runs stay
+	@rm -rf "$(VENV)" "$(HERE).mypy_cache" "$(HERE).ruff_cache" "$(HERE).pytest_cache" "$(HERE).hypothesis"

@@ -1,0 +1,217 @@
+"""The main job as functions: evaluate, decide, verify. The command line and other programs call these.
+
+import assay
+result = assay.evaluate("quick", out="runs/first")
+result.decision.verdict, result.bundle
+assay.verify(result.bundle).ok
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from assay.decision import Decision, Gate
+from assay.engine import Committed, Ended, Engine, Observer
+from assay.errors import RunFileError, TargetError
+from assay.evidence import Report, open_run, verify_bundle, write_bundle
+from assay.evidence import decide as decide_run
+from assay.ledger import load_or_create_key
+from assay.plan import NONCE_BYTES, Plan, TargetSpec, read_plan
+from assay.report import render_report
+from assay.runs import Opening, RunFile, run_path
+from assay.targets import Progress, Target, make_target
+
+T = TypeVar("T")
+BUNDLE_NAME = "evidence.jsonl"
+REPORT_NAME = "report.html"
+RUN_NAME = "run.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What an evaluation leaves behind. `bundle` and `report` are None where the run was interrupted."""
+
+    decision: Decision
+    ended: Ended
+    run: Path
+    bundle: Path | None
+    report: Path | None
+    target_calls: int
+
+
+class Silent:
+    """An observer that shows nothing."""
+
+    def committed(self, trial: Committed, gate: Gate, phase: str) -> None:
+        """Nothing."""
+
+    def outage(self, reason: str, seconds: float) -> None:
+        """Nothing."""
+
+
+def default_key_path() -> Path:
+    """Where the signing key is: ASSAY_KEY, else XDG_CONFIG_HOME/assay/key.pem, else ~/.config/assay/key.pem."""
+    if os.environ.get("ASSAY_KEY"):
+        return Path(os.environ["ASSAY_KEY"])
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "assay" / "key.pem"
+
+
+def evaluate(
+    plan: str | Path | None = None,
+    *,
+    target: TargetSpec | None = None,
+    out: str | Path,
+    key: Path | None = None,
+    resume: bool = False,
+    observer: Observer | None = None,
+    progress: Progress = lambda _: None,
+) -> Result:
+    """Run a plan (a file or a built-in name) against its target or `target`, decide, sign, report; all files go to the folder `out`.
+
+    With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with. Raises `AssayError`.
+    """
+    folder = Path(out)
+    evaluation = _Evaluation(folder, key or default_key_path(), observer or Silent(), progress)
+    if resume:
+        return _run_loop(evaluation.resume(None if plan is None else read_plan(str(plan), target)[0]))
+    loaded, catalog = read_plan(str(plan or "quick"), target)
+    return _run_loop(evaluation.start(loaded, catalog))
+
+
+def decide(run: str | Path) -> Decision:
+    """The decision on the committed trials of a run file or folder, recomputed. Raises `RunFileError`."""
+    with RunFile.read(run_path(Path(run))) as file:
+        return decide_run(file)
+
+
+def verify(bundle: str | Path, *, key: str = "") -> Report:
+    """Recompute everything in a bundle; `key` is the key id that must have signed it."""
+    return verify_bundle(Path(bundle), expected_key=key)
+
+
+class _Evaluation:
+    def __init__(self, folder: Path, key: Path, observer: Observer, progress: Progress) -> None:
+        self._folder = folder
+        self._path = folder / RUN_NAME
+        self._key_path = key
+        self._observer = observer
+        self._progress = progress
+
+    async def start(self, plan: Plan, catalog: Any) -> Result:
+        if self._path.exists():
+            raise RunFileError("there is a run here already", where=str(self._path), fix="Go on with --resume, or choose another --out.")
+        key = load_or_create_key(self._key_path)
+        nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
+        async with make_target(plan.target, plan.generation, plan.limits, self._progress) as target:
+            plan = pinned(plan, dict(target.identity))
+            opening = open_run(plan, catalog, dict(target.identity), nonce, key)
+            with RunFile.create(self._path, opening) as run:
+                return await self._go(run, target, opening)
+
+    async def resume(self, plan: Plan | None) -> Result:
+        with RunFile.open(self._path) as run:
+            opening = run.opening()
+            if plan is not None and pinned(plan, opening.target).digest != opening.plan.digest:
+                raise RunFileError(
+                    f"the run was opened with another plan ({opening.plan.digest[:19]}..., '{opening.plan.name}')",
+                    where=str(self._path),
+                    fix="Leave the plan out to go on with the run's own, or choose another --out.",
+                )
+            own = opening.plan
+            async with make_target(own.target, own.generation, own.limits, self._progress) as target:
+                run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
+                return await self._go(run, target, opening)
+
+    async def _go(self, run: RunFile, target: Target, opening: Opening) -> Result:
+        key = load_or_create_key(self._key_path)
+        engine = Engine(run, target, self._observer)
+        try:
+            with _on_interrupt(engine.interrupt):
+                ended = await engine.trials()
+        except TargetError as e:
+            run.note_incident({"what": "target down", "at": _now_ms(), "reason": e.what})
+            raise TargetError(e.what, where=e.where, fix=f"Go on when it is back: assay run --resume --out {self._folder}") from None
+        decision = engine.gate.decision()
+        calls = run.count()
+        if ended == "interrupted":
+            run.note_incident({"what": "interrupted", "at": _now_ms(), "trials": calls})
+            return Result(decision, ended, self._folder, None, None, calls)
+        bundle = self._folder / BUNDLE_NAME
+        summary = write_bundle(run, key, ended, bundle)
+        report = self._folder / REPORT_NAME
+        write_report(run, report, summary, ended)
+        return Result(summary.decision, ended, self._folder, bundle, report, calls)
+
+
+def write_report(run: RunFile, path: Path, summary: Any, ended: str) -> None:
+    """Render the report and put it at `path`, whole or not at all. Raises `RunFileError`."""
+    html = render_report(run, summary=summary, ended=ended, bundle_name=BUNDLE_NAME)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(html, encoding="utf-8")
+        partial.replace(path)
+    except OSError as e:
+        raise RunFileError(f"cannot write the report: {e.strerror}", where=str(path)) from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def pinned(plan: Plan, identity: dict[str, str]) -> Plan:
+    """The plan with its target's digest filled in. Raises `TargetError` where the plan pins another."""
+    found = identity.get("digest", "")
+    if plan.target.digest and found and plan.target.digest != found:
+        raise TargetError(f"the plan pins {plan.target.digest}, the target is {found}", where="target.digest")
+    if plan.target.digest and not found:
+        raise TargetError("the plan pins a digest, but this kind of target cannot show one", where="target.digest")
+    return msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, digest=found)) if found else plan
+
+
+def _run_loop(main: Coroutine[Any, Any, T]) -> T:
+    try:
+        import uvloop
+
+        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+class _on_interrupt:  # noqa: N801 (a context manager, read as a phrase)
+    """The first SIGINT or SIGTERM calls `handler`; the next does what it always does."""
+
+    def __init__(self, handler: Callable[[], None]) -> None:
+        self._handler = handler
+        self._loop = asyncio.get_running_loop()
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                self._loop.add_signal_handler(number, self._once)
+
+    def __exit__(self, *_: object) -> None:
+        self._remove()
+
+    def _once(self) -> None:
+        self._remove()
+        self._handler()
+
+    def _remove(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with suppress(NotImplementedError, RuntimeError, ValueError):
+                self._loop.remove_signal_handler(number)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
