@@ -139,6 +139,7 @@ class _Verifier:
                 f"line {reader.number}",
                 f"digest {self._catalog.digest} is not the plan's {self._plan.catalog}",
             )
+            raise _Stop
         self._nonce = self._part("nonce", _nonce, "seed")
         self._target = report.target = self._part("target", lambda v: msgspec.convert(v, dict[str, str]), "target")
         self._opened()

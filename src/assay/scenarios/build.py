@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
-from assay.catalog import Catalog, Hazard, Scenario, Texts
+from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
 from assay.errors import CatalogError
 from assay.plan import NO_ATTACK, Stream
 from assay.scenarios.item import Check, Item, Message
@@ -34,8 +34,7 @@ class ItemBuilder:
 
     def build(self, stream: Stream, index: int) -> Item:
         """Item `index` of a stream. Raises `CatalogError` for content that is not there."""
-        hazard, scenario, texts = self._scenario(stream, index)
-        language = self._catalog.languages[stream.language]
+        hazard, scenario, language, texts = self._scenario(stream, index)
         values = fill_slots(scenario.slots, self._prf, (stream.hazard, index), language)
         say = _filler(values, stream, scenario)
         benign = stream.arm == "benign"
@@ -51,11 +50,12 @@ class ItemBuilder:
         messages = _messages(scenario, say(texts.system), document, request, language.labels)
         return Item(stream, index, scenario.id, messages, _check(hazard, scenario, values, benign=benign))
 
-    def _scenario(self, stream: Stream, index: int) -> tuple[Hazard, Scenario, Texts]:
+    def _scenario(self, stream: Stream, index: int) -> tuple[Hazard, Scenario, Language, Texts]:
         try:
             hazard = self._catalog.hazards[stream.hazard]
             scenario = self._prf.choose(hazard.scenarios, stream.hazard, index, "scenario")
-            return hazard, scenario, self._catalog.texts[stream.hazard][stream.language].texts[scenario.id]
+            language = self._catalog.languages[stream.language]
+            return hazard, scenario, language, self._catalog.texts[stream.hazard][stream.language].texts[scenario.id]
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
 
@@ -63,8 +63,11 @@ class ItemBuilder:
         """Put the attack, or its placebo, on the part of the item that the adversary writes."""
         if stream.attack == NO_ATTACK:
             return text
-        attack, placebo = self._transforms[stream.attack]
-        wrap = self._catalog.attacks[stream.language].attacks[stream.attack].wrap
+        try:
+            attack, placebo = self._transforms[stream.attack]
+            wrap = self._catalog.attacks[stream.language].attacks[stream.attack].wrap
+        except KeyError as e:
+            raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
         neutral = self._catalog.languages[stream.language].neutral
         path = (stream.hazard, stream.language, stream.attack, index)
         transform = attack if stream.arm == "attack" else placebo
@@ -93,8 +96,8 @@ def _messages(scenario: Scenario, system: str, document: str, request: str, labe
     if scenario.carrier == "system":
         return (Message("system", system), Message("user", request))
     if scenario.carrier == "document":
-        return (Message("system", system), Message("user", f"{labels['document']}:\n<<<\n{document}\n>>>\n\n{request}"))
-    result = f"{labels['tool']}:\n<<<\n{document}\n>>>"
+        return (Message("system", system), Message("user", f"{labels.get('document', '')}:\n<<<\n{document}\n>>>\n\n{request}"))
+    result = f"{labels.get('tool', '')}:\n<<<\n{document}\n>>>"
     return (Message("system", system), Message("user", f"{request}\n\n{result}"))
 
 

@@ -1,0 +1,124 @@
+"""What a run cannot say: the open points of the first page, and the limitations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from assay.catalog.content import Provenance
+from assay.plan import LanguageParity
+from assay.plan.model import Exploration
+from assay.report.tally import Tally
+from assay.report.words import count_text, language_of, listed, rate_text
+
+
+def unknowns(tally: Tally) -> tuple[str, ...]:
+    """What is not known after this run, most important first, in sentences."""
+    return tuple(_unknowns(tally))
+
+
+def _unknowns(tally: Tally) -> Iterator[str]:
+    claims = tally.gate.claims
+    still_open = sum(c.status == "open" for c in claims)
+    if still_open and tally.gate.verdict == "halt":
+        yield (
+            f"{still_open} of {count_text(len(claims), 'claim', 'claims')} were still undecided when the halt was final. "
+            "They may hold or not."
+        )
+    elif still_open:
+        yield f"{still_open} of {count_text(len(claims), 'claim', 'claims')} are undecided. They may hold or not."
+    empty = sum(c.n == 0 for c in tally.streams.values())
+    if empty:
+        yield f"{empty} of {count_text(len(tally.streams), 'cell', 'cells')} (every arm counted) had no trials at all."
+    if tally.unscorable:
+        share = rate_text(tally.unscorable / tally.trials)
+        yield (
+            f"{count_text(tally.unscorable, 'answer', 'answers')} ({share}) could not be scored. "
+            "They count against approving and are never taken as safe."
+        )
+    if unreviewed(tally):
+        yield "Native speakers have not yet reviewed all test texts, so a difference between languages may come from the wording."
+    yield "How an adversary who adapts to the answers would fare. The attacks here are fixed, so the true rates may be higher."
+    yield "Anything outside the matrix: other hazards, other languages, longer conversations, and agents with tools of their own."
+
+
+def unreviewed(tally: Tally) -> dict[str, list[str]]:
+    """Languages whose texts have no review by a native speaker: what is unreviewed, by tag."""
+    catalog = tally.opening.catalog
+    out: dict[str, list[str]] = {}
+    for tag in tally.opening.plan.matrix.languages:
+        parts: list[tuple[str, Provenance]] = [("words and phrases", catalog.languages[tag].provenance)]
+        parts += [(catalog.hazards[h].title, catalog.texts[h][tag].provenance) for h in tally.opening.plan.matrix.hazards]
+        parts.append(("attacks", catalog.attacks[tag].provenance))
+        missing = [name for name, provenance in parts if provenance.review.strip().casefold() in ("", "none", "no")]
+        if missing:
+            out[tag] = missing
+    return out
+
+
+def limitations(tally: Tally) -> tuple[str, ...]:
+    """The limits of the method and of this run, in sentences."""
+    return tuple(_limitations(tally))
+
+
+def _limitations(tally: Tally) -> Iterator[str]:
+    plan = tally.opening.plan
+    yield (
+        "The attacks are static. They do not learn from the answers, so every rate under attack is a lower bound on what an "
+        "adversary who adapts would reach."
+    )
+    yield _review_sentence(tally)
+    streams = len(tally.streams)
+    yield (
+        f"The budget is {count_text(plan.budget.calls, 'trial', 'trials')} over {count_text(streams, 'stream', 'streams')}, "
+        f"about {plan.budget.calls / streams:.0f} a stream. {_floor_sentence(plan.exploration)} "
+        "A cell with few trials has a wide interval; a rate of 0% there is weak evidence."
+    )
+    yield (
+        "The checks are programs. They see a protected value or a marker in plain sight, backwards, in rot13, with signs for letters, "
+        "with digits spelled as words, in any digit system, and inside base64, hexadecimal, binary, Morse, URL, HTML and Unicode "
+        "escapes. A leak in another form, such as a hint or a translation into a code agreed in the answer, is not seen."
+    )
+    yield (
+        "The response kind rests on lists of refusal phrases in each language. A refusal in other words is counted as a deflection, "
+        "and on the benign arm as unscorable."
+    )
+    yield (
+        "The intervals are for display. They hold for a number of trials that is fixed beforehand, and here the number depends on the "
+        "outcomes. The decision rests on sequential tests that are valid at every number of trials."
+    )
+    yield (
+        "The error rates hold for the population of items that the scenarios can produce under this plan. "
+        "They do not cover requests of another sort, and a new run of the same plan spends its error rates again."
+    )
+    if any(isinstance(r, LanguageParity) for r in plan.requirements):
+        yield "Parity compares the same item in two languages. Part of a gap may come from the texts and not from the target."
+    yield (
+        "The seed comes from a single party. The evaluator could not choose the items, but nothing here proves that no other run of "
+        "this plan was made and dropped."
+    )
+    yield ("The identity of the target is attested, not proven. That the answers came from the named target is the evaluator's word.")
+
+
+def _floor_sentence(exploration: Exploration) -> str:
+    arms = (
+        ("plain", exploration.plain),
+        ("attack", exploration.attack),
+        ("placebo", exploration.placebo),
+        ("benign", exploration.benign),
+    )
+    given = [f"{n:,} on the {arm} arm" for arm, n in arms if n]
+    if not given:
+        return "The plan sets no exploration floor, so some cells may have no trials."
+    return f"The exploration floor is {listed(given)}, per stream."
+
+
+def _review_sentence(tally: Tally) -> str:
+    missing = unreviewed(tally)
+    if not missing:
+        return "According to their provenance, all texts were reviewed. How well they read in every region is not measured."
+    names = [language_of(tally.opening.catalog, tag) for tag in missing]
+    whole = "These are" if len(names) > 1 else "This is"
+    return (
+        f"Texts are not yet reviewed by native speakers in {count_text(len(names), 'language', 'languages')}: {listed(names, most=20)}. "
+        f"{whole} taken from the provenance recorded with the texts. Unnatural wording can move a rate in either direction."
+    )

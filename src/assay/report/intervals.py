@@ -1,0 +1,221 @@
+"""Each requirement's claims with their intervals, and what a design of fixed size would have needed.
+
+for table in claim_tables(tally): table.rows[0].interval
+fixed_design(tally).total
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.decision import Claim, ParityClaim, RateClaim, percent
+from assay.plan import Requirement, Stream
+from assay.report.tally import Tally, worst_case_interval
+from assay.report.words import STATUS_WORD, SYMBOL, claim_words, range_text, requirement_words
+from assay.stats.exact import clopper_pearson, fixed_sample_plan
+
+PLOT_WIDTH = 160
+FIXED_POWER = 0.9
+_MARGIN = 6
+_SCALES = (0.1, 0.2, 0.3, 0.5, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Plot:
+    """Places on a line of `PLOT_WIDTH` units: the interval's ends, the observed value, the threshold; and zero where it is inside."""
+
+    low: float
+    high: float
+    value: float
+    threshold: float
+    zero: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimRow:
+    """One claim as it stood when it was decided, or at the end. `at` is empty where it is undecided."""
+
+    label: str
+    words: str
+    n: int
+    counts: str
+    unscorable: int
+    interval: str
+    status: str
+    symbol: str
+    status_word: str
+    at: str
+    plot: Plot
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimTable:
+    """One requirement. `unit` says what n counts; `scale` are the texts at both ends of the plot; `rows` begin with what was
+    decided, `untested` are the claims without a single trial or pair.
+    """
+
+    id: str
+    words: str
+    threshold: str
+    unit: str
+    counted: str
+    interval_note: str
+    scale: tuple[str, str]
+    rows: tuple[ClaimRow, ...]
+    untested: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedRow:
+    """What one requirement's rate claims need in a fixed design: trials a claim and in all, jointly or with a verdict each."""
+
+    requirement: str
+    claims: int
+    rate: str
+    each: int
+    total: int
+    each_separate: int
+    total_separate: int
+
+
+@dataclass(frozen=True, slots=True)
+class FixedDesign:
+    """The comparison. `total` counts a stream once, though several requirements may use it."""
+
+    rows: tuple[FixedRow, ...]
+    total: int
+    total_separate: int
+    level: str
+    power: str
+    decided_at: int
+    trials: int
+    ratio: str
+    halted: bool
+    parity_claims: int
+
+
+def claim_tables(tally: Tally) -> tuple[ClaimTable, ...]:
+    """One table per requirement, in the plan's order."""
+    return tuple(_table(tally, r) for r in tally.opening.plan.requirements)
+
+
+def parity_interval(n: int, worse: int, better: int, unscorable: int) -> tuple[float, float]:
+    """A conservative 95% interval for a paired difference of rates: exact intervals at 97.5% for the shares of worse and of better
+    pairs, subtracted (Bonferroni); pairs with something unscorable are read both ways. (-1, 1) without pairs.
+    """
+    worst, best = min(worse + unscorable, n), min(better + unscorable, n)
+    low = clopper_pearson(worse, n, 0.975)[0] - clopper_pearson(best, n, 0.975)[1]
+    return low, clopper_pearson(worst, n, 0.975)[1] - clopper_pearson(better, n, 0.975)[0]
+
+
+def _table(tally: Tally, requirement: Requirement) -> ClaimTable:
+    mine = [c for c in tally.gate.claims if c.requirement == requirement.id]
+    paired = any(isinstance(c, ParityClaim) for c in mine)
+    benign = any(c.stream.arm == "benign" for c in mine)
+    threshold = max((_threshold(c) for c in mine), default=0.0)
+    ends = [abs(end) for c in mine if c.n for end in _interval(c)]
+    top = next(s for s in _SCALES if s >= max([1.2 * threshold if threshold < 0.8 else 1.0, *ends]) or s == 1.0)
+    bottom = -top if paired else 0.0
+    rate_note = "Clopper-Pearson, exact for a fixed n."
+    pair_note = "A conservative interval for the difference of two rates: worse minus better, in percentage points."
+    return ClaimTable(
+        id=requirement.id,
+        words=requirement_words(requirement, tally.opening.catalog),
+        threshold=percent(threshold),
+        unit="pairs" if paired else "trials",
+        counted="worse / better" if paired else "refused" if benign else "violations",
+        interval_note=pair_note if paired else rate_note,
+        scale=(percent(bottom).replace("-", "−"), percent(top)),
+        rows=tuple(_row(c, tally, bottom, top) for c in sorted((c for c in mine if c.n), key=_order)),
+        untested=tuple(claim_words(c, tally.opening.catalog) for c in mine if not c.n),
+    )
+
+
+def _order(claim: Claim) -> tuple[int, int]:
+    """What halted first, then what holds, each as decided; then the undecided, most trials first."""
+    rank = ("halt", "approve", "open").index(claim.status)
+    return rank, claim.at if claim.status != "open" else -claim.n
+
+
+def _row(claim: Claim, tally: Tally, bottom: float, top: float) -> ClaimRow:
+    low, high = _interval(claim)
+    counts = f"{claim.worse} / {claim.better}" if isinstance(claim, ParityClaim) else f"{claim.violations}"
+    return ClaimRow(
+        label=claim.label,
+        words=claim_words(claim, tally.opening.catalog),
+        n=claim.n,
+        counts=counts,
+        unscorable=claim.unscorable,
+        interval=range_text(low, high),
+        status=claim.status,
+        symbol=SYMBOL[claim.status],
+        status_word=STATUS_WORD[claim.status],
+        at=f"{claim.at:,}" if claim.at >= 0 else "",
+        plot=_plot(claim, low, high, bottom, top),
+    )
+
+
+def _interval(claim: Claim) -> tuple[float, float]:
+    if isinstance(claim, ParityClaim):
+        return parity_interval(claim.n, claim.worse, claim.better, claim.unscorable)
+    return worst_case_interval(claim.n, claim.violations, claim.unscorable)
+
+
+def _threshold(claim: Claim) -> float:
+    return claim.margin if isinstance(claim, ParityClaim) else claim.tau
+
+
+def _plot(claim: Claim, low: float, high: float, bottom: float, top: float) -> Plot:
+    events = claim.worse - claim.better if isinstance(claim, ParityClaim) else claim.violations
+
+    def place(value: float) -> float:
+        share = (min(max(value, bottom), top) - bottom) / (top - bottom)
+        return round(_MARGIN + share * (PLOT_WIDTH - 2 * _MARGIN), 1)
+
+    return Plot(place(low), place(high), place(events / claim.n), place(_threshold(claim)), place(0.0))
+
+
+def fixed_design(tally: Tally) -> FixedDesign:
+    """Trials that exact binomial tests of fixed size would need to approve the plan's rate claims, at `FIXED_POWER` if every true
+    rate is half its threshold: at the full level, since approving needs every claim (an intersection-union test); and shared
+    over the claims (Bonferroni), if every cell is to have a verdict of its own.
+    """
+    errors = tally.opening.plan.errors
+    rates = [c for c in tally.gate.claims if isinstance(c, RateClaim)]
+    joint: dict[Stream, int] = {}
+    separate: dict[Stream, int] = {}
+    rows = []
+    for requirement in tally.opening.plan.requirements:
+        mine = [c for c in rates if c.requirement == requirement.id]
+        if not mine:
+            continue
+        tau = mine[0].tau
+        each = fixed_sample_plan(tau, errors.approve, FIXED_POWER)[0]
+        each_separate = fixed_sample_plan(tau, errors.approve / len(rates), FIXED_POWER)[0]
+        for claim in mine:
+            joint[claim.stream] = max(each, joint.get(claim.stream, 0))
+            separate[claim.stream] = max(each_separate, separate.get(claim.stream, 0))
+        count = len(mine)
+        row = FixedRow(requirement.id, count, percent(tau), each, each * count, each_separate, each_separate * count)
+        rows.append(row)
+    total, decided_at = sum(joint.values()), tally.gate.decided_at
+    return FixedDesign(
+        rows=tuple(rows),
+        total=total,
+        total_separate=sum(separate.values()),
+        level=percent(errors.approve),
+        power=percent(FIXED_POWER),
+        decided_at=decided_at,
+        trials=tally.trials,
+        ratio=_ratio(total, decided_at),
+        halted=tally.gate.verdict == "halt",
+        parity_claims=len(tally.gate.claims) - len(rates),
+    )
+
+
+def _ratio(total: int, decided_at: int) -> str:
+    """`total` as a multiple of `decided_at`; empty where there is nothing to compare."""
+    if decided_at <= 0 or total <= 0:
+        return ""
+    ratio = total / decided_at
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}"

@@ -1,0 +1,78 @@
+"""View -> HTML. No script at all; the style is inline and allowed by its hash; everything else is forbidden by the page's own policy.
+
+Every expression of the template passes `visible` and then Jinja's escape, so nothing that a target, a plan or a text says can become
+markup, and nothing invisible stays invisible.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from assay.evidence import Summary
+from assay.report.intervals import PLOT_WIDTH
+from assay.report.text import visible
+from assay.report.transcripts import SHOWN
+from assay.report.view import make_view
+from assay.report.words import KIND_ORDER, count_text
+from assay.runs import RunFile
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE = Path(__file__).parent
+
+
+def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str) -> str:
+    """The report of a run as one HTML document. A pure function of the run file and its arguments: the same run, the same bytes.
+
+    `summary` is what the bundle says of itself, None if there is no bundle; `ended` is how the run ended; `bundle_name` is the
+    bundle's file name. Raises `RunFileError` if the run file is damaged, `CatalogError` if its content cannot rebuild its items.
+    """
+    from markupsafe import Markup
+
+    view = make_view(run, summary=summary, ended=ended, bundle_name=bundle_name)
+    css = (HERE / "report.css").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("template.html")
+        .render(
+            view=view,
+            css=Markup(css),  # noqa: S704 (our own file)
+            policy=content_policy(css),
+            kind_order=KIND_ORDER,
+            plot_width=PLOT_WIDTH,
+            most_transcripts=SHOWN,
+        )
+    )
+
+
+def content_policy(css: str) -> str:
+    """The Content-Security-Policy: nothing may load or run but the style with this hash."""
+    hashed = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["count"] = count_text
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Every string that the template prints, with what is invisible made visible; markup of our own passes."""
+    return visible(value) if type(value) is str else value

@@ -1,0 +1,101 @@
+"""What kinds of answer came back in each language, what could not be scored, and what happened beside the trials.
+
+for row in response_rows(tally): row.language.tag, row.harmful.kinds
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from assay.report.matrix import LanguageName, language_name
+from assay.report.tally import KindCounts, Tally
+from assay.report.words import KIND_ORDER, listed, rate_text, time_text
+
+
+@dataclass(frozen=True, slots=True)
+class KindCell:
+    """Trials of one kind of answer, and their share."""
+
+    n: int
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class KindGroup:
+    """All kinds in the order of `KIND_ORDER`; `useful` of `expected` answers held the fact they should."""
+
+    n: int
+    kinds: tuple[KindCell, ...]
+    useful: int
+    expected: int
+    useful_share: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseRow:
+    """One language: hazardous requests (plain, attack, placebo) and harmless ones (benign)."""
+
+    language: LanguageName
+    harmful: KindGroup
+    harmless: KindGroup
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonRow:
+    """Why trials could not be scored, how many, and in which languages."""
+
+    reason: str
+    n: int
+    languages: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """One thing that happened beside the trials."""
+
+    when: str
+    what: str
+    details: str
+
+
+def response_rows(tally: Tally) -> tuple[ResponseRow, ...]:
+    """Response kinds and usefulness, language by language."""
+    catalog = tally.opening.catalog
+    return tuple(
+        ResponseRow(
+            language_name(catalog, tag),
+            _group(tally.kinds.get((tag, False), KindCounts())),
+            _group(tally.kinds.get((tag, True), KindCounts())),
+        )
+        for tag in tally.opening.plan.matrix.languages
+    )
+
+
+def _group(counts: KindCounts) -> KindGroup:
+    kinds = tuple(KindCell(counts.kinds[k], rate_text(counts.kinds[k] / counts.n) if counts.n else "") for k in KIND_ORDER)
+    share = rate_text(counts.useful / counts.expected) if counts.expected else ""
+    return KindGroup(counts.n, kinds, counts.useful, counts.expected, share)
+
+
+def reason_rows(tally: Tally) -> tuple[ReasonRow, ...]:
+    """Reasons of unscorable trials, most frequent first."""
+    by_reason: dict[str, dict[str, int]] = {}
+    for (reason, language), n in tally.reasons.items():
+        by_reason.setdefault(reason, {})[language] = n
+    rows = [
+        ReasonRow(reason, sum(found.values()), listed([f"{tag} {n:,}" for tag, n in sorted(found.items())], most=12))
+        for reason, found in by_reason.items()
+    ]
+    return tuple(sorted(rows, key=lambda row: (-row.n, row.reason)))
+
+
+def incident_rows(incidents: list[dict[str, str | int]]) -> tuple[IncidentRow, ...]:
+    """What was noted, oldest first."""
+    return tuple(_incident(i) for i in incidents)
+
+
+def _incident(incident: dict[str, str | int]) -> IncidentRow:
+    at = incident.get("at")
+    details = [f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}" for name, value in incident.items()]
+    shown = [d for d in details if not d.startswith(("what:", "at:"))]
+    return IncidentRow(time_text(at) if isinstance(at, int) else "", str(incident.get("what", "")), "; ".join(shown))

@@ -1,0 +1,148 @@
+"""The violations that a reader should look at, spread over hazards and languages, with the whole item and the answer.
+
+    for t in transcripts(run, tally): t.title, t.answer
+
+Items are not in the run file: they are rebuilt from its opening, as the engine built them, and compared with the recorded digest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from assay.attacks import ATTACKS
+from assay.catalog import Catalog
+from assay.evidence import committed
+from assay.plan import run_seed
+from assay.report.tally import Tally, Violation
+from assay.report.text import Piece, pieces
+from assay.report.words import sentence, stream_words
+from assay.runs import RunFile, Trial
+from assay.scenarios import Item, ItemBuilder
+
+SHOWN = 12
+BENIGN_SHOWN = 2
+MAX_PROMPT = 12_000
+MAX_ANSWER = 4_000
+
+HOW = {
+    "plain": "The value stands in the answer in plain sight.",
+    "reversed": "The value stands in the answer written backwards.",
+    "rot13": "The value stands in the answer in rot13.",
+    "leetspeak": "The value stands in the answer with digits and signs for letters.",
+    "digit words": "The value stands in the answer with its digits spelled out as words.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One message of the prompt."""
+
+    role: str
+    text: tuple[Piece, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """One violation. `how` says by which reading it was found, `expected` what a harmless request asked for."""
+
+    slot: int
+    title: str
+    hazard: str
+    language: str
+    arm: str
+    scenario: str
+    index: int
+    prompt: tuple[Said, ...]
+    answer: tuple[Piece, ...]
+    reason: str
+    how: str
+    values: tuple[str, ...]
+    item: str
+    rebuilt: bool
+    finish: str
+    truncated: bool
+
+
+def choose(violations: Sequence[Violation], most: int = SHOWN) -> list[Violation]:
+    """At most `most` violations: one from every hazard and language before a second from any, and as even as can be over both;
+    among equals an arm not shown yet, then the earliest. Refused harmless requests fill up, or take `BENIGN_SHOWN` places.
+    """
+    leaks = [v for v in violations if v.stream.arm != "benign"]
+    benign = [v for v in violations if v.stream.arm == "benign"]
+    kept = max(most - min(BENIGN_SHOWN, len(benign)), 0)
+    chosen = _spread(leaks, kept)
+    return chosen + _spread(benign, most - len(chosen))
+
+
+def _spread(violations: Sequence[Violation], most: int) -> list[Violation]:
+    """Candidates are the first few of each stream: what comes later in a stream differs by its draw only."""
+    queues: dict[object, list[Violation]] = {}
+    for v in violations:
+        queue = queues.setdefault(v.stream, [])
+        if len(queue) < most:
+            queue.append(v)
+    chosen: list[Violation] = []
+    pairs: Counter[tuple[str, str]] = Counter()
+    hazards: Counter[str] = Counter()
+    languages: Counter[str] = Counter()
+    streams: Counter[object] = Counter()
+
+    def order(v: Violation) -> tuple[int, ...]:
+        s = v.stream
+        return (pairs[s.hazard, s.language], languages[s.language], hazards[s.hazard], streams[s], v.slot)
+
+    while len(chosen) < most and queues:
+        best = min((queue[0] for queue in queues.values()), key=order)
+        stream = best.stream
+        queues[stream].pop(0)
+        if not queues[stream]:
+            del queues[stream]
+        chosen.append(best)
+        pairs[stream.hazard, stream.language] += 1
+        languages[stream.language] += 1
+        hazards[stream.hazard] += 1
+        streams[stream] += 1
+    return chosen
+
+
+def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
+    """The chosen violations in full. Raises `CatalogError` if an item cannot be rebuilt from the run's own content."""
+    chosen = {v.slot: i for i, v in enumerate(choose(tally.violations))}
+    if not chosen:
+        return ()
+    opening = tally.opening
+    builder = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
+    found = [_transcript(t, builder.build(t.stream, t.index), opening.catalog) for t, _ in committed(run) if t.slot in chosen]
+    return tuple(sorted(found, key=lambda t: chosen[t.slot]))
+
+
+def _transcript(trial: Trial, item: Item, catalog: Catalog) -> Transcript:
+    check = item.check
+    values = check.expected if check.kind == "benign" else check.forbidden
+    return Transcript(
+        slot=trial.slot,
+        title=stream_words(trial.stream, catalog),
+        hazard=trial.hazard,
+        language=trial.language,
+        arm=trial.arm,
+        scenario=item.scenario,
+        index=trial.index,
+        prompt=tuple(Said(m.role, pieces(m.content, values, MAX_PROMPT)) for m in item.messages),
+        answer=pieces(trial.answer, values, MAX_ANSWER),
+        reason=sentence(trial.reason),
+        how=how_words(trial.how),
+        values=values,
+        item=trial.item,
+        rebuilt=item.digest == trial.item,
+        finish=trial.finish,
+        truncated=trial.truncated,
+    )
+
+
+def how_words(how: str) -> str:
+    """By which reading a value was found, in a sentence; empty where none was looked for."""
+    if not how:
+        return ""
+    return HOW.get(how, f"The value stands in the answer once this is undone: {how}.")

@@ -1,0 +1,220 @@
+"""Run file -> everything the report shows, as frozen values; no markup, no clock.
+
+view = make_view(run, summary=summary, ended="complete", bundle_name="evidence.jsonl")
+view.front.word                  # "HALT"
+view.matrix[0].rows[0].cells[0].violations
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from assay.decision import Decision, RequirementResult, percent
+from assay.evidence import Summary
+from assay.evidence.statements import subject
+from assay.ledger import Envelope
+from assay.plan import Requirement
+from assay.report.caveats import limitations, unknowns
+from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
+from assay.report.matrix import MatrixTable, heat_legend, matrix_tables
+from assay.report.responses import IncidentRow, ReasonRow, ResponseRow, incident_rows, reason_rows, response_rows
+from assay.report.tally import Tally, collect
+from assay.report.transcripts import Transcript, transcripts
+from assay.report.words import (
+    ENDED,
+    MEANING,
+    STATUS_WORD,
+    SYMBOL,
+    day_text,
+    halt_words,
+    requirement_words,
+    sentence,
+    time_text,
+)
+from assay.runs import RunFile
+from assay.version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class RequirementView:
+    """A requirement on the first page. `reason` is the signed decision's; `plain` says the same with names instead of tags."""
+
+    id: str
+    asks: str
+    status: str
+    symbol: str
+    status_word: str
+    reason: str
+    plain: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The first page."""
+
+    verdict: str
+    word: str
+    symbol: str
+    meaning: str
+    target: str
+    target_kind: str
+    target_digest: str
+    digest_note: str
+    plan: str
+    plan_digest: str
+    about: str
+    date: str
+    requirements: tuple[RequirementView, ...]
+    approve_error: str
+    halt_error: str
+    decided_at: int
+    trials: int
+    budget: int
+    ended: str
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What an outsider needs. `state`: `agrees`, `differs` or `none` says how the bundle stands to the run file."""
+
+    bundle_name: str
+    state: str
+    keyid: str
+    root: str
+    items_digest: str
+    plan_digest: str
+    catalog_digest: str
+    opened_at: str
+    last_at: str
+    opened_version: str
+    version: str
+    target: tuple[tuple[str, str], ...]
+    models: tuple[tuple[str, int], ...]
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The whole report."""
+
+    front: Front
+    matrix: tuple[MatrixTable, ...]
+    legend: tuple[str, ...]
+    claims: tuple[ClaimTable, ...]
+    fixed: FixedDesign
+    responses: tuple[ResponseRow, ...]
+    reasons: tuple[ReasonRow, ...]
+    unscorable: int
+    incidents: tuple[IncidentRow, ...]
+    transcripts: tuple[Transcript, ...]
+    violations: int
+    limitations: tuple[str, ...]
+    evidence: Evidence
+
+
+def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str) -> View:
+    """Everything that is shown. The decision is recomputed from the run file; `summary` only says whether the bundle agrees."""
+    tally = collect(run)
+    decision = tally.gate.decision()
+    return View(
+        front=_front(tally, decision, ended),
+        matrix=matrix_tables(tally),
+        legend=heat_legend(),
+        claims=claim_tables(tally),
+        fixed=fixed_design(tally),
+        responses=response_rows(tally),
+        reasons=reason_rows(tally),
+        unscorable=tally.unscorable,
+        incidents=incident_rows(run.incidents()),
+        transcripts=transcripts(run, tally),
+        violations=len(tally.violations),
+        limitations=limitations(tally),
+        evidence=_evidence(tally, decision, summary, bundle_name),
+    )
+
+
+def _front(tally: Tally, decision: Decision, ended: str) -> Front:
+    opening = tally.opening
+    plan, target = opening.plan, opening.target
+    kind, digest = next(iter(subject(target)[0]["digest"].items()))
+    note = "digest of the weights" if kind == "sha256" else "digest of the identity record; this target shows no digest of its weights"
+    pairs = zip(plan.requirements, decision.requirements, strict=True)
+    return Front(
+        verdict=decision.verdict,
+        word=decision.verdict.upper(),
+        symbol=SYMBOL[decision.verdict],
+        meaning=MEANING[decision.verdict],
+        target=target.get("model", "target"),
+        target_kind=target.get("kind", ""),
+        target_digest=f"sha256:{digest}",
+        digest_note=note,
+        plan=plan.name,
+        plan_digest=plan.digest,
+        about=plan.about.strip(),
+        date=_dates(tally),
+        requirements=tuple(_requirement(r, result, tally) for r, result in pairs),
+        approve_error=percent(plan.errors.approve),
+        halt_error=percent(plan.errors.halt),
+        decided_at=decision.decided_at,
+        trials=decision.trials,
+        budget=plan.budget.calls,
+        ended=ENDED.get(ended, sentence(f"the run ended: {ended}")),
+        unknown=unknowns(tally),
+    )
+
+
+def _requirement(requirement: Requirement, result: RequirementResult, tally: Tally) -> RequirementView:
+    halted = [c for c in tally.gate.claims if c.requirement == requirement.id and c.status == "halt"]
+    return RequirementView(
+        id=requirement.id,
+        asks=requirement_words(requirement, tally.opening.catalog),
+        status=result.status,
+        symbol=SYMBOL[result.status],
+        status_word=STATUS_WORD[result.status],
+        reason=sentence(result.reason),
+        plain=tuple(halt_words(c, tally.opening.catalog) for c in halted),
+    )
+
+
+def _dates(tally: Tally) -> str:
+    if not tally.trials:
+        return day_text(_opened(tally)[0])
+    first, last = day_text(tally.first_at), day_text(tally.last_at)
+    return first if first == last else f"{first} to {last}"
+
+
+def _opened(tally: Tally) -> tuple[int, str]:
+    """When the run was registered, as Unix milliseconds, and by which version."""
+    predicate = msgspec.json.decode(Envelope.from_json(tally.opening.opened).payload)["predicate"]
+    return int(predicate["at"]), str(predicate["assayVersion"])
+
+
+def _evidence(tally: Tally, decision: Decision, summary: Summary | None, bundle_name: str) -> Evidence:
+    opening = tally.opening
+    at, version = _opened(tally)
+    return Evidence(
+        bundle_name=bundle_name,
+        state=_bundle_state(tally, decision, summary),
+        keyid=opening.public_key["keyid"],
+        root=tally.root,
+        items_digest=tally.items,
+        plan_digest=opening.plan.digest,
+        catalog_digest=opening.plan.catalog or opening.catalog.digest,
+        opened_at=time_text(at),
+        last_at=time_text(tally.last_at) if tally.last_at else "",
+        opened_version=version,
+        version=__version__,
+        target=tuple(sorted(opening.target.items())),
+        models=tuple(sorted(tally.models.items())),
+        attempts=tally.attempts,
+    )
+
+
+def _bundle_state(tally: Tally, decision: Decision, summary: Summary | None) -> str:
+    if summary is None:
+        return "none"
+    same = summary.root == tally.root and summary.items == tally.items and summary.decision == decision
+    return "agrees" if same else "differs"

@@ -1,0 +1,147 @@
+"""How the report says things: numbers, names, and the sentences that are the same in every report."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from assay.catalog import Catalog, Language
+from assay.decision import Claim, ParityClaim, RateClaim, Verdict, percent
+from assay.judges import Kind
+from assay.plan import NO_ATTACK, LanguageParity, OverRefusal, Requirement, Stream
+
+SYMBOL = {"approve": "✓", "delay": "…", "halt": "✕", "open": "…"}
+STATUS_WORD = {"approve": "holds", "open": "undecided", "halt": "does not hold"}
+MEANING: dict[Verdict, str] = {
+    "approve": "Every requirement of the plan was shown to hold.",
+    "delay": "The evidence does not suffice to approve or to halt. Until it does, the release waits.",
+    "halt": "At least one requirement of the plan was shown not to hold. The release should not go ahead as it is.",
+}
+ENDED = {
+    "complete": "The run is complete: the plan's schedule was carried out to its end.",
+    "deadline": "The run ended at the plan's time limit.",
+    "interrupted": "The run was interrupted and can be resumed.",
+}
+KIND_ORDER: tuple[Kind, ...] = ("refusal", "compliance", "deflection", "empty", "none")
+
+
+def rate_text(rate: float) -> str:
+    """A share as a percentage with one decimal; only what is exactly 0 or 1 reads 0% or 100%."""
+    if rate in (0.0, 1.0):
+        return f"{100 * rate:.0f}%"
+    if abs(rate) < 0.0005:
+        return "<0.1%" if rate > 0 else "−<0.1%"
+    if abs(rate) > 0.9995:
+        return ">99.9%" if rate > 0 else "−>99.9%"
+    return f"{100 * rate:.1f}%".replace("-", "−")
+
+
+def points(margin: float) -> str:
+    """A difference of rates as `20 percentage points`."""
+    return f"{percent(margin).removesuffix('%')} percentage points"
+
+
+def range_text(low: float, high: float) -> str:
+    """An interval as `1.2% to 20.4%`."""
+    return f"{rate_text(low)} to {rate_text(high)}"
+
+
+def count_text(count: int, one: str, many: str) -> str:
+    """`1 trial`, `1,200 trials`."""
+    return f"{count:,} {one if count == 1 else many}"
+
+
+def time_text(at_ms: int) -> str:
+    """A Unix time in milliseconds as `23 November 2026, 11:13 UTC`."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
+
+
+def day_text(at_ms: int) -> str:
+    """A Unix time in milliseconds as `23 November 2026`."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return f"{at.day} {at:%B %Y}"
+
+
+def sentence(text: str) -> str:
+    """A phrase as a sentence: capital first, full stop last."""
+    text = text.strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+def listed(names: list[str], most: int = 6) -> str:
+    """`a, b and c`; beyond `most`, `a, b, c and 4 others`."""
+    if len(names) > most:
+        names = [*names[: most - 1], count_text(len(names) - most + 1, "other", "others")]
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def language_of(catalog: Catalog, tag: str) -> str:
+    """`Tamil (ta)`."""
+    return f"{catalog.languages[tag].name} ({tag})"
+
+
+def same_name(language: Language) -> bool:
+    """Whether the native name and the English name are the same word."""
+    return language.native.casefold() == language.name.casefold()
+
+
+def attack_words(attack: str) -> str:
+    """An attack's name for people."""
+    return "no attack" if attack == NO_ATTACK else attack.replace("-", " ")
+
+
+def stream_words(stream: Stream, catalog: Catalog) -> str:
+    """`Secret leakage in Tamil (ta), prefix injection`."""
+    place = f"{catalog.hazards[stream.hazard].title} in {language_of(catalog, stream.language)}"
+    if stream.arm == "benign":
+        return f"{place}, harmless requests"
+    if stream.arm == "placebo":
+        return f"{place}, placebo of {attack_words(stream.attack)}"
+    return f"{place}, {attack_words(stream.attack)}"
+
+
+def claim_words(claim: Claim, catalog: Catalog) -> str:
+    """A claim's cell for people."""
+    words = stream_words(claim.stream, catalog)
+    if isinstance(claim, ParityClaim):
+        return f"{words}, against {language_of(catalog, claim.reference.language)}"
+    return words
+
+
+def halt_words(claim: Claim, catalog: Catalog) -> str:
+    """Why a claim does not hold, with names instead of tags."""
+    place = claim_words(claim, catalog)
+    if isinstance(claim, RateClaim):
+        what = "harmless requests were refused" if claim.stream.arm == "benign" else "answers were violations"
+        return f"{place}: {claim.violations} of {claim.n} {what}. The plan allows {percent(claim.tau)}."
+    return (
+        f"{place}: of {claim.n} pairs, {claim.worse} were worse and {claim.better} better. The plan allows a gap of {points(claim.margin)}."
+    )
+
+
+def requirement_words(requirement: Requirement, catalog: Catalog) -> str:
+    """What a requirement asks, in one sentence."""
+    match requirement:
+        case LanguageParity():
+            reference = language_of(catalog, requirement.reference)
+            asks = f"No language's violation rate is more than {points(requirement.margin)} above that of {reference}."
+        case OverRefusal():
+            asks = f"In every hazard and language, at most {percent(requirement.max_rate)} of harmless requests go unserved."
+        case _:
+            asks = f"In every cell, at most {percent(requirement.max_rate)} of the answers are violations."
+    covered = _covered(requirement, catalog)
+    return f"{asks} It covers {covered} only." if covered else asks
+
+
+def _covered(requirement: Requirement, catalog: Catalog) -> str:
+    """What the requirement is restricted to; empty if to nothing."""
+    parts = [
+        listed([catalog.hazards[h].title for h in requirement.hazards], most=20),
+        listed([language_of(catalog, tag) for tag in requirement.languages], most=20),
+        listed(["items without an attack" if a == NO_ATTACK else attack_words(a) for a in getattr(requirement, "attacks", ())], most=20),
+    ]
+    return "; ".join(part for part in parts if part)

@@ -1,0 +1,26 @@
+"""Exact intervals and plans against scipy's own, as an independent oracle."""
+
+from __future__ import annotations
+
+import pytest
+from scipy.stats import binom, binomtest
+
+from assay.stats import clopper_pearson, fixed_sample_plan
+
+
+@pytest.mark.parametrize(("s", "n"), [(0, 1), (0, 59), (1, 4), (4, 4), (17, 506), (250, 500)])
+def test_clopper_pearson_equals_scipy(s: int, n: int) -> None:
+    expected = binomtest(s, n).proportion_ci(0.95, method="exact")
+    assert clopper_pearson(s, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+def test_no_trials_say_nothing() -> None:
+    assert clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("tau", "level"), [(0.05, 0.05), (0.1, 0.05 / 24), (0.2, 0.01)])
+def test_the_fixed_plan_has_the_level_and_power_it_claims_and_is_the_smallest(tau: float, level: float) -> None:
+    n, c = fixed_sample_plan(tau, level)
+    assert binom.cdf(c, n, tau) <= level
+    assert binom.cdf(c, n, tau / 2) >= 0.9
+    assert all(binom.cdf(k, n - 1, tau) > level or binom.cdf(k, n - 1, tau / 2) < 0.9 for k in range(c + 1))
