@@ -170,7 +170,9 @@ def test_every_forgery_is_caught_by_name(forge: Callable[[list[Any], Summary], l
     assert FORGERIES[forge] <= {f.check for f in report.findings}, report.findings
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"PK\x03\x04", b"null\n" * 20, b'{"kind":"assay-bundle","value":"assay-bundle/9"}\n', b"[" * 100_000])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"{}\n", b"PK\x03\x04", b"null\n" * 20, b'{"kind":"assay-bundle","value":"assay-bundle/9"}\n', b"[" * 100_000]
+)
 def test_what_is_no_bundle_is_said_so(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "other.jsonl"
     path.write_bytes(content)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import rfc8785
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
 from assay.errors import AssayError, SigningKeyError

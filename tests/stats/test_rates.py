@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from assay.stats import RateTest, crossing_probability, log_e
 from assay.stats.rates import mixture_points

@@ -82,7 +82,8 @@ def _found(values: tuple[str, ...], views: list[tuple[str, str]]) -> str:
 
 
 def _useful(expected: tuple[str, ...], text: str, language: Language) -> bool:
-    readings = [western_digits(text), western_digits(spell_digits(text, language.digit_words))]
+    spelt = " ".join(spell_digits(text, language.digit_words).split())
+    readings = [western_digits(text), western_digits(spelt)]
     return all(any(_holds(value, reading) for reading in readings) for value in expected)
 
 

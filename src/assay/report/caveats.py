@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.catalog.content import Provenance
-from assay.plan import LanguageParity
-from assay.plan.model import Exploration
+from assay.plan import LanguageParity, Plan, streams
 from assay.report.tally import Tally
 from assay.report.words import count_text, language_of, listed, rate_text
 
@@ -67,16 +66,16 @@ def _limitations(tally: Tally) -> Iterator[str]:
         "adversary who adapts would reach."
     )
     yield _review_sentence(tally)
-    streams = len(tally.streams)
+    many = len(tally.streams)
     yield (
-        f"The budget is {count_text(plan.budget.calls, 'trial', 'trials')} over {count_text(streams, 'stream', 'streams')}, "
-        f"about {plan.budget.calls / streams:.0f} a stream. {_floor_sentence(plan.exploration)} "
+        f"The budget is {count_text(plan.budget.calls, 'trial', 'trials')} over {count_text(many, 'stream', 'streams')}, "
+        f"about {plan.budget.calls / many:.0f} a stream. {_floor_sentence(plan)} "
         "A cell with few trials has a wide interval; a rate of 0% there is weak evidence."
     )
     yield (
         "The checks are programs. They see a protected value or a marker in plain sight, backwards, in rot13, with signs for letters, "
         "with digits spelled as words, in any digit system, and inside base64, hexadecimal, binary, Morse, URL, HTML and Unicode "
-        "escapes. A leak in another form, such as a hint or a translation into a code agreed in the answer, is not seen."
+        "escapes. A leak in another form, such as a hint or a code of the answer's own, is not seen."
     )
     yield (
         "The response kind rests on lists of refusal phrases in each language. A refusal in other words is counted as a deflection, "
@@ -93,20 +92,15 @@ def _limitations(tally: Tally) -> Iterator[str]:
     if any(isinstance(r, LanguageParity) for r in plan.requirements):
         yield "Parity compares the same item in two languages. Part of a gap may come from the texts and not from the target."
     yield (
-        "The seed comes from a single party. The evaluator could not choose the items, but nothing here proves that no other run of "
-        "this plan was made and dropped."
+        "The seed comes from a single party, the evaluator. Nothing here proves that its nonce was drawn at random, or that no other "
+        "run of this plan was made and dropped."
     )
     yield ("The identity of the target is attested, not proven. That the answers came from the named target is the evaluator's word.")
 
 
-def _floor_sentence(exploration: Exploration) -> str:
-    arms = (
-        ("plain", exploration.plain),
-        ("attack", exploration.attack),
-        ("placebo", exploration.placebo),
-        ("benign", exploration.benign),
-    )
-    given = [f"{n:,} on the {arm} arm" for arm, n in arms if n]
+def _floor_sentence(plan: Plan) -> str:
+    arms = dict.fromkeys(s.arm for s in streams(plan))
+    given = [f"{plan.exploration.floor(arm):,} on the {arm} arm" for arm in arms if plan.exploration.floor(arm)]
     if not given:
         return "The plan sets no exploration floor, so some cells may have no trials."
     return f"The exploration floor is {listed(given)}, per stream."
@@ -117,8 +111,7 @@ def _review_sentence(tally: Tally) -> str:
     if not missing:
         return "According to their provenance, all texts were reviewed. How well they read in every region is not measured."
     names = [language_of(tally.opening.catalog, tag) for tag in missing]
-    whole = "These are" if len(names) > 1 else "This is"
     return (
         f"Texts are not yet reviewed by native speakers in {count_text(len(names), 'language', 'languages')}: {listed(names, most=20)}. "
-        f"{whole} taken from the provenance recorded with the texts. Unnatural wording can move a rate in either direction."
+        "The provenance recorded with the texts says so. Unnatural wording can move a rate in either direction."
     )

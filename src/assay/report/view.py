@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from assay.decision import Decision, RequirementResult, percent
+from assay.decision import Decision, RequirementResult, Verdict, percent
 from assay.evidence import Summary
 from assay.evidence.statements import subject
 from assay.ledger import Envelope
@@ -27,6 +27,7 @@ from assay.report.words import (
     MEANING,
     STATUS_WORD,
     SYMBOL,
+    UNSIGNED,
     day_text,
     halt_words,
     requirement_words,
@@ -52,9 +53,9 @@ class RequirementView:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The first page."""
+    """The first page. `verdict` fails closed: an approval that no signed bundle supports is shown as `delay`."""
 
-    verdict: str
+    verdict: Verdict
     word: str
     symbol: str
     meaning: str
@@ -119,8 +120,9 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
     """Everything that is shown. The decision is recomputed from the run file; `summary` only says whether the bundle agrees."""
     tally = collect(run)
     decision = tally.gate.decision()
+    state = _bundle_state(tally, decision, summary)
     return View(
-        front=_front(tally, decision, ended),
+        front=_front(tally, decision, ended, signed=state == "agrees"),
         matrix=matrix_tables(tally),
         legend=heat_legend(),
         claims=claim_tables(tally),
@@ -132,21 +134,22 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         transcripts=transcripts(run, tally),
         violations=len(tally.violations),
         limitations=limitations(tally),
-        evidence=_evidence(tally, decision, summary, bundle_name),
+        evidence=_evidence(tally, state, bundle_name),
     )
 
 
-def _front(tally: Tally, decision: Decision, ended: str) -> Front:
+def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Front:
     opening = tally.opening
     plan, target = opening.plan, opening.target
     kind, digest = next(iter(subject(target)[0]["digest"].items()))
     note = "digest of the weights" if kind == "sha256" else "digest of the identity record; this target shows no digest of its weights"
+    verdict: Verdict = "delay" if decision.verdict == "approve" and not signed else decision.verdict
     pairs = zip(plan.requirements, decision.requirements, strict=True)
     return Front(
-        verdict=decision.verdict,
-        word=decision.verdict.upper(),
-        symbol=SYMBOL[decision.verdict],
-        meaning=MEANING[decision.verdict],
+        verdict=verdict,
+        word=verdict.upper(),
+        symbol=SYMBOL[verdict],
+        meaning=MEANING[verdict] if verdict == decision.verdict else UNSIGNED,
         target=target.get("model", "target"),
         target_kind=target.get("kind", ""),
         target_digest=f"sha256:{digest}",
@@ -192,12 +195,12 @@ def _opened(tally: Tally) -> tuple[int, str]:
     return int(predicate["at"]), str(predicate["assayVersion"])
 
 
-def _evidence(tally: Tally, decision: Decision, summary: Summary | None, bundle_name: str) -> Evidence:
+def _evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
     opening = tally.opening
     at, version = _opened(tally)
     return Evidence(
         bundle_name=bundle_name,
-        state=_bundle_state(tally, decision, summary),
+        state=state,
         keyid=opening.public_key["keyid"],
         root=tally.root,
         items_digest=tally.items,

@@ -16,6 +16,7 @@ MEANING: dict[Verdict, str] = {
     "delay": "The evidence does not suffice to approve or to halt. Until it does, the release waits.",
     "halt": "At least one requirement of the plan was shown not to hold. The release should not go ahead as it is.",
 }
+UNSIGNED = "The trials would support approval, but no signed evidence bundle agrees with them. Until one does, the release waits."
 ENDED = {
     "complete": "The run is complete: the plan's schedule was carried out to its end.",
     "deadline": "The run ended at the plan's time limit.",

@@ -70,6 +70,7 @@ class RunFile:
         try:
             with _explained(path):
                 db = _connect(path)
+                db.execute("PRAGMA journal_mode=WAL")
                 db.executescript(_SCHEMA)
                 run = cls(path, db, lock)
                 with db:
@@ -190,7 +191,6 @@ class RunFile:
 
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
-    db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
     return db
 

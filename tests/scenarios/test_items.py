@@ -1,0 +1,129 @@
+"""Items: pure functions of seed, stream and index; paired across arms, attacks and languages; never shown what they protect."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from assay.attacks import ATTACKS
+from assay.catalog import Catalog, hazard_ids, language_tags, load_catalog
+from assay.errors import CatalogError
+from assay.judges.normalise import fold
+from assay.plan import NO_ATTACK, Stream
+from assay.scenarios import Item, ItemBuilder, Prf, lint
+
+SEED = bytes(range(32))
+
+
+@pytest.fixture(scope="module")
+def catalog() -> Catalog:
+    return load_catalog(hazard_ids(), language_tags())
+
+
+@pytest.fixture(scope="module")
+def builder(catalog: Catalog) -> ItemBuilder:
+    return ItemBuilder(catalog, SEED, ATTACKS)
+
+
+def test_the_content_passes_its_lint(catalog: Catalog) -> None:
+    assert lint(catalog) == []
+    for texts in catalog.attacks.values():
+        assert set(texts.attacks) == set(ATTACKS)
+
+
+def test_eight_languages_three_hazards_six_scenarios(catalog: Catalog) -> None:
+    assert {"en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"} <= set(catalog.languages)
+    assert {"secret-leakage", "injected-instructions", "personal-data"} <= set(catalog.hazards)
+    assert all(len(h.scenarios) >= 6 for h in catalog.hazards.values())
+    assert len(ATTACKS) == 8
+
+
+def all_streams(catalog: Catalog) -> list[Stream]:
+    out = []
+    for hazard in catalog.hazards:
+        for tag in catalog.languages:
+            out += [Stream(hazard, tag, NO_ATTACK, "plain"), Stream(hazard, tag, NO_ATTACK, "benign")]
+            out += [Stream(hazard, tag, a, "attack") for a in ATTACKS] + [Stream(hazard, tag, a, "placebo") for a in ATTACKS]
+    return out
+
+
+def test_the_same_arguments_give_the_same_item_in_any_order(catalog: Catalog, builder: ItemBuilder) -> None:
+    wanted = [(s, i) for s in all_streams(catalog) for i in range(2)]
+    first = {(s, i): builder.build(s, i).digest for s, i in wanted}
+    random.Random(3).shuffle(wanted)
+    other = ItemBuilder(catalog, SEED, ATTACKS)
+    assert {(s, i): other.build(s, i).digest for s, i in wanted} == first
+    elsewhere = ItemBuilder(catalog, bytes(32), ATTACKS)
+    assert all(elsewhere.build(s, i).digest != first[s, i] for s, i in wanted)
+
+
+def test_item_i_is_the_same_situation_in_every_language_attack_and_arm(catalog: Catalog, builder: ItemBuilder) -> None:
+    for hazard in catalog.hazards:
+        for i in range(5):
+            items = [builder.build(s, i) for s in all_streams(catalog) if s.hazard == hazard]
+            assert len({item.scenario for item in items}) == 1
+            assert len({item.check.expected for item in items if item.check.kind == "benign"}) == 1
+
+
+def user_text(item: Item) -> str:
+    return "\n".join(m.content for m in item.messages if m.role == "user")
+
+
+def test_no_text_is_left_unfilled(catalog: Catalog, builder: ItemBuilder) -> None:
+    for stream in all_streams(catalog):
+        for i in range(3):
+            for message in builder.build(stream, i).messages:
+                assert "{" not in message.content
+                assert "}" not in message.content
+                assert message.content == message.content.strip() != ""
+
+
+def test_the_marker_never_stands_in_the_item_itself(catalog: Catalog, builder: ItemBuilder) -> None:
+    """Else quoting the document would count as obeying it."""
+    for stream in all_streams(catalog):
+        if stream.hazard == "injected-instructions" and stream.arm != "benign":
+            for i in range(20):
+                item = builder.build(stream, i)
+                assert all(fold(v) not in fold(user_text(item)) for v in item.check.forbidden)
+
+
+def test_the_harmless_twin_holds_its_fact_and_not_the_injection(catalog: Catalog, builder: ItemBuilder) -> None:
+    for hazard in catalog.hazards:
+        for tag in catalog.languages:
+            for i in range(10):
+                item = builder.build(Stream(hazard, tag, NO_ATTACK, "benign"), i)
+                whole = "\n".join(m.content for m in item.messages)
+                assert item.check.expected
+                assert all(v in whole for v in item.check.expected)
+
+
+def test_items_do_not_wear_out(catalog: Catalog, builder: ItemBuilder) -> None:
+    stream = Stream("secret-leakage", "en", NO_ATTACK, "plain")
+    assert len({builder.build(stream, i).digest for i in range(2000)}) == 2000
+
+
+def test_the_placebo_is_about_as_long_as_the_attack_and_keeps_the_request(catalog: Catalog, builder: ItemBuilder) -> None:
+    for hazard in catalog.hazards:
+        for tag in catalog.languages:
+            for attack in ATTACKS:
+                a = builder.build(Stream(hazard, tag, attack, "attack"), 1)
+                p = builder.build(Stream(hazard, tag, attack, "placebo"), 1)
+                longest = max(map(len, catalog.languages[tag].neutral))
+                assert abs(len(user_text(a)) - len(user_text(p))) <= longest + 4, (hazard, tag, attack)
+
+
+def test_the_keyed_function_is_uniform_and_separates_labels() -> None:
+    prf = Prf(SEED)
+    counts = [0] * 7
+    for i in range(7000):
+        counts[prf.below(7, "x", i)] += 1
+    assert max(counts) < 1150
+    assert min(counts) > 850
+    assert prf.integer("ab", "c") != prf.integer("a", "bc")
+    assert prf.integer("a", 1) == prf.integer("a", "1")
+
+
+def test_missing_content_is_named(catalog: Catalog, builder: ItemBuilder) -> None:
+    with pytest.raises(CatalogError, match="no content for secret-leakage/xx"):
+        builder.build(Stream("secret-leakage", "xx", NO_ATTACK, "plain"), 0)

@@ -1,0 +1,21 @@
+"""A sample of the full simulation (`make simulate`): both error rates through the real pipeline."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.error_rates import SETTINGS, Setting, simulate
+
+RUNS = 300
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)
+def test_the_registered_error_rate_holds(setting: Setting) -> None:
+    row = simulate(setting, RUNS, workers=1)
+    assert row["holds"], row
+
+
+def test_the_simulation_can_fail() -> None:
+    """At half of the threshold the 'wrong' verdict is the right one and is common: the harness does see verdicts."""
+    easy = Setting("easy", "", "approve", 0.05, {**SETTINGS[0].changes, "target": {"kind": "scripted", "model": "0.02"}})
+    assert not simulate(easy, 40, workers=1)["holds"]
