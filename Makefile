@@ -5,6 +5,7 @@ SHELL := /bin/bash
 HERE := $(dir $(abspath $(lastword $(MAKEFILE_LIST))))
 VENV := $(HERE).venv
 BIN := $(VENV)/bin
+CALLED_FROM := $(PWD)
 PYTHON ?= python3
 PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -16,8 +17,8 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
 
 run: setup ## Evaluate the embedded model: live matrix, decision, signed evidence, report
-	@cd "$(HERE)" && PATH="$(BIN):$$PATH" assay run $(PLAN) $(ARGS); code=$$?; \
-	case $$code in 0|10|20) [ -t 1 ] && [ "$$code" != 0 ] || true; exit 0;; *) exit $$code;; esac
+	@cd "$(HERE)" && ASSAY_CALLED_FROM="$(CALLED_FROM)" "$(BIN)/assay" run $(PLAN) $(ARGS); code=$$?; \
+	case $$code in 0|10|20) exit 0;; *) exit $$code;; esac
 
 test: setup-dev ## Lint, types, layers, and all tests
 	@cd "$(HERE)" && PATH="$(BIN):$$PATH" $(MAKE) --no-print-directory -f "$(HERE)Makefile" lint

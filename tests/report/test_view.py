@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import binomtest
 
 from assay.evidence import committed, write_bundle
+from assay.plan import Stream
 from assay.report import make_view
 from assay.report.intervals import fixed_design, parity_interval
 from assay.report.matrix import HEAT_BREAKS, heat
@@ -19,7 +20,6 @@ from assay.report.transcripts import BENIGN_SHOWN, SHOWN, choose
 from assay.report.view import View
 from assay.report.words import range_text, rate_text
 from assay.runs import RunFile
-from assay.plan import Stream
 from assay.stats.exact import fixed_sample_plan
 from tests.report.making import HAZARDS, OVER_REFUSAL, VIOLATIONS, plan_in, run_in
 from tests.support import KEY, run_plan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from assay.cli.words import shell_path
+from assay.cli.words import program, shell_path
 from assay.errors import PlanError
 from assay.plan import builtin_plans, plan_path, read_plan, streams
 
@@ -44,7 +44,7 @@ def new(path: Path, source: str) -> None:
         raise PlanError("there is a file already", where=str(path)) from None
     except OSError as e:
         raise PlanError(f"cannot write the plan: {e.strerror}", where=str(path)) from None
-    click.echo(f"Wrote {shell_path(path)}. Edit it, then:\n\n  assay plan check {shell_path(path)}")
+    click.echo(f"Wrote {shell_path(path)}. Edit it, then:\n\n  {program()} plan check {shell_path(path)}")
 
 
 @command.command()
@@ -53,7 +53,7 @@ def check(plan: str) -> None:
     """Check PLAN (a file or a built-in name): every key, name and number, with the line of what is wrong."""
     loaded, _ = read_plan(plan)
     click.echo(f"{plan} is valid: {len(streams(loaded))} streams, {len(loaded.requirements)} requirements, {loaded.digest}")
-    click.echo(f"\nNext, see what it would cost:\n\n  assay run {plan} --dry-run")
+    click.echo(f"\nNext, see what it would cost:\n\n  {program()} run {plan} --dry-run")
 
 
 def _name(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from assay.cli.words import decision_lines, shell_path
+from assay.cli.words import decision_lines, program, shell_path
 
 if TYPE_CHECKING:
     from assay.api import Result
@@ -86,7 +86,7 @@ def _run(plan: str | None, spec: TargetSpec | None, out: Path | None, resume: bo
             target=spec, out=folder, key=key, resume=resume, observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
-        again = f"assay run --resume --out {shell_path(folder)}"
+        again = f"{program()} run --resume --out {shell_path(folder)}"
         if as_json:
             view.event({"event": "interrupted", "trials": result.target_calls, "resume": again})
         else:
@@ -102,7 +102,7 @@ def _run(plan: str | None, spec: TargetSpec | None, out: Path | None, resume: bo
         click.echo(line)
     if result.report and result.bundle:
         click.echo(f"\n  Report  {shell_path(result.report)}\n  Bundle  {shell_path(result.bundle)}")
-        click.echo(f"\nNext, check the evidence as the other party would:\n\n  assay verify {shell_path(result.bundle)}")
+        click.echo(f"\nNext, check the evidence as the other party would:\n\n  {program()} verify {shell_path(result.bundle)}")
     return result.decision.exit_code
 
 

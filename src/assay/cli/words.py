@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import sys
 import textwrap
 from pathlib import Path
 
@@ -31,8 +34,19 @@ def decision_lines(decision: Decision) -> list[str]:
 
 
 def shell_path(path: Path) -> str:
-    """A path as one would type it."""
+    """A path as one would type it where the command was called: relative below that folder, else absolute."""
+    called_from = Path(os.environ.get("ASSAY_CALLED_FROM") or Path.cwd())
     try:
-        return shlex.quote(str(path.resolve().relative_to(Path.cwd())))
+        return shlex.quote(str(path.resolve().relative_to(called_from.resolve())))
     except ValueError:
         return shlex.quote(str(path.resolve()))
+
+
+def program() -> str:
+    """How this command is called from where the user stands: `assay` if the shell finds it, else its path."""
+    found, this = shutil.which("assay"), Path(sys.argv[0])
+    if this.name != "assay" or not this.is_file():
+        return "assay" if found else f"{shlex.quote(sys.executable)} -m assay"
+    if found and Path(found).samefile(this):
+        return "assay"
+    return shell_path(this)
