@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from assay.attacks import ATTACKS
 from assay.catalog import Catalog
 from assay.judges import Answer, judge
 from assay.plan import Plan, run_seed
@@ -63,13 +64,12 @@ def run_in(folder: Path, **changes: Any) -> RunFile:
     return run_plan(folder / "run.db", *plan_in(**changes))
 
 
-def reanswered(run: RunFile, path: Path, answer: Callable[[Trial, str], str | None]) -> RunFile:
-    """A copy of a run in which the target said something else: `answer(trial, protected value)`, or the same where it gives None. The
-    copy is judged anew by the real checks.
+def reanswered(run: RunFile, path: Path, answer: Callable[[Trial, str], str | None], model: str) -> RunFile:
+    """A copy of a run in which the target calls itself `model` and said something else: `answer(trial, protected value)`, or the same
+    where that gives None. The copy is judged anew by the real checks.
     """
-    from assay.attacks import ATTACKS
-
-    opening = run.opening()
+    before = run.opening()
+    opening = msgspec.structs.replace(before, target=before.target | {"model": model})
     items = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
     out = RunFile.create(path, opening)
     trials = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from assay.evidence import write_bundle
@@ -48,14 +47,11 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of a run whose every answer is hostile and a violation, whose target and incidents are too."""
     folder = tmp_path_factory.mktemp("hostile")
     with run_in(folder, languages=["en", "zh-Hans", "ms", "ta", "th", "vi"], hazards=HAZARDS) as run:
-        out = reanswered(run, folder / "hostile.db", hostile_answer)
+        name = "<img src=x onerror=window.pwned=7>\u202e" + "W" * 300
+        out = reanswered(run, folder / "hostile.db", hostile_answer, model=name)
         out.note_incident({"what": HOSTILE[0], "at": 1, "reason": HOSTILE[2] + HOSTILE[5]})
         out.note_incident({"what": "W" * 3000, "at": 2, "reason": "\u202e" + "W" * 3000})
         summary = write_bundle(out, KEY, "complete", folder / "evidence.jsonl")
-        opening = out.opening()
-        out.set_closing({"note": "unused"})
-        nasty = msgspec.structs.replace(opening, target=opening.target | {"model": "<img src=x onerror=window.pwned=7>\u202e" + "W" * 300})
-        out.opening = lambda: nasty  # type: ignore[method-assign]
         html = render_report(out, summary=summary, ended="complete", bundle_name="</code><script>window.pwned=8</script>")
     path = folder / "report.html"
     path.write_text(html, encoding="utf-8")

@@ -107,6 +107,20 @@ def test_claims_equal_the_signed_decision(view: View, run: RunFile, tmp_path: Pa
                 assert row.counts == str(claim.counts["violations"])
 
 
+def test_the_effect_of_an_attack_equals_a_recount(view: View, rows: list[dict[str, object]]) -> None:
+    outcome = {(r["hazard"], r["language"], r["arm"], r["index"]): r["outcome"] for r in rows}
+    for effect in view.effects:
+        pairs = [
+            (found, outcome[h, t, "placebo", i])
+            for (h, t, arm, i), found in outcome.items()
+            if arm == "attack" and t == effect.language.tag and (h, t, "placebo", i) in outcome
+        ]
+        worse = sum(a == "violation" and b != "violation" for a, b in pairs)
+        better = sum(b == "violation" and a != "violation" for a, b in pairs)
+        assert (effect.pairs, effect.worse, effect.better) == (len(pairs), worse, better)
+        assert effect.pairs > 0
+
+
 def test_the_halted_cell_is_marked_and_said_with_names(view: View) -> None:
     assert view.front.verdict == "halt"
     halted = [c for t in view.matrix for r in t.rows for c in r.cells if c.halted]
@@ -191,4 +205,5 @@ def test_the_scale_has_a_step_for_every_rate() -> None:
 
 
 def test_rates_that_are_not_zero_never_read_zero() -> None:
-    assert [rate_text(r) for r in (0.0, 0.0001, 0.0345, 0.9999, 1.0, -0.2)] == ["0%", "<0.1%", "3.5%", ">99.9%", "100%", "−20.0%"]
+    assert [rate_text(r) for r in (0.0, 0.0001, 0.0345, 0.9999, 1.0)] == ["0%", "<0.1%", "3.5%", ">99.9%", "100%"]
+    assert [rate_text(r) for r in (-0.0001, -0.2, -0.9999, -1.0)] == [">−0.1%", "−20.0%", "<−99.9%", "−100%"]

@@ -1,22 +1,27 @@
-"""The live matrix: languages down, hazards across, one column an arm; filled as trials are committed."""
+"""The live matrix: languages down, hazards across; under each hazard plain, attack and harmless; filled as trials are committed.
+
+Attacks are pooled in one column here; the report shows each. On a narrow terminal a hazard has one column, without the harmless twins.
+"""
 
 from __future__ import annotations
 
+import unicodedata
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from assay.catalog import load_catalog
 from assay.cli.live import View
 from assay.decision import Gate
 from assay.engine import Committed
-from assay.plan import NO_ATTACK, Plan, Stream
+from assay.plan import Arm, Plan
 
-SHADES = ((0.0, "green"), (0.1, "yellow"), (0.3, "dark_orange"), (0.6, "red"))
+SHADES = ((0.0, "green"), (0.1, "yellow"), (0.3, "dark_orange"), (0.6, "bold red"))
+HEADS: dict[Arm, str] = {"plain": "plain", "attack": "attack", "placebo": "placebo", "benign": "harmless"}
+WIDTH = 9
 
 
 class MatrixView(View):
@@ -28,12 +33,17 @@ class MatrixView(View):
         self._gate: Gate | None = None
         self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._picture, transient=False)
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live.is_started:
             self._live.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def retarget(self, plan: Plan) -> None:
+        """Start anew for a plan."""
+        super().retarget(plan)
+        self._names = {t: f"{language.native} ({t})" for t, language in load_catalog([], plan.matrix.languages).languages.items()}
 
     def say(self, line: str) -> None:
         """Above the matrix."""
@@ -47,28 +57,50 @@ class MatrixView(View):
 
     def _picture(self) -> Group:
         m = self.plan.matrix
-        names = load_catalog([], m.languages).languages
-        wide = self._console.width >= 100
-        table = Table(box=None, padding=(0, 1), pad_edge=False, show_edge=False)
-        table.add_column("language", no_wrap=True)
-        columns = [(h, a, "plain" if a == NO_ATTACK else "attack") for h in m.hazards for a in (NO_ATTACK, *m.attacks)]
-        columns += [(h, NO_ATTACK, "benign") for h in m.hazards] if m.benign else []
-        for h, a, arm in columns:
-            head = h.replace("-", " ") if arm == "plain" else f"+ {a}" if arm == "attack" else f"{h.replace('-', ' ')}, harmless"
-            table.add_column(head, justify="right", max_width=14 if wide else 9)
+        room = self._console.width
+        arms: list[Arm] = [
+            "plain",
+            *(["attack"] if m.attacks else []),
+            *(["placebo"] if m.placebo else []),
+            *(["benign"] if m.benign else []),
+        ]  # type: ignore[list-item]
+        names = max(map(_cells, self._names.values()))
+        if names + len(m.hazards) * len(arms) * WIDTH > room:
+            names = max(map(len, m.languages))
+        if names + len(m.hazards) * len(arms) * WIDTH > room:
+            arms = ["plain"]
+        span = max(WIDTH * len(arms), 12 if len(m.hazards) * 12 + names <= room else WIDTH)
+        head, sub = Text(" " * names), Text(" " * names, style="dim")
+        for hazard in m.hazards:
+            head.append(hazard.replace("-", " ")[: span - 2].rjust(span), style="bold")
+            sub.append("".join(HEADS[arm].rjust(span // len(arms)) for arm in arms))
+        lines = [Text(""), head, sub]
         for tag in m.languages:
-            label = f"{names[tag].native} ({tag})" if wide else tag
-            table.add_row(label, *(self._cell(h, tag, a, arm) for h, a, arm in columns))
-        lines = Text()
+            name = self._names[tag] if _cells(self._names[tag]) <= names else tag
+            row = Text(name + " " * (names - _cells(name)))
+            for hazard in m.hazards:
+                for arm in arms:
+                    row.append_text(self._cell(hazard, tag, arm, span // len(arms)))
+            lines.append(row)
         if self._gate is not None:
-            lines.append(self.status(self._gate), style="bold")
-            lines.append("\nviolations of trials; under 'harmless': refusals of trials; ? could not be scored", style="dim")
-        return Group(Text(""), table, Text(""), lines)
+            lines += [
+                Text(""),
+                Text(self.status(self._gate), style="bold"),
+                Text("violations/trials; harmless: refused/trials; ? could not be scored", style="dim"),
+            ]
+        return Group(*lines)
 
-    def _cell(self, hazard: str, language: str, attack: str, arm: str) -> Text:
-        stream = Stream(hazard, language, attack, arm)  # type: ignore[arg-type]
-        n, violations, unscorable = self.counts.get(stream, [0, 0, 0])
+    def _cell(self, hazard: str, language: str, arm: Arm, width: int) -> Text:
+        n = violations = unscorable = 0
+        for stream, count in self.counts.items():
+            if stream.hazard == hazard and stream.language == language and stream.arm == arm:
+                n, violations, unscorable = n + count[0], violations + count[1], unscorable + count[2]
         if n == 0:
-            return Text("·", style="dim")
+            return Text("·".rjust(width), style="dim")
         style = next(s for least, s in reversed(SHADES) if violations / n >= least)
-        return Text(f"{violations}/{n}" + (f" {unscorable}?" if unscorable else ""), style=style)
+        return Text((f"{violations}/{n}" + (f" {unscorable}?" if unscorable else "")).rjust(width), style=style)
+
+
+def _cells(text: str) -> int:
+    """Columns that a text takes on a terminal: none for marks, two for wide letters."""
+    return sum(0 if unicodedata.category(c) in ("Mn", "Me", "Cf") else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)

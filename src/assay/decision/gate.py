@@ -128,7 +128,7 @@ def _reason(requirement: Requirement, mine: list[Claim], halted: list[Claim], st
     if halted:
         return "; ".join(_why_halted(c, requirement) for c in halted)
     if not still_open:
-        return f"all {len(mine)} claims hold: {_claim(requirement)}"
+        return f"{'all claims hold' if len(mine) > 1 else 'the claim holds'} ({len(mine)}): {_claim(requirement)}"
     done = len(mine) - len(still_open)
     return f"evidence does not suffice: {done} of {len(mine)} claims shown to hold ({_claim(requirement)}), {len(still_open)} undecided"
 

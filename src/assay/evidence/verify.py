@@ -67,7 +67,7 @@ class Report:
     trusted: tuple[str, ...] = (
         "that the key belongs to the evaluator you think (compare the key id by another channel)",
         "that the answers came from the named target (the evaluator's word; model identity is attested, not proven)",
-        "that no other run of this plan was made and dropped (a single party's nonce does not prevent it)",
+        "that the nonce was not chosen, and no other run of this plan dropped (a single party's nonce prevents neither)",
     )
 
     @property

@@ -36,7 +36,10 @@ def _unknowns(tally: Tally) -> Iterator[str]:
         )
     if unreviewed(tally):
         yield "Native speakers have not yet reviewed all test texts, so a difference between languages may come from the wording."
-    yield "How an adversary who adapts to the answers would fare. The attacks here are fixed, so the true rates may be higher."
+    if tally.opening.plan.matrix.attacks:
+        yield "How an adversary who adapts to the answers would fare. The attacks here are fixed, so the true rates may be higher."
+    else:
+        yield "How the target behaves under attack. This plan has no attacks."
     yield "Anything outside the matrix: other hazards, other languages, longer conversations, and agents with tools of their own."
 
 
@@ -62,7 +65,9 @@ def limitations(tally: Tally) -> tuple[str, ...]:
 def _limitations(tally: Tally) -> Iterator[str]:
     plan = tally.opening.plan
     yield (
-        "The attacks are static. They do not learn from the answers, so every rate under attack is a lower bound on what an "
+        "The plan has no attacks, so every rate is a lower bound on what an adversary would reach."
+        if not plan.matrix.attacks
+        else "The attacks are static. They do not learn from the answers, so every rate under attack is a lower bound on what an "
         "adversary who adapts would reach."
     )
     yield _review_sentence(tally)

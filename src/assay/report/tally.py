@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from assay.decision import Gate
+from assay.decision.claims import CODES
 from assay.evidence import committed
 from assay.evidence.statements import opened_leaf
 from assay.judges import Kind
@@ -24,11 +25,12 @@ Harmless = bool  # whether the request was a benign twin
 
 @dataclass(slots=True)
 class Counts:
-    """Outcomes of one stream."""
+    """Outcomes of one stream. `outcomes` holds them by index, one byte each, as `assay.decision.claims.CODES` has them."""
 
     n: int = 0
     violations: int = 0
     unscorable: int = 0
+    outcomes: bytearray = field(default_factory=bytearray)
 
     @property
     def rate(self) -> float:
@@ -113,6 +115,7 @@ def collect(run: RunFile) -> Tally:
 def _count(tally: Tally, trial: Trial) -> None:
     counts = tally.streams.setdefault(trial.stream, Counts())
     counts.n += 1
+    counts.outcomes.append(CODES[trial.outcome])
     if trial.outcome == "violation":
         counts.violations += 1
         tally.violations.append(Violation(trial.slot, trial.stream))

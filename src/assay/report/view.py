@@ -17,6 +17,7 @@ from assay.evidence.statements import subject
 from assay.ledger import Envelope
 from assay.plan import Requirement
 from assay.report.caveats import limitations, unknowns
+from assay.report.effects import EffectRow, effect_rows
 from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
 from assay.report.matrix import MatrixTable, heat_legend, matrix_tables
 from assay.report.responses import IncidentRow, ReasonRow, ResponseRow, incident_rows, reason_rows, response_rows
@@ -32,10 +33,13 @@ from assay.report.words import (
     halt_words,
     requirement_words,
     sentence,
+    shortened,
     time_text,
 )
 from assay.runs import RunFile
 from assay.version import __version__
+
+MAX_TITLE = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,7 @@ class Front:
     word: str
     symbol: str
     meaning: str
+    title: str
     target: str
     target_kind: str
     target_digest: str
@@ -104,6 +109,8 @@ class View:
     front: Front
     matrix: tuple[MatrixTable, ...]
     legend: tuple[str, ...]
+    effects: tuple[EffectRow, ...]
+    effect_base: str
     claims: tuple[ClaimTable, ...]
     fixed: FixedDesign
     responses: tuple[ResponseRow, ...]
@@ -125,6 +132,8 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         front=_front(tally, decision, ended, signed=state == "agrees"),
         matrix=matrix_tables(tally),
         legend=heat_legend(),
+        effects=effect_rows(tally),
+        effect_base="placebo" if tally.opening.plan.matrix.placebo else "plain",
         claims=claim_tables(tally),
         fixed=fixed_design(tally),
         responses=response_rows(tally),
@@ -150,6 +159,7 @@ def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Fro
         word=verdict.upper(),
         symbol=SYMBOL[verdict],
         meaning=MEANING[verdict] if verdict == decision.verdict else UNSIGNED,
+        title=shortened(target.get("model", "target"), MAX_TITLE),
         target=target.get("model", "target"),
         target_kind=target.get("kind", ""),
         target_digest=f"sha256:{digest}",

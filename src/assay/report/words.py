@@ -26,13 +26,13 @@ KIND_ORDER: tuple[Kind, ...] = ("refusal", "compliance", "deflection", "empty", 
 
 
 def rate_text(rate: float) -> str:
-    """A share as a percentage with one decimal; only what is exactly 0 or 1 reads 0% or 100%."""
-    if rate in (0.0, 1.0):
-        return f"{100 * rate:.0f}%"
+    """A share as a percentage with one decimal; only what is exactly 0, 1 or -1 reads 0%, 100% or −100%."""
+    if rate in (-1.0, 0.0, 1.0):
+        return f"{100 * rate:.0f}%".replace("-", "−")
     if abs(rate) < 0.0005:
-        return "<0.1%" if rate > 0 else "−<0.1%"
+        return "<0.1%" if rate > 0 else ">−0.1%"
     if abs(rate) > 0.9995:
-        return ">99.9%" if rate > 0 else "−>99.9%"
+        return ">99.9%" if rate > 0 else "<−99.9%"
     return f"{100 * rate:.1f}%".replace("-", "−")
 
 
@@ -69,6 +69,11 @@ def sentence(text: str) -> str:
     if not text:
         return ""
     return text[0].upper() + text[1:] + ("" if text[-1] in ".!?" else ".")
+
+
+def shortened(text: str, most: int) -> str:
+    """The text, or its beginning and an ellipsis: at most `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def listed(names: list[str], most: int = 6) -> str:
