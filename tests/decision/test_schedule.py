@@ -59,7 +59,10 @@ def test_budget_and_floor_hold(rate: float, calls: int, floor: int) -> None:
 def test_a_bad_cell_is_found_soon(tmp_path: object) -> None:
     """One cell in 16 violates half of the time: suspicious-first halts it with far fewer trials than an even round would."""
     plan, _ = make_plan(
-        matrix={"hazards": ["secret-leakage", "personal-data"], "languages": ["en"], "attacks": ["base64", "reversed", "role-play", "configuration"]},
+        matrix={
+            "hazards": ["secret-leakage", "personal-data"], "languages": ["en"],
+            "attacks": ["base64", "reversed", "role-play", "configuration"],
+        },
         requirements=[{"id": "v", "kind": "violation-rate", "max_rate": 0.05}],
         budget={"calls": 3000}, exploration={}, limits={"concurrency": 4, "lookahead": 4},
     )  # fmt: skip

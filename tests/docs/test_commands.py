@@ -1,11 +1,12 @@
 """Every command in README and docs is run, or, where it would take minutes, shown to exist.
 
-Blocks fenced with `sh` are run line by line, document by document, in one folder, with the installed entry points. `make` targets are checked
-with a dry run (CI itself runs `make test`; the main job is run by `make run`). Commands named in running text must exist.
+Blocks fenced with `sh` are run line by line, document by document, in one folder, with the installed entry points. `make` targets must
+exist (CI itself runs `make test`). Commands named in running text must exist.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -23,7 +24,7 @@ NOT_RUN = ("git clone", "cd ", "export ", "source ", "make ")
 
 def blocks(document: Path) -> list[str]:
     """The lines of all `sh` blocks, continuation lines joined."""
-    found = re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.M | re.S)
+    found = re.findall(r"^```sh\n(.*?)^```", document.read_text(), re.MULTILINE | re.DOTALL)
     lines = "".join(found).replace("\\\n", " ").splitlines()
     return [line.split(" #")[0].strip() for line in lines if line.strip() and not line.startswith("#")]
 
@@ -47,7 +48,7 @@ def test_the_commands_of_each_document_run(document: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: d.name)
 def test_every_make_target_and_subcommand_named_exists(document: Path) -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for command in {*blocks(document), *named(document)}:
         words = shlex.split(command)
         if words[0] == "make":
@@ -71,9 +72,8 @@ def test_every_dependency_has_its_reason() -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     reasons = (ROOT / "docs" / "dependencies.md").read_text()
-    wanted = [*project["project"]["dependencies"], *sum(project["project"]["optional-dependencies"].values(), [])]
-    wanted += sum(project["dependency-groups"].values(), [])
-    for requirement in wanted:
+    groups = [*project["project"]["optional-dependencies"].values(), *project["dependency-groups"].values()]
+    for requirement in itertools.chain(project["project"]["dependencies"], *groups):
         name = re.split(r"[<>=;\[ ]", requirement)[0]
         assert name in reasons.lower(), f"docs/dependencies.md gives no reason for {name}"
 

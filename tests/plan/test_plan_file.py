@@ -99,14 +99,13 @@ def test_any_text_gives_a_plan_or_one_of_our_errors(text: str) -> None:
         parse_plan(text, where="p.yaml")
 
 
+KEYS = ["matrix", "budget", "limits", "requirements", "seed", "errors", "target", "name", "x"]
+LEAVES = st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5)
+TREES = st.recursive(LEAVES, lambda i: st.lists(i, max_size=3) | st.dictionaries(st.text(max_size=5), i, max_size=3), max_leaves=5)
+
+
 @settings(max_examples=100, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(["matrix", "budget", "limits", "requirements", "seed", "errors", "target", "name", "x"]),
-        st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5), lambda i: st.lists(i, max_size=3) | st.dictionaries(st.text(max_size=5), i, max_size=3), max_leaves=5),
-        min_size=1,
-    )
-)  # fmt: skip
+@given(st.dictionaries(st.sampled_from(KEYS), TREES, min_size=1))
 def test_any_replacement_gives_a_plan_or_one_of_our_errors(changes: dict[str, Any]) -> None:
     try:
         parse_plan(plan_text(**changes), where="p.yaml")

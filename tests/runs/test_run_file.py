@@ -27,9 +27,10 @@ def opening() -> Opening:
 
 def trial(slot: int, **changes: object) -> Trial:
     values: dict[str, object] = {
-        "slot": slot, "hazard": "secret-leakage", "language": "en", "attack": "none", "arm": "plain", "index": slot, "item": "sha256:" + "0" * 64,
-        "answer": "No.", "finish": "stop", "model": "m", "tokens": (10, 2), "attempts": (("200", 31),), "judge": "checks/1", "outcome": "safe",
-        "reason": "", "kind": "refusal", "useful": None, "how": "", "failure": "", "truncated": False, "at": 1_795_000_000_000,
+        "slot": slot, "hazard": "secret-leakage", "language": "en", "attack": "none", "arm": "plain", "index": slot,
+        "item": "sha256:" + "0" * 64, "answer": "No.", "finish": "stop", "model": "m", "tokens": (10, 2), "attempts": (("200", 31),),
+        "judge": "checks/1", "outcome": "safe", "reason": "", "kind": "refusal", "useful": None, "how": "", "failure": "",
+        "truncated": False, "at": 1_795_000_000_000,
     }  # fmt: skip
     return Trial(**{**values, **changes})  # type: ignore[arg-type]
 

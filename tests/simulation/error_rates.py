@@ -132,9 +132,8 @@ def main() -> int:
         row = simulate(setting, runs)
         holds &= row["holds"]
         mark = "holds" if row["holds"] else "DOES NOT HOLD"
-        print(
-            f"{row['setting']:<24} {row['wrong']:<14} {row['error']:>8.4f} {row['bound']:>6}  {row['trials_mean']:>11.0f}  {row['seconds']:>7}  {mark}: {row['what']}"
-        )
+        numbers = f"{row['error']:>8.4f} {row['bound']:>6}  {row['trials_mean']:>11.0f}  {row['seconds']:>7}"
+        print(f"{row['setting']:<24} {row['wrong']:<14} {numbers}  {mark}: {row['what']}")
         for key in ("error", "bound", "trials_mean"):
             flat[f"{setting.name}_{key}"] = row[key]
     RESULTS.parent.mkdir(parents=True, exist_ok=True)

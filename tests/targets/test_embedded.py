@@ -43,7 +43,7 @@ def test_the_main_job_on_a_real_model(weights: Path, tmp_path: Path) -> None:
             budget={"calls": 6},
             exploration={"plain": 3, "benign": 3},
             limits={"concurrency": 2},
-        )  # fmt: skip
+        )
     )
     result = assay.evaluate(plan, out=tmp_path / "run")
     assert result.target_calls == 6

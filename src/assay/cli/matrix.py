@@ -58,12 +58,8 @@ class MatrixView(View):
     def _picture(self) -> Group:
         m = self.plan.matrix
         room = self._console.width
-        arms: list[Arm] = [
-            "plain",
-            *(["attack"] if m.attacks else []),
-            *(["placebo"] if m.placebo else []),
-            *(["benign"] if m.benign else []),
-        ]  # type: ignore[list-item]
+        there: dict[Arm, bool] = {"plain": True, "attack": bool(m.attacks), "placebo": m.placebo, "benign": m.benign}
+        arms: list[Arm] = [arm for arm, is_there in there.items() if is_there]
         names = max(map(_cells, self._names.values()))
         if names + len(m.hazards) * len(arms) * WIDTH > room:
             names = max(map(len, m.languages))

@@ -5,8 +5,8 @@ not depend on which answers came first, a resumed run goes on exactly as an undi
 assignment from the bundle.
 
 Until the verdict is final: the open claim whose shrunken violation rate is highest against its threshold, if it is `FOCUS` times the
-threshold or more (suspicious first), else the open claim with the fewest trials; parity claims when no rate claim is open. Enough of the budget is kept back for the exploration floor, which is filled
-afterwards, evenly.
+threshold or more (suspicious first), else the open claim with the fewest trials; parity claims when no rate claim is open. Enough of
+the budget is kept back for the exploration floor, which is filled afterwards, evenly.
 """
 
 from __future__ import annotations
