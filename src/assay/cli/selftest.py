@@ -105,4 +105,6 @@ def encodings(value: str, language: Language) -> Iterator[tuple[str, str]]:
     for digits in language.digits:
         yield f"digits {digits[1]}", value.translate(str.maketrans("0123456789", digits))
     if value.isdigit():
-        yield "digit words", " ".join(language.digit_words[int(c)] for c in value)
+        spoken = [entry.split("|") for entry in language.digit_words]
+        yield "digit words", " ".join(spoken[int(c)][0] for c in value)
+        yield "digit words, other", " ".join(spoken[int(c)][-1] for c in value)

@@ -125,8 +125,15 @@ def western_digits(text: str) -> str:
 
 
 def spell_digits(text: str, digit_words: Sequence[str]) -> str:
-    """Digit words as digits: 'satu dua' becomes ' 1   2 '. Longest word first."""
+    """Digit words as digits: 'satu dua' becomes ' 1  2 '. Each entry may hold alternatives, 'pito|siyete'; the longest word first."""
     text = unicodedata.normalize("NFKC", text).casefold()
-    for digit, word in sorted(enumerate(digit_words), key=lambda pair: -len(pair[1])):
-        text = text.replace(unicodedata.normalize("NFKC", word).casefold(), f" {digit} ")
+    for word, digit in _digit_table(tuple(digit_words)):
+        if word in text:
+            text = text.replace(word, f" {digit} ")
     return text
+
+
+@lru_cache(maxsize=128)
+def _digit_table(digit_words: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+    words = [(unicodedata.normalize("NFKC", w).casefold(), digit) for digit, entry in enumerate(digit_words) for w in entry.split("|")]
+    return tuple(sorted(words, key=lambda pair: -len(pair[0])))
