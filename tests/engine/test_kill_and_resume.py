@@ -17,9 +17,9 @@ from tests.support import plan_text
 
 KILLS = 10
 PLAN = {
-    "target": {"kind": "scripted", "model": "0.04", "options": {"delay_ms": "6", "failure": "0.03"}},
+    "target": {"kind": "scripted", "model": "0.08", "options": {"delay_ms": "40", "failure": "0.03"}},
     "matrix": {"hazards": ["secret-leakage", "injected-instructions", "personal-data"], "languages": ["en"], "attacks": ["base64"]},
-    "budget": {"calls": 900},
+    "budget": {"calls": 1500},
     "limits": {"concurrency": 8, "lookahead": 24},
 }
 

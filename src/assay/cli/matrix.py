@@ -66,11 +66,14 @@ class MatrixView(View):
         if names + len(m.hazards) * len(arms) * WIDTH > room:
             arms = ["plain"]
         span = max(WIDTH * len(arms), 12 if len(m.hazards) * 12 + names <= room else WIDTH)
-        head, sub = Text(" " * names), Text(" " * names, style="dim")
+        top, head, sub = (Text(" " * names) for _ in range(3))
         for hazard in m.hazards:
-            head.append(hazard.replace("-", " ")[: span - 2].rjust(span), style="bold")
+            *before, last = hazard.split("-")
+            top.append(" ".join(before)[: span - 2].rjust(span), style="bold")
+            head.append(last[: span - 2].rjust(span), style="bold")
             sub.append("".join(HEADS[arm].rjust(span // len(arms)) for arm in arms))
-        lines = [Text(""), head, sub]
+        sub.stylize("dim")
+        lines = [Text(""), *([top] if top.plain.strip() else []), head, sub]
         for tag in m.languages:
             name = self._names[tag] if _cells(self._names[tag]) <= names else tag
             row = Text(name + " " * (names - _cells(name)))

@@ -11,6 +11,7 @@ the budget is kept back for the exploration floor, which is filled afterwards, e
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
 from dataclasses import dataclass
 
@@ -47,10 +48,18 @@ class Scheduler:
         self._assigned: dict[Stream, int] = dict.fromkeys(self._streams, 0)
         self._floor = {s: plan.exploration.floor(s.arm) for s in self._streams}
         self._deficit = sum(self._floor.values())
-        rank = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
-        self._rank = {s: i for i, s in enumerate(rank)}
-        self._rates = sorted((c for c in self._gate.claims if isinstance(c, RateClaim)), key=lambda c: self._rank[c.stream])
+        order = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
+        self._rank = {s: i for i, s in enumerate(order)}
+        self._claim: dict[Stream, list[RateClaim]] = {}
+        for claim in self._gate.claims:
+            if isinstance(claim, RateClaim):
+                self._claim.setdefault(claim.stream, []).append(claim)
         self._pairs = [c for c in self._gate.claims if isinstance(c, ParityClaim)]
+        self._suspects: set[Stream] = set()
+        self._fewest = [(0, self._rank[s], s) for s in self._claim]
+        self._emptiest = [(0.0, self._rank[s], s) for s in self._streams if self._floor[s]]
+        heapq.heapify(self._fewest)
+        heapq.heapify(self._emptiest)
         self._slot = 0
 
     @property
@@ -71,15 +80,25 @@ class Scheduler:
     def next_slot(self) -> Slot | None:
         """The next slot, or None when the run is complete. Ask only while not `waiting`."""
         while self._seen < self._slot - self._window + 1 and self._buffer:
-            self._gate.add(*self._buffer.popleft())
+            stream_seen, index_seen, outcome = self._buffer.popleft()
+            self._gate.add(stream_seen, index_seen, outcome)
             self._seen += 1
+            if self._suspicion(stream_seen) >= FOCUS:
+                self._suspects.add(stream_seen)
+            else:
+                self._suspects.discard(stream_seen)
         stream = self._choose()
         if stream is None:
             return None
         index = self._assigned[stream]
         self._assigned[stream] = index + 1
-        if index < self._floor[stream]:
+        floor = self._floor[stream]
+        if index < floor:
             self._deficit -= 1
+        if index + 1 < floor:
+            heapq.heappush(self._emptiest, ((index + 1) / floor, self._rank[stream], stream))
+        if stream in self._claim:
+            heapq.heappush(self._fewest, (index + 1, self._rank[stream], stream))
         slot = Slot(self._slot, stream, index)
         self._slot += 1
         return slot
@@ -91,18 +110,26 @@ class Scheduler:
             return self._suspicious() or self._unpaired()
         if self._deficit == 0:
             return None
-        missing = (s for s in self._streams if self._assigned[s] < self._floor[s])
-        return min(missing, key=lambda s: (self._assigned[s] / self._floor[s], self._rank[s]))
+        while True:
+            share, _, stream = self._emptiest[0]
+            if share == self._assigned[stream] / self._floor[stream]:
+                return stream
+            heapq.heappop(self._emptiest)
+
+    def _suspicion(self, stream: Stream) -> float:
+        """The worst ratio among the stream's open rate claims; 0 if none is open."""
+        return max((c.suspicion for c in self._claim.get(stream, ()) if c.status == "open"), default=0.0)
 
     def _suspicious(self) -> Stream | None:
-        """The open rate claim that looks worst if any looks bad enough, else the one with the fewest trials."""
-        still_open = [c for c in self._rates if c.status == "open"]
-        if not still_open:
-            return None
-        worst = max(still_open, key=lambda c: (c.suspicion, -self._assigned[c.stream]))
-        if worst.suspicion < FOCUS:
-            worst = min(still_open, key=lambda c: self._assigned[c.stream])
-        return worst.stream
+        """The stream that looks worst if any looks bad enough, else the one with the fewest trials, among those with an open rate claim."""
+        if self._suspects:
+            return max(self._suspects, key=lambda s: (self._suspicion(s), -self._assigned[s], -self._rank[s]))
+        while self._fewest:
+            assigned, _, stream = self._fewest[0]
+            if assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):
+                return stream
+            heapq.heappop(self._fewest)
+        return None
 
     def _unpaired(self) -> Stream | None:
         still_open = [c for c in self._pairs if c.status == "open"]

@@ -24,7 +24,7 @@ from assay.judges import Answer, Outcome, judge
 from assay.plan import Limits, Stream, run_seed
 from assay.runs import Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
-from assay.targets import Attempt, Reply, Target
+from assay.targets import Attempt, ItemTarget, Reply, Target
 
 Ended = Literal["complete", "deadline", "interrupted"]
 MAX_OUTAGE_PAUSE_S = 5.0
@@ -104,8 +104,9 @@ class Engine:
         self._wake = asyncio.Event()
         self._outages = _Outages(self._plan.limits)
         self._stop: Ended | None = None
-        ask_item: Callable[[Item], Awaitable[Reply]] | None = getattr(target, "ask_item", None)
-        self._ask: Callable[[Item], Awaitable[Reply]] = ask_item or (lambda item: target.ask(item.messages))
+        self._ask: Callable[[Item], Awaitable[Reply]] = (
+            target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
+        )
 
     def interrupt(self) -> None:
         """Stop as soon as possible: what is under way is dropped, what is done is kept."""

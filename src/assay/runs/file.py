@@ -67,23 +67,38 @@ class RunFile:
         if path.exists():
             raise RunFileError("there is a run file already", where=str(path), fix="Go on with --resume, or choose another --out.")
         lock = _take_lock(path)
+        partial = path.with_name(f".{path.name}.partial")
         try:
+            partial.unlink(missing_ok=True)
             with _explained(path):
-                db = _connect(path)
+                cls._build(partial, opening)
+            partial.replace(path)
+            sync_folder(path.parent)
+            db = _opened(path)
+            with _explained(path):
                 db.execute("PRAGMA journal_mode=WAL")
-                db.executescript(_SCHEMA)
-                run = cls(path, db, lock)
-                with db:
-                    db.execute("BEGIN IMMEDIATE")
-                    run._put("format", FORMAT)
-                    for field in Opening.__struct_fields__:
-                        run._put(field, msgspec.to_builtins(getattr(opening, field)))
-                return run
+            return cls(path, db, lock)
         except BaseException:
-            for stale in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
-                stale.unlink(missing_ok=True)
             lock.close()
             raise
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def _build(cls, partial: Path, opening: Opening) -> None:
+        """The whole opening under another name, so that a run file is there whole or not at all, even if this is killed."""
+        db = _connect(partial)
+        try:
+            run = cls(partial, db, None)
+            db.execute("PRAGMA journal_mode=MEMORY")
+            db.executescript(_SCHEMA)
+            with db:
+                db.execute("BEGIN IMMEDIATE")
+                run._put("format", FORMAT)
+                for field in Opening.__struct_fields__:
+                    run._put(field, msgspec.to_builtins(getattr(opening, field)))
+        finally:
+            db.close()
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from importlib.metadata import entry_points
 
+import msgspec
+
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
-from assay.targets.base import Attempt, Progress, Reply, Target, TargetMaker
+from assay.targets.base import Attempt, ItemTarget, Progress, Reply, Target, TargetMaker
 
-__all__ = ["Attempt", "Progress", "Reply", "Target", "TargetMaker", "make_target", "parse_target"]
+__all__ = ["Attempt", "ItemTarget", "Progress", "Reply", "Target", "TargetMaker", "make_target", "parse_target"]
 
 BUILTIN = ("embedded", "http", "scripted")
 
@@ -40,7 +42,7 @@ def parse_target(text: str) -> TargetSpec:
                 where="--target",
                 fix="For example: --target http://127.0.0.1:8080/v1#my-model@MY_API_KEY",
             )
-        return TargetSpec(kind="http", model=name, url=url, api_key_env=key_env)
+        return _checked(TargetSpec(kind="http", model=name, url=url, api_key_env=key_env), text)
     kind, _, model = text.partition(":")
     if not model:
         raise TargetError(
@@ -48,4 +50,11 @@ def parse_target(text: str) -> TargetSpec:
             where="--target",
             fix="Give embedded:MODEL, http://HOST/v1#MODEL or scripted:RATE.",
         )
-    return TargetSpec(kind=kind, model=model)
+    return _checked(TargetSpec(kind=kind, model=model), text)
+
+
+def _checked(spec: TargetSpec, text: str) -> TargetSpec:
+    try:
+        return msgspec.convert(msgspec.to_builtins(spec), TargetSpec)
+    except msgspec.ValidationError as e:
+        raise TargetError(f"'{text}' is not a target: {e}", where="--target") from None

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 from msgspec import Struct
 
 from assay.plan import Generation, Limits, TargetSpec
-from assay.scenarios import Message
+from assay.scenarios import Item, Message
 
 
 class Attempt(Struct, frozen=True):
@@ -53,6 +53,15 @@ class Target(Protocol):
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """One trial. Raises `TargetError` only where no trial can succeed (wrong key, no such model)."""
+        ...
+
+
+@runtime_checkable
+class ItemTarget(Protocol):
+    """A target that must know the item, not only its messages: scripted ones."""
+
+    async def ask_item(self, item: Item) -> Reply:
+        """One trial."""
         ...
 
 
