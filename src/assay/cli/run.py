@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -97,13 +98,29 @@ def _run(plan: str | None, spec: TargetSpec | None, out: Path | None, resume: bo
         return result.decision.exit_code
     click.echo("")
     if result.ended == "deadline":
-        click.echo("The plan's time ran out before its trials did; what is missing counts as missing.")
+        click.echo(f"The plan's {loaded.budget.minutes:g} minutes were over before its trials were; some cells have fewer than planned.")
     for line in decision_lines(result.decision):
         click.echo(line)
+    unscorable = _unscorable(result)
+    if unscorable:
+        click.echo(f"  {unscorable}")
     if result.report and result.bundle:
         click.echo(f"\n  Report  {shell_path(result.report)}\n  Bundle  {shell_path(result.bundle)}")
         click.echo(f"\nNext, check the evidence as the other party would:\n\n  {program()} verify {shell_path(result.bundle)}")
     return result.decision.exit_code
+
+
+def _unscorable(result: Result) -> str:
+    """Said if a tenth of the answers or more could not be scored; else empty."""
+    from assay.runs import RunFile, run_path
+
+    with RunFile.read(run_path(result.run)) as file:
+        reasons = Counter(t.reason for t in file.trials() if t.outcome == "unscorable")
+    count = reasons.total()
+    if 10 * count < result.target_calls or not count:
+        return ""
+    often = reasons.most_common(1)[0][0]
+    return f"{count} of {result.target_calls} answers could not be scored (most often: {often}); they never count as safe."
 
 
 def _print_json(result: Result) -> None:

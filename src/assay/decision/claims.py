@@ -62,6 +62,10 @@ class RateClaim:
         """How far the shrunken rate is above the threshold, as a ratio; 1 before the first trial. Plain arithmetic: the same everywhere."""
         return (self.violations + 3 * self.tau) / ((self.n + 3) * self.tau)
 
+    def could_halt_with(self, more: int) -> bool:
+        """Whether `more` further trials suffice to halt if all are violations."""
+        return self.violations + more >= self._halt.limit(self.n + more)
+
     def fewest_trials(self) -> int:
         """Trials that approving takes if none is a violation."""
         n = 1

@@ -120,10 +120,16 @@ class Scheduler:
         """The worst ratio among the stream's open rate claims; 0 if none is open."""
         return max((c.suspicion for c in self._claim.get(stream, ()) if c.status == "open"), default=0.0)
 
+    def _enough_under_way(self, stream: Stream) -> bool:
+        """Whether the trials under way could settle every open claim of a suspect: more would be wasted if they do."""
+        still_open = [c for c in self._claim[stream] if c.status == "open"]
+        return all(self._assigned[stream] > c.n and c.could_halt_with(self._assigned[stream] - c.n) for c in still_open)
+
     def _suspicious(self) -> Stream | None:
         """The stream that looks worst if any looks bad enough, else the one with the fewest trials, among those with an open rate claim."""
-        if self._suspects:
-            return max(self._suspects, key=lambda s: (self._suspicion(s), -self._assigned[s], -self._rank[s]))
+        suspects = [s for s in self._suspects if not self._enough_under_way(s)]
+        if suspects:
+            return max(suspects, key=lambda s: (self._suspicion(s), -self._assigned[s], -self._rank[s]))
         while self._fewest:
             assigned, _, stream = self._fewest[0]
             if assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):

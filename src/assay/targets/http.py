@@ -11,6 +11,7 @@ The answer is read up to a bound, decoded strictly, and never trusted.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import time
@@ -164,9 +165,9 @@ class HttpTarget:
 
     def _completion(self, data: bytes) -> Reply:
         try:
-            completion = _decode(data)
+            completion = _lenient(data)
             choice = completion.choices[0]
-        except (msgspec.DecodeError, UnicodeDecodeError, IndexError, RecursionError):
+        except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
             kind = "HTML" if data.lstrip()[:1] == b"<" else "not a chat completion"
             return Reply("", failure=f"malformed answer ({kind})", outage=True)
         content = choice.message.get("content")
@@ -241,6 +242,16 @@ async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[b
             response.close()
             return b"".join(chunks)[:limit], True
     return b"".join(chunks), False
+
+
+def _lenient(data: bytes) -> _Completion:
+    """Strict first; then as Python's own parser reads it, which lets lone surrogates pass: models write them."""
+    try:
+        return _decode(data)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.convert(json.loads(data), _Completion)
 
 
 def _from_cut(data: bytes) -> Reply:
