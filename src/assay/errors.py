@@ -49,6 +49,4 @@ class SigningKeyError(AssayError):
 
 
 class EvidenceError(AssayError):
-    """A bundle is not a bundle at all. Findings inside a readable bundle are not raised but listed."""
-
-    exit_code = 1
+    """A bundle cannot be read at all. Findings inside a readable bundle are not raised but listed."""

@@ -101,6 +101,9 @@ class Broken:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
+    async def alive(self) -> bool:
+        return True
+
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         self.asked += 1
         await asyncio.sleep(0.001)

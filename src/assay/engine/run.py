@@ -21,7 +21,7 @@ from assay.attacks import ATTACKS
 from assay.decision import Gate, Scheduler, Slot
 from assay.errors import AssayError, RunFileError, TargetError
 from assay.judges import Answer, Outcome, judge
-from assay.plan import Limits, Stream, run_seed
+from assay.plan import Stream, run_seed
 from assay.runs import Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
 from assay.targets import Attempt, ItemTarget, Reply, Target
@@ -29,6 +29,7 @@ from assay.targets import Attempt, ItemTarget, Reply, Target
 Ended = Literal["complete", "deadline", "interrupted"]
 MAX_OUTAGE_PAUSE_S = 5.0
 _FIRST_OUTAGE_PAUSE_S = 0.5
+_STRIKES = 2
 
 
 class Observer(Protocol):
@@ -54,30 +55,20 @@ class Committed:
     resumed: bool
 
 
-class _Outages:
-    """Whether the endpoint is answering anyone at all."""
+class _Outage:
+    """How long the endpoint has not been answering anyone."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._limit_s = limits.outage_s
+    def __init__(self) -> None:
         self._since: float | None = None
-        self._successes = 0
 
-    @property
-    def successes(self) -> int:
-        return self._successes
-
-    def success(self) -> None:
+    def over(self) -> None:
         self._since = None
-        self._successes += 1
 
-    def failure(self) -> float:
-        """Seconds since the first failure after the last success."""
+    def last(self) -> float:
+        """Seconds since it began; it begins with the first call of this after `over`."""
         now = time.monotonic()
         self._since = self._since or now
         return now - self._since
-
-    def too_long(self, seconds: float) -> bool:
-        return seconds >= self._limit_s
 
 
 class Engine:
@@ -102,7 +93,7 @@ class Engine:
         self._tasks: set[asyncio.Task[Trial]] = set()
         self._finished: list[asyncio.Task[Trial]] = []
         self._wake = asyncio.Event()
-        self._outages = _Outages(self._plan.limits)
+        self._outage = _Outage()
         self._stop: Ended | None = None
         self._ask: Callable[[Item], Awaitable[Reply]] = (
             target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
@@ -207,29 +198,42 @@ class Engine:
         )  # fmt: skip
 
     async def _reply(self, item: Item) -> Reply:
-        """The target's reply. A failure of the endpoint is the item's only if the endpoint answered others meanwhile; else it is an outage
-        and the item is asked again, until the plan's patience ends.
+        """The target's reply.
+
+        A failure of the endpoint is taken for the item's own only if the endpoint is alive to a harmless request, twice running, and did not
+        turn the call away unread (then only after the plan's patience). Otherwise the item is asked again; if nothing is answered for as
+        long as the plan's patience, the run stops.
         """
         attempts: tuple[Attempt, ...] = ()
         pause = _FIRST_OUTAGE_PAUSE_S
+        began = time.monotonic()
+        strikes = 0
         while True:
-            before = self._outages.successes
             reply = await self._ask(item)
             attempts += reply.attempts
             if not reply.outage:
-                self._outages.success()
+                self._outage.over()
                 return msgspec.structs.replace(reply, attempts=attempts)
-            if self._outages.successes > before:
-                return msgspec.structs.replace(reply, attempts=attempts)
-            seconds = self._outages.failure()
-            if self._outages.too_long(seconds):
-                raise TargetError(
-                    f"the endpoint has given no answer for {seconds:.0f} s ({reply.failure}); everything so far is kept",
-                    where=self._target.identity.get("url", self._target.identity.get("model", "")),
-                )
-            self._observer.outage(reply.failure, seconds)
+            if await self._target.alive():
+                self._outage.over()
+                strikes += 1
+                impatient = time.monotonic() - began > self._plan.limits.outage_s
+                if impatient if reply.busy else strikes >= _STRIKES:
+                    return msgspec.structs.replace(reply, attempts=attempts)
+            else:
+                strikes = 0
+                self._patience(reply.failure)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_OUTAGE_PAUSE_S)
+
+    def _patience(self, failure: str) -> None:
+        seconds = self._outage.last()
+        if seconds >= self._plan.limits.outage_s:
+            raise TargetError(
+                f"the endpoint has given no answer for {seconds:.0f} s ({failure}); everything so far is kept",
+                where=self._target.identity.get("url", self._target.identity.get("model", "")),
+            )
+        self._observer.outage(failure, seconds)
 
 
 def _same_target(opening: Opening, target: Target) -> None:

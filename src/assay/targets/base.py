@@ -23,7 +23,8 @@ class Reply(Struct, frozen=True):
     """What came back for one trial.
 
     `failure` names why there is no answer to score. `outage` says that the failure is the endpoint's (down, limited, timed out), not
-    the item's: the engine then holds the trial back until the endpoint answers something, or stops the run.
+    the item's: the engine then holds the trial back until the endpoint answers something, or stops the run. `busy` says that the endpoint
+    turned the call away unread (429, 503, no connection), which is never the item's doing.
     """
 
     text: str
@@ -34,6 +35,7 @@ class Reply(Struct, frozen=True):
     attempts: tuple[Attempt, ...] = ()
     failure: str = ""
     outage: bool = False
+    busy: bool = False
     truncated: bool = False
     retry_after_s: float = 0.0
 
@@ -53,6 +55,10 @@ class Target(Protocol):
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """One trial. Raises `TargetError` only where no trial can succeed (wrong key, no such model)."""
+        ...
+
+    async def alive(self) -> bool:
+        """Whether the target answers a harmless request now; asked only after a failure, to tell an outage from an item that breaks it."""
         ...
 
 

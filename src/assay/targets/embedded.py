@@ -78,6 +78,10 @@ class EmbeddedTarget:
             raise ModelError("the embedded target is not open")
         return await self._http.ask(messages)
 
+    async def alive(self) -> bool:
+        """Whether the child still answers."""
+        return self._http is not None and await self._http.alive()
+
     async def _address(self, key: str) -> str:
         child = self._child
         if child is None or child.stdin is None or child.stdout is None:

@@ -77,6 +77,7 @@ class HttpTarget:
             "temperature": generation.temperature,
             "seed": generation.seed,
         }
+        self._hello = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
         self._pace = _Pace(limits.requests_per_minute)
         self._session: aiohttp.ClientSession | None = None
         self._jitter = random.SystemRandom()
@@ -116,6 +117,10 @@ class HttpTarget:
             await asyncio.sleep(max(backoff, reply.retry_after_s))
         raise AssertionError("unreachable: the last attempt returns")
 
+    async def alive(self) -> bool:
+        """Whether a greeting is answered."""
+        return not (await self._try(self._hello, [])).failure
+
     async def _try(self, body: bytes, attempts: list[Attempt]) -> Reply:
         await self._pace.wait()
         began = time.monotonic()
@@ -131,7 +136,8 @@ class HttpTarget:
             return Reply("", failure="timed out", outage=True)
         except aiohttp.ClientError as e:
             status = type(e).__name__
-            return Reply("", failure=f"connection failed ({type(e).__name__})", outage=True)
+            unread = isinstance(e, aiohttp.ClientConnectorError)
+            return Reply("", failure=f"connection failed ({type(e).__name__})", outage=True, busy=unread)
         except (ValueError, OSError) as e:
             status = type(e).__name__
             return Reply("", failure=f"malformed HTTP ({type(e).__name__})", outage=True)
@@ -154,7 +160,7 @@ class HttpTarget:
                 fix="Check url and model.",
             )
         if status in RETRIED or status >= 500:
-            return Reply("", failure=f"HTTP {status}", outage=True, retry_after_s=retry_after_s)
+            return Reply("", failure=f"HTTP {status}", outage=True, busy=status in (429, 503), retry_after_s=retry_after_s)
         if 300 <= status < 400:
             raise TargetError(f"the endpoint redirects (HTTP {status}); give its final address", where=self._url)
         if status != 200:
@@ -195,10 +201,9 @@ class HttpTarget:
         """One call before the first trial, so that a wrong address or key is said at once and costs nothing."""
         deadline = time.monotonic() + min(self._limits.outage_s, max(10.0, self._limits.timeout_s))
         attempts: list[Attempt] = []
-        body = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
         number = 0
         while True:
-            reply = await self._try(body, attempts)
+            reply = await self._try(self._hello, attempts)
             if not reply.failure:
                 return
             if not reply.outage:

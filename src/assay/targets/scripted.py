@@ -42,6 +42,10 @@ class ScriptedTarget:
         """Without an item there is nothing to script."""
         raise TargetError("a scripted target answers items, not bare messages")
 
+    async def alive(self) -> bool:
+        """Always."""
+        return True
+
     async def ask_item(self, item: Item) -> Reply:
         """The scripted answer to an item; slower for answers that comply, as with real models."""
         text = self.answer(item)
