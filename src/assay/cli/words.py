@@ -26,8 +26,9 @@ def decision_lines(decision: Decision) -> list[str]:
     when = f", after {decision.decided_at} of {decision.trials} trials" if decision.decided_at >= 0 else f", {decision.trials} trials"
     lines = [f"{SYMBOL[decision.verdict]}: {MEANING[decision.verdict]}{when}."]
     width = max((len(r.id) for r in decision.requirements), default=0)
+    room = max(30, min(100, shutil.get_terminal_size((100, 24)).columns) - width - 6)
     for r in decision.requirements:
-        first, *rest = textwrap.wrap(r.reason, 96 - width) or [""]
+        first, *rest = textwrap.wrap(r.reason, room) or [""]
         lines.append(f"  {MARK[r.status]} {r.id:<{width}}  {first}")
         lines += [f"    {'':<{width}}  {more}" for more in rest]
     return lines

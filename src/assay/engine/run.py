@@ -200,8 +200,8 @@ class Engine:
     async def _reply(self, item: Item) -> Reply:
         """The target's reply.
 
-        A failure of the endpoint is taken for the item's own only if the endpoint is alive to a harmless request, twice running, and did not
-        turn the call away unread (then only after the plan's patience). Otherwise the item is asked again; if nothing is answered for as
+        A failure of the endpoint is taken for the item's own only if the endpoint is alive to a harmless request, twice running, and
+        did not turn the call away unread (then only after the plan's patience). Otherwise the item is asked again; if nothing is answered for as
         long as the plan's patience, the run stops.
         """
         attempts: tuple[Attempt, ...] = ()
