@@ -201,8 +201,8 @@ class Engine:
         """The target's reply.
 
         A failure of the endpoint is taken for the item's own only if the endpoint is alive to a harmless request, twice running, and
-        did not turn the call away unread (then only after the plan's patience). Otherwise the item is asked again; if nothing is answered for as
-        long as the plan's patience, the run stops.
+        did not turn the call away unread (then only after the plan's patience). Otherwise the item is asked again; if nothing is
+        answered for as long as the plan's patience, the run stops.
         """
         attempts: tuple[Attempt, ...] = ()
         pause = _FIRST_OUTAGE_PAUSE_S
