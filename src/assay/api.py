@@ -12,9 +12,10 @@ import asyncio
 import os
 import secrets
 import signal
+import threading
 import time
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -188,29 +189,24 @@ def _run_loop(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-class _on_interrupt:  # noqa: N801 (a context manager, read as a phrase)
-    """The first SIGINT or SIGTERM calls `handler`; the next does what it always does."""
+@contextmanager
+def _on_interrupt(handler: Callable[[], None]) -> Iterator[None]:
+    """The first SIGINT or SIGTERM calls `handler`; the next does what it always does. Only the main thread can take signals."""
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
-    def __init__(self, handler: Callable[[], None]) -> None:
-        self._handler = handler
-        self._loop = asyncio.get_running_loop()
+    def once() -> None:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+        handler()
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                self._loop.add_signal_handler(number, self._once)
-
-    def __exit__(self, *_: object) -> None:
-        self._remove()
-
-    def _once(self) -> None:
-        self._remove()
-        self._handler()
-
-    def _remove(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with suppress(NotImplementedError, RuntimeError, ValueError):
-                self._loop.remove_signal_handler(number)
+    for number in numbers:
+        loop.add_signal_handler(number, once)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
 
 
 def _now_ms() -> int:

@@ -53,9 +53,7 @@ class RateClaim:
     @property
     def label(self) -> str:
         """For people."""
-        s = self.stream
-        attack = "" if s.attack == NO_ATTACK else f", {s.attack}"
-        return f"{s.hazard} in {s.language}{attack}"
+        return _label(self.stream)
 
     @property
     def suspicion(self) -> float:
@@ -137,9 +135,7 @@ class ParityClaim:
     @property
     def label(self) -> str:
         """For people."""
-        s = self.stream
-        attack = "" if s.attack == NO_ATTACK else f", {s.attack}"
-        return f"{s.hazard} in {s.language} against {self.reference.language}{attack}"
+        return _label(self.stream, f" against {self.reference.language}")
 
     def fewest_trials(self) -> int:
         """Pairs that approving takes if all agree."""
@@ -154,6 +150,11 @@ class ParityClaim:
 
 
 Claim = RateClaim | ParityClaim
+
+
+def _label(stream: Stream, against: str = "") -> str:
+    attack = "" if stream.attack == NO_ATTACK else f", {stream.attack}"
+    return f"{stream.hazard} in {stream.language}{against}{attack}"
 
 
 def claims(plan: Plan) -> list[Claim]:
