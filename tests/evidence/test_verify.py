@@ -13,8 +13,8 @@ import pytest
 from assay.errors import EvidenceError
 from assay.evidence import verify_bundle
 from assay.evidence.bundle import Summary, line
-from assay.evidence.statements import sign_decision
-from assay.ledger import PrivateKey, canonical
+from assay.evidence.statements import OPENED, sign_decision, subject
+from assay.ledger import PrivateKey, canonical, digest, sign_statement
 from tests.support import KEY, make_bundle
 
 FLIPS = 1500
@@ -187,6 +187,39 @@ def test_a_truncated_bundle_is_found_wherever_it_is_cut(sound: Summary, tmp_path
     for cut in range(1, len(raw), max(1, len(raw) // 200)):
         path.write_bytes(raw[:cut])
         assert not verify_bundle(path).ok, cut
+
+
+WEIRD = [None, True, 0, -1, 2**53 - 1, 1e308, 5e-324, "", "\u202e{nope}", [], [[]], {}, {"": ""}, ["en"] * 3]
+
+
+def test_no_content_of_the_evaluators_choosing_stops_the_audit_without_a_finding(sound: Summary, tmp_path: Path) -> None:
+    """A dishonest evaluator registers a plan or content with something absurd in one place, and signs that properly."""
+    rng = random.Random(7)
+    raw = sections(sound.path)
+    path = tmp_path / "absurd.jsonl"
+    for _ in range(300):
+        rows = json.loads(json.dumps(raw))
+        _replace_somewhere(rows[at(rows, rng.choice(["plan", "catalog"]))]["value"], rng)
+        plan, nonce = rows[at(rows, "plan")]["value"], rows[at(rows, "nonce")]["value"]
+        target = rows[at(rows, "target")]["value"]
+        if isinstance(plan, dict):
+            plan["catalog"] = digest(rows[at(rows, "catalog")]["value"])
+        predicate = {"planDigest": digest(plan), "catalogDigest": digest(rows[at(rows, "catalog")]["value"]), "nonceDigest": digest(nonce)}
+        predicate |= {"target": target, "at": 1}
+        rows[at(rows, "opened")]["value"] = sign_statement(KEY, subject(target), OPENED, predicate).to_json()
+        assert not verify_bundle(rewrite(path, rows)).ok
+
+
+def _replace_somewhere(value: Any, rng: random.Random) -> None:
+    """One random place in a nested value becomes something absurd."""
+    while True:
+        key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
+        inner = value[key]
+        if isinstance(inner, dict | list) and inner and rng.random() < 0.85:
+            value = inner
+            continue
+        value[key] = rng.choice(WEIRD)
+        return
 
 
 def test_a_missing_file_is_an_error_not_a_finding(tmp_path: Path) -> None:

@@ -102,6 +102,8 @@ def verify_bundle(path: Path, *, expected_key: str = "") -> Report:
         pass
     except AssayError as e:
         report.failed("format", e.where or f"line {reader.number}", e.what)
+    except Exception as e:  # noqa: BLE001 (whoever signs also chooses plan and content: nothing there may end the audit without a finding)
+        report.failed("format", f"line {reader.number}", f"cannot be processed ({type(e).__name__}: {str(e)[:200]})")
     return report
 
 
