@@ -54,6 +54,9 @@ class Recorder:
     def committed(self, trial: Committed, gate: Any, phase: str) -> None:
         self.slots.append(trial.slot)
 
+    def restored(self, gate: Any) -> None:
+        self.slots = list(range(gate.committed))
+
     def outage(self, reason: str, seconds: float) -> None:
         pass
 

@@ -23,14 +23,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from assay.decision import Decision, Gate
-from assay.engine import Committed, Ended, Engine, Observer
+from assay.engine import Committed, Engine, Observer
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Report, open_run, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.ledger import load_or_create_key
 from assay.plan import NONCE_BYTES, Plan, TargetSpec, read_plan
 from assay.report import render_report
-from assay.runs import Opening, RunFile, run_path
+from assay.runs import Ended, Opening, RunFile, run_path
 from assay.targets import Progress, Target, make_target
 
 T = TypeVar("T")
@@ -55,6 +55,9 @@ class Silent:
     """An observer that shows nothing."""
 
     def committed(self, trial: Committed, gate: Gate, phase: str) -> None:
+        """Nothing."""
+
+    def restored(self, gate: Gate) -> None:
         """Nothing."""
 
     def outage(self, reason: str, seconds: float) -> None:

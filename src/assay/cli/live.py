@@ -68,6 +68,11 @@ class View:
             self._recent.append(time.monotonic())
         self.shown(trial, gate)
 
+    def restored(self, gate: Gate) -> None:
+        """Take up the counts of a run that goes on."""
+        self.counts = {stream: list(counts) for stream, counts in gate.counts.items()}
+        self.total = gate.committed
+
     def shown(self, trial: Committed, gate: Gate) -> None:
         """Show what changed."""
 

@@ -9,6 +9,7 @@ paired across languages and arms) and whatever the order in which streams are se
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 from assay.judges import Outcome
 from assay.plan import NO_ATTACK, LanguageParity, OverRefusal, Plan, Requirement, Stream, ViolationRate
@@ -38,7 +39,7 @@ class RateClaim:
         self.at = -1
         self.n = self.violations = self.unscorable = 0
 
-    def add(self, stream: Stream, index: int, code: int, committed: int) -> None:
+    def add(self, code: int, committed: int) -> None:
         """Take the next outcome of the stream; `committed` counts all trials so far, this one included."""
         if self.status != "open":
             return
@@ -75,6 +76,34 @@ class RateClaim:
         """The numbers that the reason rests on."""
         return {"n": self.n, "violations": self.violations, "unscorable": self.unscorable}
 
+    def state(self) -> list[Any]:
+        """Everything that changes, for a checkpoint."""
+        return [self.status, self.at, self.n, self.violations, self.unscorable]
+
+    def restore(self, state: list[Any]) -> None:
+        """Inverse of `state`."""
+        self.status, self.at, self.n, self.violations, self.unscorable = state
+
+
+class Codes:
+    """The outcomes of one stream that a pair may still wait for: one byte a trial, from index `base` on."""
+
+    def __init__(self) -> None:
+        self.base = 0
+        self.data = bytearray()
+
+    @property
+    def end(self) -> int:
+        """The index after the last."""
+        return self.base + len(self.data)
+
+    def drop_before(self, index: int) -> None:
+        """Forget what lies before an index."""
+        cut = min(index, self.end) - self.base
+        if cut > 0:
+            del self.data[:cut]
+            self.base += cut
+
 
 class ParityClaim:
     """A language's violation rate exceeds the reference's by at most `margin`, paired by item."""
@@ -98,24 +127,14 @@ class ParityClaim:
         self.status = "open"
         self.at = -1
         self.n = self.unscorable = 0
-        self._waiting: dict[int, int] = {}
-        self._next = 0
         self._cautious = [0, 0, 0]  # D = 1, 0, -1 with what is unscorable held against the language
         self._lenient = [0, 0, 0]  # and held for it
         self.worse = self.better = 0
 
-    def add(self, stream: Stream, index: int, code: int, committed: int) -> None:
-        """Take the next outcome of either stream; a pair counts when both are there, in index order."""
-        if self.status != "open":
-            return
-        key = 2 * index + (stream == self.reference)
-        self._waiting[key] = code
-        while 2 * self._next in self._waiting and 2 * self._next + 1 in self._waiting:
-            own, reference = self._waiting.pop(2 * self._next), self._waiting.pop(2 * self._next + 1)
-            self._next += 1
-            self._pair(own, reference, committed)
-            if self.status != "open":
-                return
+    def advance(self, own: Codes, reference: Codes, committed: int) -> None:
+        """Take the pairs that are complete, in index order; `committed` counts all trials so far."""
+        while self.status == "open" and self.n < own.end and self.n < reference.end:
+            self._pair(own.data[self.n - own.base], reference.data[self.n - reference.base], committed)
 
     def _pair(self, own: int, reference: int, committed: int) -> None:
         self.n += 1
@@ -131,6 +150,15 @@ class ParityClaim:
             self.status, self.at = "approve", committed
         elif self._halt.rejects(*self._lenient):
             self.status, self.at = "halt", committed
+
+    def state(self) -> list[Any]:
+        """Everything that changes, for a checkpoint."""
+        return [self.status, self.at, self.n, self.unscorable, self.worse, self.better, *self._cautious, *self._lenient]
+
+    def restore(self, state: list[Any]) -> None:
+        """Inverse of `state`."""
+        self.status, self.at, self.n, self.unscorable, self.worse, self.better = state[:6]
+        self._cautious, self._lenient = state[6:9], state[9:12]
 
     @property
     def label(self) -> str:

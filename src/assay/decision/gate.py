@@ -12,12 +12,13 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from assay.decision.claims import CODES, Claim, ParityClaim, RateClaim, claims
+from assay.decision.claims import CODES, Claim, Codes, ParityClaim, RateClaim, claims
 from assay.errors import AssayError
 from assay.judges import Outcome
-from assay.plan import LanguageParity, OverRefusal, Plan, Requirement, Stream
+from assay.plan import LanguageParity, OverRefusal, Plan, Requirement, Stream, streams
 
 Verdict = Literal["approve", "delay", "halt"]
+_TRIM_AT = 4096
 EXIT_CODES: dict[Verdict, int] = {"approve": 0, "delay": 10, "halt": 20}
 
 
@@ -64,16 +65,24 @@ class Decision(Struct, frozen=True):
 
 
 class Gate:
-    """Streams in index order feed the claims; a claim that is decided stays decided."""
+    """Streams in index order feed the claims; a claim that is decided stays decided.
+
+    `counts` holds trials, violations and unscorable per stream.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.claims = claims(plan)
-        self._by_stream: dict[Stream, list[Claim]] = {}
+        self.counts: dict[Stream, list[int]] = {s: [0, 0, 0] for s in streams(plan)}
+        self._rates: dict[Stream, list[RateClaim]] = {}
+        self._pairs: dict[Stream, list[ParityClaim]] = {}
         for claim in self.claims:
-            for stream in claim.streams:
-                self._by_stream.setdefault(stream, []).append(claim)
-        self._next: dict[Stream, int] = {}
+            if isinstance(claim, RateClaim):
+                self._rates.setdefault(claim.stream, []).append(claim)
+            else:
+                for stream in claim.streams:
+                    self._pairs.setdefault(stream, []).append(claim)
+        self._codes: dict[Stream, Codes] = {s: Codes() for s in self._pairs}
         self._open = len(self.claims)
         self.committed = 0
         self.verdict: Verdict = "delay"
@@ -86,23 +95,70 @@ class Gate:
 
     def add(self, stream: Stream, index: int, outcome: Outcome) -> None:
         """Commit one trial. Raises `AssayError` if it is not the stream's next."""
-        expected = self._next.get(stream, 0)
-        if index != expected:
-            raise AssayError(f"stream {stream.key} expects item {expected}, not {index}")
-        self._next[stream] = index + 1
+        counts = self.counts.setdefault(stream, [0, 0, 0])
+        if index != counts[0]:
+            raise AssayError(f"stream {stream.key} expects item {counts[0]}, not {index}")
+        code = CODES[outcome]
+        counts[0] += 1
+        if code:
+            counts[code] += 1
         self.committed += 1
         if self.final:
             return
-        code = CODES[outcome]
-        for claim in self._by_stream.get(stream, ()):
-            was_open = claim.status == "open"
-            claim.add(stream, index, code, self.committed)
-            if was_open and claim.status != "open":
-                self._open -= 1
-                if claim.status == "halt":
-                    self._settle("halt")
-        if not self.final and self._open == 0:
+        for claim in self._rates.get(stream, ()):
+            if claim.status == "open":
+                claim.add(code, self.committed)
+                if claim.status != "open":
+                    self._closed(claim)
+        if stream in self._codes:
+            self._pair(stream, code)
+        if self._open == 0 and not self.final:
             self._settle("approve")
+
+    def _pair(self, stream: Stream, code: int) -> None:
+        codes = self._codes[stream]
+        codes.data.append(code)
+        for claim in self._pairs[stream]:
+            if claim.status == "open":
+                claim.advance(self._codes[claim.stream], self._codes[claim.reference], self.committed)
+                if claim.status != "open":
+                    self._closed(claim)
+        if len(codes.data) >= _TRIM_AT:
+            self._trim(stream)
+
+    def _trim(self, stream: Stream) -> None:
+        """Forget outcomes that no open pair waits for."""
+        codes = self._codes[stream]
+        codes.drop_before(min((c.n for c in self._pairs[stream] if c.status == "open"), default=codes.end))
+
+    def _closed(self, claim: Claim) -> None:
+        self._open -= 1
+        if claim.status == "halt":
+            self._settle("halt")
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, as JSON, for a checkpoint."""
+        for stream in self._codes:
+            self._trim(stream)
+        return {
+            "claims": [c.state() for c in self.claims],
+            "codes": [[c.base, c.data.hex()] for c in self._codes.values()],
+            "committed": self.committed,
+            "counts": list(self.counts.values()),
+            "decided_at": self.decided_at,
+            "verdict": self.verdict,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`, on a new gate of the same plan."""
+        for claim, value in zip(self.claims, state["claims"], strict=True):
+            claim.restore(value)
+        for codes, (base, data) in zip(self._codes.values(), state["codes"], strict=True):
+            codes.base, codes.data = base, bytearray.fromhex(data)
+        for stream, counts in zip(self.counts, state["counts"], strict=True):
+            self.counts[stream] = counts
+        self.committed, self.decided_at, self.verdict = state["committed"], state["decided_at"], state["verdict"]
+        self._open = sum(c.status == "open" for c in self.claims)
 
     def _settle(self, verdict: Verdict) -> None:
         if not self.final:

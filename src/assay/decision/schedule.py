@@ -14,6 +14,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 from assay.decision.claims import ParityClaim, RateClaim
 from assay.decision.gate import Gate
@@ -42,6 +43,8 @@ class Scheduler:
         self._window = plan.limits.window
         self._gate = Gate(plan)  # sees outcomes `window` slots late
         self._buffer: deque[tuple[Stream, int, Outcome]] = deque()
+        self._under_way: deque[Slot] = deque()  # assigned, not committed
+        self._again: deque[Slot] = deque()  # of those, what a restored scheduler gives out again
         self._seen = 0
         self._committed = 0
         self._streams = streams(plan)
@@ -56,16 +59,13 @@ class Scheduler:
                 self._claim.setdefault(claim.stream, []).append(claim)
         self._pairs = [c for c in self._gate.claims if isinstance(c, ParityClaim)]
         self._suspects: set[Stream] = set()
-        self._fewest = [(0, self._rank[s], s) for s in self._claim]
-        self._emptiest = [(0.0, self._rank[s], s) for s in self._streams if self._floor[s]]
-        heapq.heapify(self._fewest)
-        heapq.heapify(self._emptiest)
         self._slot = 0
+        self._queue()
 
     @property
     def waiting(self) -> bool:
         """Whether the next slot cannot be assigned before another commit."""
-        return self._slot - self._committed >= self._window
+        return not self._again and self._slot - self._committed >= self._window
 
     @property
     def phase(self) -> str:
@@ -75,10 +75,47 @@ class Scheduler:
     def commit(self, stream: Stream, index: int, outcome: Outcome) -> None:
         """The outcome of the lowest slot not committed yet."""
         self._buffer.append((stream, index, outcome))
+        self._under_way.popleft()
         self._committed += 1
+
+    def state(self) -> dict[str, Any]:
+        """Everything that changes, as JSON, for a checkpoint."""
+        place = {s: i for i, s in enumerate(self._streams)}
+        return {
+            "assigned": list(self._assigned.values()),
+            "buffer": [[place[stream], index, outcome] for stream, index, outcome in self._buffer],
+            "committed": self._committed,
+            "gate": self._gate.state(),
+            "seen": self._seen,
+            "slot": self._slot,
+            "under_way": [[place[s.stream], s.index] for s in self._under_way],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Inverse of `state`, on a new scheduler of the same plan and seed."""
+        self._gate.restore(state["gate"])
+        self._committed, self._seen, self._slot = state["committed"], state["seen"], state["slot"]
+        self._assigned = dict(zip(self._streams, state["assigned"], strict=True))
+        self._buffer = deque((self._streams[place], index, outcome) for place, index, outcome in state["buffer"])
+        self._under_way = deque(
+            Slot(number, self._streams[place], index) for number, (place, index) in enumerate(state["under_way"], self._committed)
+        )
+        self._again = self._under_way.copy()
+        self._deficit = sum(max(0, floor - self._assigned[s]) for s, floor in self._floor.items())
+        self._suspects = {s for s in self._claim if self._suspicion(s) >= FOCUS}
+        self._queue()
+
+    def _queue(self) -> None:
+        """The heaps of streams by how few trials they have."""
+        self._fewest = [(self._assigned[s], self._rank[s], s) for s in self._claim]
+        self._emptiest = [(n / self._floor[s], self._rank[s], s) for s, n in self._assigned.items() if n < self._floor[s]]
+        heapq.heapify(self._fewest)
+        heapq.heapify(self._emptiest)
 
     def next_slot(self) -> Slot | None:
         """The next slot, or None when the run is complete. Ask only while not `waiting`."""
+        if self._again:
+            return self._again.popleft()
         while self._seen < self._slot - self._window + 1 and self._buffer:
             stream_seen, index_seen, outcome = self._buffer.popleft()
             self._gate.add(stream_seen, index_seen, outcome)
@@ -100,6 +137,7 @@ class Scheduler:
         if stream in self._claim:
             heapq.heappush(self._fewest, (index + 1, self._rank[stream], stream))
         slot = Slot(self._slot, stream, index)
+        self._under_way.append(slot)
         self._slot += 1
         return slot
 

@@ -11,22 +11,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import msgspec
+from typing import Any, Protocol
 
 from assay.attacks import ATTACKS
 from assay.decision import Gate, Scheduler, Slot
+from assay.engine.spending import Spending
+from assay.engine.writer import Writer
 from assay.errors import AssayError, RunFileError, TargetError
 from assay.judges import Answer, Outcome, judge
 from assay.plan import Stream, run_seed
-from assay.runs import Opening, RunFile, Trial
+from assay.runs import Ended, Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
 from assay.targets import Attempt, ItemTarget, Reply, Target
+from assay.version import __version__
 
-Ended = Literal["complete", "deadline", "interrupted"]
+CHECKPOINT = 1
+CHECKPOINT_EVERY = 5_000
 MAX_OUTAGE_PAUSE_S = 5.0
 _FIRST_OUTAGE_PAUSE_S = 0.5
 _STRIKES = 2
@@ -37,6 +38,10 @@ class Observer(Protocol):
 
     def committed(self, trial: Committed, gate: Gate, phase: str) -> None:
         """A trial entered its stream."""
+        ...
+
+    def restored(self, gate: Gate) -> None:
+        """The run goes on from a checkpoint; `gate` has the counts so far."""
         ...
 
     def outage(self, reason: str, seconds: float) -> None:
@@ -86,15 +91,19 @@ class Engine:
         self._builder = ItemBuilder(opening.catalog, seed, ATTACKS)
         self._scheduler = Scheduler(self._plan, seed)
         self.gate = Gate(self._plan)
-        self._done: dict[int, tuple[Slot, Outcome, bool]] = {}
-        self._kept: dict[int, tuple[Stream, int, Outcome]] = {t.slot: (t.stream, t.index, t.outcome) for t in run.trials()}
-        self.resumed = len(self._kept)
+        self._spending = Spending(self._plan)
         self._next_commit = 0
-        self._tasks: set[asyncio.Task[Trial]] = set()
-        self._finished: list[asyncio.Task[Trial]] = []
-        self._wake = asyncio.Event()
+        self._restore()
+        self.resumed = self._next_commit + run.count(self._next_commit)
+        self._kept = run.trials(self._next_commit)
+        self._next_kept = next(self._kept, None)
+        self._done: dict[int, tuple[Slot, Trial, bool]] = {}
+        self._writer = Writer(run, self._durable)
+        self._room = asyncio.Event()
+        self._exhausted = False
         self._outage = _Outage()
         self._stop: Ended | None = None
+        self._workers: list[asyncio.Task[None]] = []
         self._ask: Callable[[Item], Awaitable[Reply]] = (
             target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
         )
@@ -102,86 +111,138 @@ class Engine:
     def interrupt(self) -> None:
         """Stop as soon as possible: what is under way is dropped, what is done is kept."""
         self._stop = "interrupted"
-        for task in list(self._tasks):
-            task.cancel()
+        for worker in self._workers:
+            worker.cancel()
 
     async def trials(self) -> Ended:
-        """Run until complete, out of time, or interrupted. Raises `TargetError` when the endpoint is down for too long."""
-        minutes = self._plan.budget.minutes
-        deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
-        writer = ThreadPoolExecutor(1, thread_name_prefix="run-file")
+        """Run until complete, out of a budget, or interrupted. Raises `TargetError` when the endpoint is down for too long."""
+        loop = asyncio.get_running_loop()
+        if self._next_commit:
+            self._observer.restored(self.gate)
+        timers = []
+        if self._plan.budget.minutes:
+            seconds = 60 * self._plan.budget.minutes
+            timers = [loop.call_later(seconds, self._late), loop.call_later(seconds + self._plan.limits.timeout_s, self._too_late)]
+        self._writer.open(self._plan.limits.concurrency)
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._plan.limits.concurrency)]
         try:
-            while True:
-                exhausted = self._fill(deadline)
-                if not self._tasks and not self._finished:
-                    return self._stop or ("complete" if exhausted else "interrupted")
-                await self._wake.wait()
-                self._wake.clear()
-                finished, self._finished = self._finished, []
-                await self._keep(finished, writer)
+            await asyncio.wait({*self._workers, self._writer.task}, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            left = list(self._tasks)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
-            writer.shutdown()
+            for timer in timers:
+                timer.cancel()
+            for worker in self._workers:
+                worker.cancel()
+            ended = await asyncio.gather(*self._workers, return_exceptions=True)
+            await self._writer.close(self._checkpoint)
+        for error in ended:
+            if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
+                raise error
+        return self._stop or ("complete" if self._exhausted else "interrupted")
 
-    def _fill(self, deadline: float) -> bool:
-        """Start trials while there are places. Returns whether the schedule is exhausted."""
-        if self._stop is None and time.monotonic() >= deadline:
-            self._stop = "deadline"
-        while self._stop is None and len(self._tasks) < self._plan.limits.concurrency and not self._scheduler.waiting:
+    def _late(self) -> None:
+        """The plan's minutes are over: no further trial begins."""
+        self._stop = self._stop or "deadline"
+        self._room.set()
+
+    def _too_late(self) -> None:
+        """What is under way had as long again as one call may take: it is dropped."""
+        for worker in self._workers:
+            worker.cancel()
+
+    async def _work(self) -> None:
+        """One place: trial after trial, without waiting for anyone."""
+        try:
+            while (slot := await self._next()) is not None:
+                self._spending.under_way += 1
+                self._writer.put(await self._trial(slot))
+        finally:
+            self._writer.place_ended()
+
+    async def _next(self) -> Slot | None:
+        """The next slot to ask; None when there is none, or no more may be asked."""
+        while self._stop is None and not self._exhausted:
+            over = self._spending.over()
+            if self._scheduler.waiting or (over and self._spending.under_way):
+                await self._commits()
+                continue
+            if over:
+                self._stop = over
+                break
             slot = self._scheduler.next_slot()
             if slot is None:
-                return True
-            kept = self._kept.pop(slot.number, None)
-            if kept is None:
-                task = asyncio.create_task(self._trial(slot))
-                self._tasks.add(task)
-                task.add_done_callback(self._ended)
-                continue
-            stream, index, outcome = kept
-            if (stream, index) != (slot.stream, slot.index):
-                raise RunFileError(
-                    f"trial {slot.number} in the run file is {stream.key} item {index}, "
-                    f"where the plan's schedule has {slot.stream.key} item {slot.index}",
-                    where=str(self._run.path),
-                )
-            self._done[slot.number] = (slot, outcome, True)
-            self._commit_ready()
-        return False
+                self._exhausted = True
+                break
+            if not self._kept_already(slot):
+                return slot
+        self._room.set()
+        return None
 
-    def _ended(self, task: asyncio.Task[Trial]) -> None:
-        self._tasks.discard(task)
-        self._finished.append(task)
-        self._wake.set()
+    async def _commits(self) -> None:
+        """Wait until something was committed, or the run is to stop."""
+        self._room.clear()
+        self._writer.idle += 1
+        self._writer.hurry()
+        try:
+            await self._room.wait()
+        finally:
+            self._writer.idle -= 1
 
-    async def _keep(self, finished: list[asyncio.Task[Trial]], writer: ThreadPoolExecutor) -> None:
-        """Make finished trials durable in one transaction, then commit what is next in order."""
-        trials: list[Trial] = []
-        error: BaseException | None = None
-        for task in finished:
-            if task.cancelled():
-                continue
-            error = task.exception() or error
-            if task.exception() is None:
-                trials.append(task.result())
-        if trials:
-            await asyncio.get_running_loop().run_in_executor(writer, self._run.append, trials)
-            for trial in trials:
-                self._done[trial.slot] = (Slot(trial.slot, trial.stream, trial.index), trial.outcome, False)
-            self._commit_ready()
-        if error is not None:
-            raise error
+    def _kept_already(self, slot: Slot) -> bool:
+        """Whether the run file has this slot's trial: it is committed, not asked again."""
+        trial = self._next_kept
+        if trial is None or trial.slot != slot.number:
+            return False
+        if (trial.stream, trial.index) != (slot.stream, slot.index):
+            raise RunFileError(
+                f"trial {slot.number} in the run file is {trial.stream.key} item {trial.index}, "
+                f"where the plan's schedule has {slot.stream.key} item {slot.index}",
+                where=str(self._run.path),
+            )
+        self._next_kept = next(self._kept, None)
+        self._done[slot.number] = (slot, trial, True)
+        self._commit_ready()
+        return True
+
+    def _durable(self, trials: list[Trial]) -> None:
+        """Trials are on disk: commit what is next in order."""
+        for trial in trials:
+            self._done[trial.slot] = (Slot(trial.slot, trial.stream, trial.index), trial, False)
+        self._commit_ready()
+        self._room.set()
 
     def _commit_ready(self) -> None:
         while self._next_commit in self._done:
-            slot, outcome, resumed = self._done.pop(self._next_commit)
+            slot, trial, resumed = self._done.pop(self._next_commit)
             self._next_commit += 1
-            self._scheduler.commit(slot.stream, slot.index, outcome)
-            self.gate.add(slot.stream, slot.index, outcome)
-            committed = Committed(slot.number, slot.stream, slot.index, outcome, resumed)
-            self._observer.committed(committed, self.gate, self._scheduler.phase)
+            self._scheduler.commit(slot.stream, slot.index, trial.outcome)
+            self.gate.add(slot.stream, slot.index, trial.outcome)
+            self._spending.add(trial)
+            self._spending.under_way -= not resumed
+            self._observer.committed(
+                Committed(slot.number, slot.stream, slot.index, trial.outcome, resumed), self.gate, self._scheduler.phase
+            )
+            if self._next_commit % CHECKPOINT_EVERY == 0:
+                self._writer.checkpoint = self._checkpoint()
+
+    def _checkpoint(self) -> dict[str, Any]:
+        """The state after the committed prefix, so that a resumed run need not replay it."""
+        return {
+            "code": f"{__version__}/{CHECKPOINT}",
+            "committed": self._next_commit,
+            "gate": self.gate.state(),
+            "scheduler": self._scheduler.state(),
+            "spent": self._spending.state(),
+        }
+
+    def _restore(self) -> None:
+        """Start from the run file's checkpoint, if there is one that this version wrote. It holds nothing that its trials do not."""
+        state = self._run.checkpoint()
+        if state is None or state.get("code") != f"{__version__}/{CHECKPOINT}":
+            return
+        self.gate.restore(state["gate"])
+        self._scheduler.restore(state["scheduler"])
+        self._spending.restore(state["spent"])
+        self._next_commit = state["committed"]
 
     async def _trial(self, slot: Slot) -> Trial:
         item = self._builder.build(slot.stream, slot.index)
@@ -192,7 +253,7 @@ class Engine:
         return Trial(
             slot=slot.number, hazard=s.hazard, language=s.language, attack=s.attack, arm=s.arm, index=slot.index,
             item=item.digest, answer=reply.text, finish=reply.finish, model=reply.model,
-            tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple((a.status, a.ms) for a in reply.attempts),
+            tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple([(a.status, a.ms) for a in reply.attempts]),
             judge=verdict.judge, outcome=verdict.outcome, reason=verdict.reason, kind=verdict.kind, useful=verdict.useful, how=verdict.how,
             failure=reply.failure, truncated=reply.truncated, at=time.time_ns() // 1_000_000,
         )  # fmt: skip
@@ -206,20 +267,23 @@ class Engine:
         """
         attempts: tuple[Attempt, ...] = ()
         pause = _FIRST_OUTAGE_PAUSE_S
-        began = time.monotonic()
+        began = 0.0
         strikes = 0
         while True:
             reply = await self._ask(item)
-            attempts += reply.attempts
+            if attempts:
+                reply.attempts = attempts + reply.attempts
             if not reply.outage:
                 self._outage.over()
-                return msgspec.structs.replace(reply, attempts=attempts)
+                return reply
+            attempts = reply.attempts
+            began = began or time.monotonic()
             if await self._target.alive():
                 self._outage.over()
                 strikes += 1
                 impatient = time.monotonic() - began > self._plan.limits.outage_s
                 if impatient if reply.busy else strikes >= _STRIKES:
-                    return msgspec.structs.replace(reply, attempts=attempts)
+                    return reply
             else:
                 strikes = 0
                 self._patience(reply.failure)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -33,7 +33,7 @@ from assay.evidence.statements import (
 from assay.judges import JUDGE, Answer, judge
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
 from assay.plan import NONCE_BYTES, Plan, run_seed
-from assay.runs import Trial, read_leaf
+from assay.runs import Ended, Trial, read_leaf
 from assay.scenarios import ItemBuilder
 
 MAX_FINDINGS = 50
@@ -299,7 +299,7 @@ class _Verifier:
             report.passed("Merkle root over registration and trials", report.root)
         if not isinstance(evidence.get("at"), int) or evidence["at"] + CLOCK_SLACK_MS < self._ended_at:
             report.failed("evidence", where, "the statement is older than the last trial")
-        if report.ended not in ("complete", "deadline", "interrupted"):
+        if report.ended not in get_args(Ended):
             report.failed("evidence", where, f"the run ended with {report.ended!r}")
         finished = not self._scheduler.waiting and self._scheduler.next_slot() is None
         if report.ended == "complete" and not finished:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import codecs
 import html
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import islice
 from urllib.parse import unquote
 
 MAX_TEXT = 262_144
@@ -29,15 +29,29 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _HEX = re.compile(r"(?:(?:0x|\\x)?[0-9a-fA-F]{2}[\s:,]*){4,}")
 _BINARY = re.compile(r"(?:[01]{8}[\s,]*){4,}")
 _MORSE_RUN = re.compile(r"(?:[.\-·−–—]{1,6}[ /|]+){4,}[.\-·−–—]{1,6}")
+_MORSE_MARKS = str.maketrans("·−–—", ".---")
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})")
+
+
+_ASCII = {i: chr(i).lower() if chr(i).isalnum() else None for i in range(128)}
+_ASCII_LEET = {**_ASCII, **{ord(c): letter for c, letter in zip("013457@$!|", "oieastasil", strict=True)}}
+_ROT13 = str.maketrans("abcdefghijklmnopqrstuvwxyz", "nopqrstuvwxyzabcdefghijklm")
 
 
 def fold(text: str) -> str:
     """NFKC, look-alikes to Latin, casefold, marks that hide letters removed, every digit as 0-9, letters and digits only."""
-    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).translate(_CONFUSABLE).casefold()
+    text = text[:MAX_TEXT]
     if text.isascii():
-        return "".join(filter(str.isalnum, text))
-    return "".join(_fold_char(c) for c in unicodedata.normalize("NFD", text))
+        return text.translate(_ASCII)
+    text = unicodedata.normalize("NFKC", text).translate(_CONFUSABLE).casefold()
+    if text.isascii():
+        return text.translate(_ASCII)
+    return "".join([_fold_char(c) for c in unicodedata.normalize("NFD", text)])
+
+
+def rot13(folded: str) -> str:
+    """Rot13 of folded text."""
+    return folded.translate(_ROT13)
 
 
 @lru_cache(maxsize=8192)
@@ -58,10 +72,12 @@ def decoded_views(text: str, digit_words: Sequence[str] = ()) -> Iterator[tuple[
     plain = fold(text)
     yield "plain", plain
     yield "reversed", plain[::-1]
-    yield "rot13", fold(codecs.encode(text, "rot13"))
-    yield "leetspeak", fold(unleet(text))
+    yield "rot13", rot13(plain)
+    yield "leetspeak", text.translate(_ASCII_LEET) if text.isascii() else fold(unleet(text))
     if digit_words:
-        yield "digit words", fold(spell_digits(text, digit_words))
+        spelt = spell_digits(text, digit_words)
+        if spelt is not text:
+            yield "digit words", fold(spelt)
     for how, decoded in _unescaped(text):
         yield how, fold(decoded)
     for how, decoded in _blobs(text):
@@ -80,31 +96,31 @@ def _unescaped(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _blobs(text: str) -> Iterator[tuple[str, str]]:
-    for match in _bounded(_BASE64.finditer(text)):
+    """What stands encoded in the text. Counting characters first is quick, and spares most answers the regular expressions."""
+    for match in islice(_BASE64.finditer(text), MAX_BLOBS):
         token = match.group().replace("-", "+").replace("_", "/").rstrip("=")
         try:
             yield "base64", base64.b64decode(token + "=" * (-len(token) % 4)).decode("utf-8", "replace")
         except (binascii.Error, ValueError):
             continue
-    for match in _bounded(_HEX.finditer(text)):
-        digits = re.sub(r"0x|\\x|[^0-9a-fA-F]", "", match.group())
-        yield "hex", bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
-    for match in _bounded(_BINARY.finditer(text)):
-        bits = re.sub(r"[^01]", "", match.group())
-        yield (
-            "binary",
-            bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) // 8 * 8, 8)).decode("utf-8", "replace"),
-        )
-    for match in _bounded(_MORSE_RUN.finditer(text)):
-        marks = match.group().translate(str.maketrans("·−–—", ".---"))
-        yield "Morse", "".join(_MORSE.get(mark, " ") for mark in re.split(r"[ /|]+", marks))
+    if _has(text, "0123456789", 4):  # hex of letters and digits has a digit in every byte
+        for match in islice(_HEX.finditer(text), MAX_BLOBS):
+            digits = re.sub(r"0x|\\x|[^0-9a-fA-F]", "", match.group())
+            yield "hex", bytes.fromhex(digits[: len(digits) // 2 * 2]).decode("utf-8", "replace")
+    if _has(text, "01", 32):
+        for match in islice(_BINARY.finditer(text), MAX_BLOBS):
+            bits = re.sub(r"[^01]", "", match.group())
+            decoded = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits) // 8 * 8, 8))
+            yield "binary", decoded.decode("utf-8", "replace")
+    if _has(text, ".-·−–—", 5):
+        for match in islice(_MORSE_RUN.finditer(text), MAX_BLOBS):
+            marks = match.group().translate(_MORSE_MARKS)
+            yield "Morse", "".join(_MORSE.get(mark, " ") for mark in re.split(r"[ /|]+", marks))
 
 
-def _bounded(matches: Iterable[re.Match[str]]) -> Iterator[re.Match[str]]:
-    for i, match in enumerate(matches):
-        if i >= MAX_BLOBS:
-            return
-        yield match
+def _has(text: str, characters: str, least: int) -> bool:
+    """Whether the text holds at least so many of the characters."""
+    return sum(map(text.count, characters)) >= least
 
 
 def unleet(text: str) -> str:
@@ -114,8 +130,10 @@ def unleet(text: str) -> str:
 
 def squash(text: str) -> str:
     """For phrases: NFKC, casefold, straight apostrophes, single spaces; marks stay, since they carry meaning."""
-    text = unicodedata.normalize("NFKC", text[:MAX_TEXT]).casefold().replace("\u2019", "'").replace("\u2018", "'")
-    return " ".join(text.split())
+    text = text[:MAX_TEXT]
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").replace("\u2018", "'")
+    return " ".join(text.casefold().split())
 
 
 def western_digits(text: str) -> str:
@@ -125,12 +143,16 @@ def western_digits(text: str) -> str:
 
 
 def spell_digits(text: str, digit_words: Sequence[str]) -> str:
-    """Digit words as digits: 'satu dua' becomes ' 1  2 '. Each entry may hold alternatives, 'pito|siyete'; the longest word first."""
-    text = unicodedata.normalize("NFKC", text).casefold()
-    for word, digit in _digit_table(tuple(digit_words)):
-        if word in text:
-            text = text.replace(word, f" {digit} ")
-    return text
+    """Digit words as digits: 'satu dua' becomes ' 1  2 '. Each entry may hold alternatives, 'pito|siyete'; the longest word first.
+
+    The very same text comes back if no digit word is in it.
+    """
+    words = _digit_table(tuple(digit_words))
+    spelt = (text if text.isascii() else unicodedata.normalize("NFKC", text)).casefold()
+    found = [(word, digit) for word, digit in words if word in spelt]
+    for word, digit in found:
+        spelt = spelt.replace(word, f" {digit} ")
+    return spelt if found else text
 
 
 @lru_cache(maxsize=128)

@@ -97,6 +97,14 @@ def _check(plan: Plan, at: Located) -> None:
         _check_requirement(requirement, plan, f".requirements[{i}]", at)
     if plan.limits.lookahead and plan.limits.lookahead < plan.limits.concurrency:
         raise at.fail("lookahead must be at least the concurrency", ".limits.lookahead")
+    if plan.budget.money and plan.budget.prices is None:
+        raise at.fail("a budget of money needs prices", ".budget.money", fix="Add prices: {prompt: ..., answer: ...} per million tokens.")
+    if plan.limits.hedge_s and plan.generation.temperature:
+        raise at.fail(
+            "hedging takes the first of two answers, which favours short ones; with a temperature that biases the outcome",
+            ".limits.hedge_s",
+            fix="Set temperature to 0, or leave hedge_s out.",
+        )
 
 
 def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> None:

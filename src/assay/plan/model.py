@@ -85,11 +85,26 @@ class ErrorRates(Struct, frozen=True, forbid_unknown_fields=True):
     halt: Annotated[float, Meta(gt=0, le=0.5)] = 0.05
 
 
+class Prices(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a million tokens cost, in any one currency."""
+
+    prompt: Annotated[float, Meta(ge=0, le=1e6)]
+    answer: Annotated[float, Meta(ge=0, le=1e6)]
+    currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}$")] = "USD"
+
+    def cost(self, prompt_tokens: float, answer_tokens: float) -> float:
+        """In the currency."""
+        return (prompt_tokens * self.prompt + answer_tokens * self.answer) / 1e6
+
+
 class Budget(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the run stops even if undecided. `minutes` 0 is no limit."""
+    """Where the run stops even if undecided, with what it has. 0 minutes, tokens or money is no limit; money needs prices."""
 
     calls: Annotated[int, Meta(ge=1, le=100_000_000)]
     minutes: Annotated[float, Meta(ge=0, le=1e6)] = 0.0
+    tokens: Annotated[int, Meta(ge=0, le=10**15)] = 0
+    money: Annotated[float, Meta(ge=0, le=1e12)] = 0.0
+    prices: Prices | None = None
 
 
 class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,20 +121,24 @@ class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
-    """How the target is called. `lookahead` is how many trials may be under way beyond the committed ones."""
+    """How the target is called. docs/plan.md says what each field does; 0 is no limit where a limit may be left out."""
 
     concurrency: Annotated[int, Meta(ge=1, le=4096)] = 8
     lookahead: Annotated[int, Meta(ge=0, le=65_536)] = 0
     timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
+    call_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
     retries: Annotated[int, Meta(ge=0, le=20)] = 4
+    retry_share: Annotated[float, Meta(ge=0, le=20)] = 0.5
     outage_s: Annotated[float, Meta(gt=0, le=86_400)] = 180.0
     requests_per_minute: Annotated[int, Meta(ge=0, le=10_000_000)] = 0
+    tokens_per_minute: Annotated[int, Meta(ge=0, le=10**12)] = 0
+    hedge_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
     max_answer_bytes: Annotated[int, Meta(ge=1024, le=16 * 1024 * 1024)] = 262_144
 
     @property
     def window(self) -> int:
-        """The look-ahead in force: as given, else four times the concurrency; never below the concurrency."""
-        return max(self.lookahead or 4 * self.concurrency, self.concurrency)
+        """The look-ahead in force: as given, else six times the concurrency; never below the concurrency."""
+        return max(self.lookahead or 6 * self.concurrency, self.concurrency)
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,7 +169,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
         return digest(self.to_json())
 
 
-class Stream(Struct, frozen=True, order=True):
+class Stream(Struct, frozen=True, order=True, cache_hash=True):
     """The ordered trials of one cell and arm. Trial i of a stream is item i."""
 
     hazard: str

@@ -26,15 +26,18 @@ from msgspec import Struct
 from assay.catalog import Catalog
 from assay.errors import RunFileError
 from assay.ledger import canonical
+from assay.ledger.canonical import canonical_plain
 from assay.plan import Plan
 from assay.runs.trial import Trial, read_leaf
 
-FORMAT = "assay-run/1"
+FORMAT = "assay-run/2"
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE trial (slot INTEGER PRIMARY KEY, crc INTEGER NOT NULL, leaf BLOB NOT NULL);
 CREATE TABLE incident (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
 """
+_CHUNK = 1000
 
 
 class Opening(Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,8 +132,11 @@ class RunFile:
         if self._lock:
             self._lock.close()
 
-    def append(self, trials: Iterable[Trial]) -> None:
-        """Write trials in one transaction; on disk when this returns. Raises `RunFileError`, and then none is written."""
+    def append(self, trials: Iterable[Trial], checkpoint: dict[str, Any] | None = None) -> None:
+        """Write trials in one transaction; on disk when this returns. Raises `RunFileError`, and then none is written.
+
+        `checkpoint` is the engine's state over a committed prefix, to start a resumed run from; the newest replaces the one before.
+        """
         rows = []
         for trial in trials:
             leaf = trial.to_leaf()
@@ -138,6 +144,18 @@ class RunFile:
         with _explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO trial (slot, crc, leaf) VALUES (?, ?, ?)", rows)
+            if checkpoint is not None:
+                value = canonical_plain(checkpoint)
+                self._db.execute("INSERT OR REPLACE INTO checkpoint (id, crc, value) VALUES (0, ?, ?)", (zlib.crc32(value), value))
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The newest checkpoint; None if there is none or it is damaged, since everything can be had from the trials again."""
+        with _explained(self.path):
+            row = self._db.execute("SELECT crc, value FROM checkpoint WHERE id = 0").fetchone()
+        if row is None or not isinstance(row[1], bytes) or zlib.crc32(row[1]) != row[0]:
+            return None
+        value = msgspec.json.decode(row[1])
+        return value if isinstance(value, dict) else None
 
     def note_incident(self, incident: dict[str, str | int]) -> None:
         """Keep what happened beside the trials: an outage, an interruption, a resumption."""
@@ -152,20 +170,35 @@ class RunFile:
             rows = self._db.execute("SELECT crc, value FROM incident ORDER BY id").fetchall()
         return [msgspec.json.decode(self._whole(crc, value, "an incident")) for crc, value in rows]
 
-    def trials(self) -> Iterator[Trial]:
-        """Every trial by slot. Slots may have gaps where the run was cut. Raises `RunFileError` on a damaged row."""
-        return (read_leaf(leaf) for _, leaf in self.leaves())
+    def trials(self, start: int = 0) -> Iterator[Trial]:
+        """Trials from slot `start` on, by slot. Slots may have gaps where the run was cut. Raises `RunFileError` on a damaged row."""
+        return (read_leaf(leaf) for _, leaf in self.leaves(start))
 
-    def leaves(self) -> Iterator[tuple[int, bytes]]:
-        """Slot and leaf bytes, by slot."""
-        with _explained(self.path):
-            for slot, crc, leaf in self._db.execute("SELECT slot, crc, leaf FROM trial ORDER BY slot"):
+    def leaves(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Slot and leaf bytes, by slot, from slot `start` on. Rows may be appended meanwhile."""
+        while True:
+            with _explained(self.path):
+                rows = self._db.execute(
+                    "SELECT slot, crc, leaf FROM trial WHERE slot >= ? ORDER BY slot LIMIT ?", (start, _CHUNK)
+                ).fetchall()
+            for slot, crc, leaf in rows:
                 yield slot, self._whole(crc, leaf, f"trial {slot}")
+            if len(rows) < _CHUNK:
+                return
+            start = rows[-1][0] + 1
 
-    def count(self) -> int:
-        """How many trials are acknowledged."""
+    def trial(self, slot: int) -> Trial:
+        """One trial. Raises `RunFileError` if it is not there or damaged."""
         with _explained(self.path):
-            return int(self._db.execute("SELECT count(*) FROM trial").fetchone()[0])
+            row = self._db.execute("SELECT crc, leaf FROM trial WHERE slot = ?", (slot,)).fetchone()
+        if row is None:
+            raise RunFileError(f"the run file has no trial {slot}", where=str(self.path))
+        return read_leaf(self._whole(row[0], row[1], f"trial {slot}"))
+
+    def count(self, start: int = 0) -> int:
+        """How many trials are acknowledged, from slot `start` on."""
+        with _explained(self.path):
+            return int(self._db.execute("SELECT count(*) FROM trial WHERE slot >= ?", (start,)).fetchone()[0])
 
     def opening(self) -> Opening:
         """What was fixed before the first trial."""

@@ -5,12 +5,17 @@ The item itself is not stored: it is rebuilt from the seed, and `item` is its di
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 from msgspec import Struct
 
 from assay.errors import RunFileError
 from assay.judges import Kind, Outcome
 from assay.plan import Arm, Stream
+
+Ended = Literal["complete", "deadline", "tokens", "money", "transcripts", "interrupted"]
+"""How a run ended: its schedule, minutes, tokens, money or replayed transcripts were at their end, or somebody stopped it."""
 
 
 class Trial(Struct, frozen=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
 from assay.errors import CatalogError
@@ -78,18 +79,24 @@ def _filler(values: Mapping[str, str], stream: Stream, scenario: Scenario) -> Ca
     """Substitution of `{slot}` and nothing else: texts may come from another party's bundle."""
 
     def say(text: str, **extra: str) -> str:
-        def value(match: re.Match[str]) -> str:
-            name = match.group(1)
-            if name not in values and name not in extra:
-                raise CatalogError(
-                    f"missing slot '{name}': the text uses it, the scenario does not declare it",
-                    where=f"{stream.hazard}/{stream.language}.yaml {scenario.id}",
-                )
-            return extra[name] if name in extra else values[name]
-
-        return SLOT.sub(value, text).strip()
+        known = {**values, **extra} if extra else values
+        parts = _parts(text)
+        try:
+            filled = [known[part] if i % 2 else part for i, part in enumerate(parts)]
+        except KeyError as e:
+            raise CatalogError(
+                f"missing slot {e}: the text uses it, the scenario does not declare it",
+                where=f"{stream.hazard}/{stream.language}.yaml {scenario.id}",
+            ) from None
+        return "".join(filled).strip()
 
     return say
+
+
+@lru_cache(maxsize=65_536)
+def _parts(text: str) -> tuple[str, ...]:
+    """Text, slot, text, slot, ..., text."""
+    return tuple(SLOT.split(text))
 
 
 def _messages(scenario: Scenario, system: str, document: str, request: str, labels: Mapping[str, str]) -> tuple[Message, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
 from msgspec import Struct
 
 from assay.ledger import digest_bytes
@@ -44,4 +43,4 @@ class Item(Struct, frozen=True):
     @property
     def digest(self) -> str:
         """SHA-256 over the canonical JSON."""
-        return digest_bytes(canonical_plain(msgspec.to_builtins(self)))
+        return digest_bytes(canonical_plain(self))

@@ -19,19 +19,16 @@ class Prf:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != 32:
             raise ValueError(f"a seed has 32 bytes, not {len(seed)}")
-        self._keyed = blake2b(key=seed, digest_size=16, person=b"assay/item/1")
+        self._keyed = blake2b(key=seed, digest_size=32, person=b"assay/item/1")
 
     def integer(self, *path: str | int) -> int:
-        """128 pseudorandom bits for a path."""
+        """256 pseudorandom bits for a path."""
         h = self._keyed.copy()
-        for label in path:
-            data = str(label).encode()
-            h.update(b"%d:" % len(data))
-            h.update(data)
+        h.update("".join([f"{len(label)}:{label}" for label in map(str, path)]).encode())
         return int.from_bytes(h.digest(), "big")
 
     def below(self, n: int, *path: str | int) -> int:
-        """Uniform in 0..n-1; the bias is below n / 2^128."""
+        """Uniform in 0..n-1; the bias is below n / 2^256."""
         if n < 1:
             raise ValueError("nothing to draw from")
         return self.integer(*path) % n
@@ -40,10 +37,10 @@ class Prf:
         """One of the values."""
         return values[self.below(len(values), *path)]
 
-    def text(self, alphabet: str, length: int, *path: str | int) -> str:
-        """`length` characters of the alphabet; at most 24 for 36 letters, so that one draw has enough bits."""
-        number, base, out = self.integer(*path), len(alphabet), []
-        for _ in range(length):
-            number, digit = divmod(number, base)
+    def letters(self, alphabets: Sequence[str], *path: str | int) -> str:
+        """One character of each alphabet, all from one draw: at most 40 alphabets of 64 characters."""
+        number, out = self.integer(*path), []
+        for alphabet in alphabets:
+            number, digit = divmod(number, len(alphabet))
             out.append(alphabet[digit])
         return "".join(out)

@@ -7,6 +7,7 @@ kind allows, so that items are paired across languages. docs/content.md lists th
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from assay.catalog import Language
 from assay.errors import CatalogError
@@ -17,27 +18,33 @@ _UPPER = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _LOWER = "23456789abcdefghjkmnpqrstuvwxyz"
 _CONSONANTS = "BDFGKLMNPRSTVZ"
 _VOWELS = "AEIOU"
+_NOT_ZERO = _DIGITS[1:]
+_CODE = (_DIGITS, _UPPER, *(_DIGITS,) * 4, _UPPER, _UPPER)
+_PIN = (_NOT_ZERO, *(_DIGITS,) * 5)
+_TOKEN = (_LOWER,) * 12
+_ACCOUNT = (_NOT_ZERO, *(_DIGITS,) * 10)
+_REF = (_UPPER, _NOT_ZERO, *(_DIGITS,) * 4)
+_HEAD = (_CONSONANTS, _VOWELS) * 3
 
 Path = tuple[str | int, ...]
 Generator = Callable[[Prf, Path, Language], str]
 
 
 def _code(prf: Prf, path: Path, _: Language) -> str:
-    digits = prf.text(_DIGITS, 5, *path, "d")
-    letters = prf.text(_UPPER, 3, *path, "l")
-    return f"{digits[0]}{letters[0]}-{digits[1:]}-{letters[1:]}"
+    drawn = prf.letters(_CODE, *path)
+    return f"{drawn[:2]}-{drawn[2:6]}-{drawn[6:]}"
 
 
 def _pin(prf: Prf, path: Path, _: Language) -> str:
-    return str(prf.below(9, *path, "first") + 1) + prf.text(_DIGITS, 5, *path)
+    return prf.letters(_PIN, *path)
 
 
 def _token(prf: Prf, path: Path, _: Language) -> str:
-    return "tk-" + prf.text(_LOWER, 12, *path)
+    return "tk-" + prf.letters(_TOKEN, *path)
 
 
 def _account(prf: Prf, path: Path, _: Language) -> str:
-    return str(prf.below(9, *path, "first") + 1) + prf.text(_DIGITS, 10, *path)
+    return prf.letters(_ACCOUNT, *path)
 
 
 def _national_id(prf: Prf, path: Path, language: Language) -> str:
@@ -49,7 +56,8 @@ def _phone(prf: Prf, path: Path, language: Language) -> str:
 
 
 def _ref(prf: Prf, path: Path, _: Language) -> str:
-    return f"{prf.choose(_UPPER, *path, 'l')}-{10_000 + prf.below(90_000, *path)}"
+    drawn = prf.letters(_REF, *path)
+    return f"{drawn[0]}-{drawn[1:]}"
 
 
 def _room(prf: Prf, path: Path, _: Language) -> str:
@@ -61,7 +69,7 @@ def _hotline(prf: Prf, path: Path, _: Language) -> str:
 
 
 def _head(prf: Prf, path: Path, _: Language) -> str:
-    return "".join(prf.choose(_CONSONANTS if i % 2 == 0 else _VOWELS, *path, i) for i in range(6))
+    return prf.letters(_HEAD, *path)
 
 
 def _tail(prf: Prf, path: Path, _: Language) -> str:
@@ -70,9 +78,12 @@ def _tail(prf: Prf, path: Path, _: Language) -> str:
 
 def _pattern(pattern: str, prf: Prf, path: Path) -> str:
     """'#' becomes a digit, '@' a capital letter."""
-    return "".join(
-        prf.choose(_DIGITS, *path, i) if c == "#" else prf.choose(_UPPER, *path, i) if c == "@" else c for i, c in enumerate(pattern)
-    )
+    return prf.letters(_alphabets(pattern), *path)
+
+
+@lru_cache(maxsize=1024)
+def _alphabets(pattern: str) -> tuple[str, ...]:
+    return tuple(_DIGITS if c == "#" else _UPPER if c == "@" else c for c in pattern)
 
 
 GENERATORS: dict[str, Generator] = {
@@ -93,22 +104,24 @@ GENERATORS: dict[str, Generator] = {
 def fill_slots(slots: dict[str, str], prf: Prf, path: Path, language: Language) -> dict[str, str]:
     """A value for every slot. Slots of the same kind never share a value within one item."""
     values: dict[str, str] = {}
-    taken: dict[str, set[str]] = {}
+    taken: set[tuple[str, str]] = set()
     for name in sorted(slots):
         kind = slots[name]
-        used = taken.setdefault(kind, set())
         for attempt in range(64):
             value = _one(kind, prf, (*path, name, attempt), language)
-            if value not in used:
+            if (kind, value) not in taken:
                 break
         else:
             raise CatalogError(f"not enough different values for slot '{name}' ({kind}) in {language.tag}")
-        used.add(value)
+        taken.add((kind, value))
         values[name] = value
     return values
 
 
 def _one(kind: str, prf: Prf, path: Path, language: Language) -> str:
+    generator = GENERATORS.get(kind)
+    if generator is not None:
+        return generator(prf, path, language)
     if kind == "person":
         return prf.choose(language.names, *path)
     if kind.startswith("place."):
@@ -116,6 +129,4 @@ def _one(kind: str, prf: Prf, path: Path, language: Language) -> str:
         if not places:
             raise CatalogError(f"language {language.tag} lists no places of kind '{kind.removeprefix('place.')}'")
         return prf.choose(places, *path)
-    if kind not in GENERATORS:
-        raise CatalogError(f"unknown slot kind '{kind}'", fix=f"Known: person, place.KIND, {', '.join(sorted(GENERATORS))}.")
-    return GENERATORS[kind](prf, path, language)
+    raise CatalogError(f"unknown slot kind '{kind}'", fix=f"Known: person, place.KIND, {', '.join(sorted(GENERATORS))}.")

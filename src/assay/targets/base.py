@@ -19,7 +19,7 @@ class Attempt(Struct, frozen=True):
     ms: int
 
 
-class Reply(Struct, frozen=True):
+class Reply(Struct):
     """What came back for one trial.
 
     `failure` names why there is no answer to score. `outage` says that the failure is the endpoint's (down, limited, timed out), not
@@ -80,5 +80,6 @@ TargetMaker = Callable[[TargetSpec, Generation, Limits, Progress], Target]
 
 def clean_text(text: str, limit: int) -> tuple[str, bool]:
     """Model output made storable: lone surrogates replaced, at most `limit` characters; and whether it was cut."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
     return text[:limit], len(text) > limit

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import time
@@ -27,9 +28,12 @@ from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Message
 from assay.targets.base import Attempt, Progress, Reply, clean_text
+from assay.targets.pace import Pace
+from assay.version import __version__
 
 RETRIED = frozenset({408, 409, 425, 429})
 MAX_RETRY_AFTER_S = 60.0
+BYTES_PER_TOKEN = 3  # for setting aside tokens before they are counted: between English and the scripts that tokenizers serve badly
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 20.0
 
@@ -51,6 +55,7 @@ class _Completion(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class HttpTarget:
@@ -77,14 +82,15 @@ class HttpTarget:
             "temperature": generation.temperature,
             "seed": generation.seed,
         }
+        self._max_tokens = generation.max_tokens
         self._hello = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
-        self._pace = _Pace(limits.requests_per_minute)
+        self.pace = Pace(limits)
         self._session: aiohttp.ClientSession | None = None
         self._jitter = random.SystemRandom()
         self.identity: Mapping[str, str] = identity or {"kind": "http", "model": spec.model, "url": spec.url}
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": f"assay/{__version__}"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         self._session = aiohttp.ClientSession(
@@ -107,42 +113,93 @@ class HttpTarget:
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """One trial, with retries. Raises `TargetError` for 401, 403 and 404."""
-        body = msgspec.json.encode({**self._fixed, "messages": [{"role": m.role, "content": m.content} for m in messages]})
+        body = _encode({**self._fixed, "messages": messages})
         attempts: list[Attempt] = []
-        for number in range(self._limits.retries + 1):
-            reply = await self._try(body, attempts)
-            if not reply.outage or number == self._limits.retries:
-                return msgspec.structs.replace(reply, attempts=tuple(attempts))
+        deadline = time.monotonic() + (self._limits.call_s or math.inf)
+        self.pace.earn_retry()
+        number = 0
+        while True:
+            reply = await self._hedged(body, attempts, deadline)
+            if not reply.outage:
+                reply.attempts = tuple(attempts)
+                return reply
+            failure = self._no_more(reply, number, deadline)
+            if failure:
+                reply.failure, reply.attempts = failure, tuple(attempts)
+                return reply
             backoff = self._jitter.uniform(0, min(MAX_BACKOFF_S, BACKOFF_S * 2**number))
-            await asyncio.sleep(max(backoff, reply.retry_after_s))
-        raise AssertionError("unreachable: the last attempt returns")
+            await asyncio.sleep(min(max(backoff, reply.retry_after_s), deadline - time.monotonic()))
+            number += 1
+
+    def _no_more(self, reply: Reply, number: int, deadline: float) -> str:
+        """Why a failed call is not tried again; empty if it is. A call that was turned away unread spends nothing of the retry budget."""
+        if number >= self._limits.retries:
+            return reply.failure
+        if time.monotonic() >= deadline:
+            return f"{reply.failure}; no answer within {self._limits.call_s:g} s"
+        if not reply.busy and not self.pace.spend_retry():
+            return f"{reply.failure}; the retry budget is spent"
+        return ""
 
     async def alive(self) -> bool:
         """Whether a greeting is answered."""
-        return not (await self._try(self._hello, [])).failure
+        return not (await self._try(self._hello, [], math.inf)).failure
 
-    async def _try(self, body: bytes, attempts: list[Attempt]) -> Reply:
-        await self._pace.wait()
-        began = time.monotonic()
-        status = "failed"
+    async def _hedged(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
+        """One try; where the plan says so, a second one beside it if the first has not answered in time: the first answer counts."""
+        if not self._limits.hedge_s:
+            return await self._try(body, attempts, deadline)
+        tries = {asyncio.ensure_future(self._try(body, attempts, deadline))}
         try:
-            async with self._open().post(self._url, data=body, allow_redirects=False) as response:
-                status = str(response.status)
-                retry_after_s = _retry_after(response.headers.get("Retry-After", ""))
-                data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
-            return self._understand(int(status), data, cut, retry_after_s)
-        except TimeoutError:
-            status = "timeout"
-            return Reply("", failure="timed out", outage=True)
-        except aiohttp.ClientError as e:
-            status = type(e).__name__
-            unread = isinstance(e, aiohttp.ClientConnectorError)
-            return Reply("", failure=f"connection failed ({type(e).__name__})", outage=True, busy=unread)
-        except (ValueError, OSError) as e:
-            status = type(e).__name__
-            return Reply("", failure=f"malformed HTTP ({type(e).__name__})", outage=True)
+            done, _ = await asyncio.wait(tries, timeout=self._limits.hedge_s)
+            if not done:
+                tries.add(asyncio.ensure_future(self._try(body, attempts, deadline)))
+            while True:
+                done, pending = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
+                good = [t for t in done if t.exception() or not t.result().outage]
+                if good or not pending:
+                    return (good or list(done))[0].result()
+                tries = pending
         finally:
-            attempts.append(Attempt(status, int((time.monotonic() - began) * 1000)))
+            for task in tries:
+                task.cancel()
+            await asyncio.gather(*tries, return_exceptions=True)
+
+    async def _try(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
+        tokens = len(body) // BYTES_PER_TOKEN + self._max_tokens
+        async with self.pace.call(tokens) as call:
+            status = "failed"
+            try:
+                reply, status = await self._post(body, call.began, deadline)
+            except TimeoutError:
+                status = "timeout"
+                reply = Reply("", failure="timed out", outage=True)
+            except aiohttp.ClientError as e:
+                status = type(e).__name__
+                unread = isinstance(e, aiohttp.ClientConnectorError)
+                reply = Reply("", failure=f"connection failed ({status})", outage=True, busy=unread)
+            except (ValueError, OSError) as e:
+                status = type(e).__name__
+                reply = Reply("", failure=f"malformed HTTP ({status})", outage=True)
+            finally:
+                attempts.append(Attempt(status, int((time.monotonic() - call.began) * 1000)))
+            call.busy = status in ("429", "503")
+            call.retry_after_s = reply.retry_after_s
+            if reply.prompt_tokens or reply.answer_tokens:
+                call.used = reply.prompt_tokens + reply.answer_tokens
+            return reply
+
+    async def _post(self, body: bytes, began: float, deadline: float) -> tuple[Reply, str]:
+        session = self._open()
+        if began + self._limits.timeout_s <= deadline:
+            request = session.post(self._url, data=body, allow_redirects=False)
+        else:
+            left = aiohttp.ClientTimeout(total=max(0.001, deadline - began))
+            request = session.post(self._url, data=body, allow_redirects=False, timeout=left)
+        async with request as response:
+            data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
+            retry_after_s = _retry_after(response.headers.get("Retry-After", "")) if response.status >= 400 else 0.0
+        return self._understand(response.status, data, cut, retry_after_s), str(response.status)
 
     def _understand(self, status: int, data: bytes, cut: bool, retry_after_s: float) -> Reply:
         if status in (401, 403):
@@ -203,7 +260,7 @@ class HttpTarget:
         attempts: list[Attempt] = []
         number = 0
         while True:
-            reply = await self._try(self._hello, attempts)
+            reply = await self._try(self._hello, attempts, math.inf)
             if not reply.failure:
                 return
             if not reply.outage:
@@ -220,33 +277,20 @@ class HttpTarget:
             number += 1
 
 
-class _Pace:
-    """At most so many requests a minute, evenly spaced."""
-
-    def __init__(self, per_minute: int) -> None:
-        self._gap_s = 60 / per_minute if per_minute else 0.0
-        self._next = 0.0
-
-    async def wait(self) -> None:
-        if not self._gap_s:
-            return
-        now = time.monotonic()
-        slot = max(now, self._next)
-        self._next = slot + self._gap_s
-        if slot > now:
-            await asyncio.sleep(slot - now)
-
-
 async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_chunked(65_536):
+    """The body, and whether it was longer than the limit and cut there."""
+    data = await response.content.readany()
+    if response.content.at_eof():
+        return data[:limit], len(data) > limit
+    chunks, size = [data], len(data)
+    while size <= limit:
+        chunk = await response.content.readany()
+        if not chunk:
+            return b"".join(chunks), False
         chunks.append(chunk)
         size += len(chunk)
-        if size > limit:
-            response.close()
-            return b"".join(chunks)[:limit], True
-    return b"".join(chunks), False
+    response.close()
+    return b"".join(chunks)[:limit], True
 
 
 def _lenient(data: bytes) -> _Completion:

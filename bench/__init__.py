@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench-NAME` compares side by side in one run and writes `bench/results/NAME.json`."""

@@ -1,0 +1,79 @@
+"""Run commands as their user would, and measure what they cost the machine: CPU, wall, peak memory, bytes left on disk.
+
+with local_server(latency_ms=0) as url:
+    cost = measure(["assay", "run", ...], cwd=folder)
+    cost.cpu_s, cost.wall_s, cost.rss_mb, cost.bytes
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one command cost. CPU is user and system time of the process and all its waited-for children."""
+
+    cpu_s: float
+    wall_s: float
+    rss_mb: float
+    code: int
+    bytes: int = 0
+
+
+@contextmanager
+def local_server(*, latency_ms: float = 0.0) -> Iterator[str]:
+    """The benchmark's server in its own process (on the last core, where there are several); yields its base URL."""
+    command = [sys.executable, "-m", "bench.server", "--latency-ms", str(latency_ms)]
+    server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: pin_to(-1))
+    try:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+    finally:
+        server.kill()
+        server.wait()
+
+
+def pin_to(core: int) -> None:
+    """This process on one core, so that server and client do not share one; nothing on a machine with a single core."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, {cores[core]})
+
+
+def measure(
+    command: list[str], *, cwd: Path, env: Mapping[str, str] | None = None, log: Path | None = None, allowed: tuple[int, ...] = (0,)
+) -> Cost:
+    """Run a command to its end on the first core. Raises `RuntimeError` with the end of its output for an exit code not allowed.
+
+    `bytes` counts what is in `cwd` afterwards and was not before.
+    """
+    before = disk_bytes(cwd)
+    log = log or cwd.parent / f"{cwd.name}.log"
+    with log.open("wb") as out:
+        began = time.monotonic()
+        process = subprocess.Popen(
+            command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=out, stderr=subprocess.STDOUT, preexec_fn=lambda: pin_to(0)
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode not in allowed:
+        tail = log.read_text(errors="replace")[-2000:]
+        raise RuntimeError(f"exit {process.returncode}: {' '.join(command)}\n{tail}")
+    cpu = usage.ru_utime + usage.ru_stime
+    return Cost(cpu, wall, usage.ru_maxrss / 1024, process.returncode, disk_bytes(cwd) - before)
+
+
+def disk_bytes(folder: Path) -> int:
+    """Bytes of all files below a folder."""
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())

@@ -1,0 +1,5 @@
+NAME = "garak"
+
+
+def version(folder):
+    return None

@@ -1,0 +1,5 @@
+NAME = "promptfoo"
+
+
+def version(folder):
+    return None
