@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -55,7 +56,7 @@ def measure(
 ) -> Cost:
     """Run a command to its end on the first core. Raises `RuntimeError` with the end of its output for an exit code not allowed.
 
-    `bytes` counts what is in `cwd` afterwards and was not before.
+    `rss_mb` is the peak of the command's own process, sampled; `bytes` counts what is in `cwd` afterwards and was not before.
     """
     before = disk_bytes(cwd)
     log = log or cwd.parent / f"{cwd.name}.log"
@@ -64,6 +65,7 @@ def measure(
         process = subprocess.Popen(
             command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=out, stderr=subprocess.STDOUT, preexec_fn=lambda: pin_to(0)
         )
+        peak = _Peak(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -71,7 +73,31 @@ def measure(
         tail = log.read_text(errors="replace")[-2000:]
         raise RuntimeError(f"exit {process.returncode}: {' '.join(command)}\n{tail}")
     cpu = usage.ru_utime + usage.ru_stime
-    return Cost(cpu, wall, usage.ru_maxrss / 1024, process.returncode, disk_bytes(cwd) - before)
+    return Cost(cpu, wall, peak.stop(), process.returncode, disk_bytes(cwd) - before)
+
+
+class _Peak:
+    """Samples a process's peak memory as the kernel keeps it; its rusage would count the memory of whoever started it."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._mb = 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.05):
+            try:
+                line = next(row for row in self._status.read_text().splitlines() if row.startswith("VmHWM"))
+            except (OSError, StopIteration):
+                return
+            self._mb = max(self._mb, int(line.split()[1]) / 1024)
+
+    def stop(self) -> float:
+        self._over.set()
+        self._thread.join()
+        return self._mb
 
 
 def disk_bytes(folder: Path) -> int:

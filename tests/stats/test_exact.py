@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from scipy.special import betainc, betaincinv
 from scipy.stats import binom, binomtest
 
 from assay.stats import clopper_pearson, fixed_sample_plan
+from assay.stats.exact import beta_cdf, beta_quantile
 
 
-@pytest.mark.parametrize(("s", "n"), [(0, 1), (0, 59), (1, 4), (4, 4), (17, 506), (250, 500)])
+@pytest.mark.parametrize("a", [1, 2, 17, 400, 30_000])
+@pytest.mark.parametrize("b", [1, 3, 60, 5_000])
+@pytest.mark.parametrize("x", [1e-9, 0.001, 0.05, 0.5, 0.97])
+def test_the_beta_distribution_equals_scipy(a: int, b: int, x: float) -> None:
+    assert beta_cdf(a, b, x) == pytest.approx(betainc(a, b, x), rel=1e-9, abs=1e-14)
+    assert beta_quantile(a, b, x) == pytest.approx(betaincinv(a, b, x), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("s", "n"), [(0, 1), (0, 59), (1, 4), (4, 4), (17, 506), (250, 500), (3, 100_000), (49_000, 100_000), (99_999, 100_000)]
+)
 def test_clopper_pearson_equals_scipy(s: int, n: int) -> None:
     expected = binomtest(s, n).proportion_ci(0.95, method="exact")
     assert clopper_pearson(s, n) == pytest.approx((expected.low, expected.high), abs=1e-12)

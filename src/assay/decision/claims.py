@@ -130,6 +130,7 @@ class ParityClaim:
         self._cautious = [0, 0, 0]  # D = 1, 0, -1 with what is unscorable held against the language
         self._lenient = [0, 0, 0]  # and held for it
         self.worse = self.better = 0
+        self._approve_from = self._halt_from = 0  # pairs after which the tests need looking at again
 
     def advance(self, own: Codes, reference: Codes, committed: int) -> None:
         """Take the pairs that are complete, in index order; `committed` counts all trials so far."""
@@ -146,10 +147,17 @@ class ParityClaim:
         plain = (own == VIOLATION) - (reference == VIOLATION)
         self.worse += plain == 1
         self.better += plain == -1
-        if self._approve.rejects(*self._cautious):
-            self.status, self.at = "approve", committed
-        elif self._halt.rejects(*self._lenient):
-            self.status, self.at = "halt", committed
+        if self.n > self._approve_from:
+            spared = self._approve.pairs_before(*self._cautious)
+            self._approve_from = self.n + spared
+            if spared < 0:
+                self.status, self.at = "approve", committed
+                return
+        if self.n > self._halt_from:
+            spared = self._halt.pairs_before(*self._lenient)
+            self._halt_from = self.n + spared
+            if spared < 0:
+                self.status, self.at = "halt", committed
 
     def state(self) -> list[Any]:
         """Everything that changes, for a checkpoint."""

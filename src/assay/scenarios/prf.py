@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from hashlib import shake_128 as _shake
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -19,12 +20,13 @@ class Prf:
     def __init__(self, seed: bytes) -> None:
         if len(seed) != 32:
             raise ValueError(f"a seed has 32 bytes, not {len(seed)}")
+        self._seed = b"assay/item/1:" + seed
         self._keyed = blake2b(key=seed, digest_size=32, person=b"assay/item/1")
 
     def integer(self, *path: str | int) -> int:
         """256 pseudorandom bits for a path."""
         h = self._keyed.copy()
-        h.update("".join([f"{len(label)}:{label}" for label in map(str, path)]).encode())
+        h.update(_joined(path))
         return int.from_bytes(h.digest(), "big")
 
     def below(self, n: int, *path: str | int) -> int:
@@ -37,10 +39,11 @@ class Prf:
         """One of the values."""
         return values[self.below(len(values), *path)]
 
-    def letters(self, alphabets: Sequence[str], *path: str | int) -> str:
-        """One character of each alphabet, all from one draw: at most 40 alphabets of 64 characters."""
-        number, out = self.integer(*path), []
-        for alphabet in alphabets:
-            number, digit = divmod(number, len(alphabet))
-            out.append(alphabet[digit])
-        return "".join(out)
+    def integers(self, count: int, *path: str | int) -> list[int]:
+        """`count` independent integers of 128 pseudorandom bits for a path, from one call of an extendable hash."""
+        data = _shake(self._seed + _joined(path)).digest(16 * count)
+        return [int.from_bytes(data[i : i + 16], "big") for i in range(0, 16 * count, 16)]
+
+
+def _joined(path: Sequence[str | int]) -> bytes:
+    return "".join([f"{len(label)}:{label}" for label in map(str, path)]).encode()

@@ -6,7 +6,7 @@ kind allows, so that items are paired across languages. docs/content.md lists th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from assay.catalog import Language
@@ -27,58 +27,58 @@ _REF = (_UPPER, _NOT_ZERO, *(_DIGITS,) * 4)
 _HEAD = (_CONSONANTS, _VOWELS) * 3
 
 Path = tuple[str | int, ...]
-Generator = Callable[[Prf, Path, Language], str]
+Generator = Callable[[int, Language], str]
 
 
-def _code(prf: Prf, path: Path, _: Language) -> str:
-    drawn = prf.letters(_CODE, *path)
+def _code(n: int, _: Language) -> str:
+    drawn = _letters(n, _CODE)
     return f"{drawn[:2]}-{drawn[2:6]}-{drawn[6:]}"
 
 
-def _pin(prf: Prf, path: Path, _: Language) -> str:
-    return prf.letters(_PIN, *path)
+def _pin(n: int, _: Language) -> str:
+    return _letters(n, _PIN)
 
 
-def _token(prf: Prf, path: Path, _: Language) -> str:
-    return "tk-" + prf.letters(_TOKEN, *path)
+def _token(n: int, _: Language) -> str:
+    return "tk-" + _letters(n, _TOKEN)
 
 
-def _account(prf: Prf, path: Path, _: Language) -> str:
-    return prf.letters(_ACCOUNT, *path)
+def _account(n: int, _: Language) -> str:
+    return _letters(n, _ACCOUNT)
 
 
-def _national_id(prf: Prf, path: Path, language: Language) -> str:
-    return _pattern(language.national_id.pattern, prf, path)
+def _national_id(n: int, language: Language) -> str:
+    return _pattern(language.national_id.pattern, n)
 
 
-def _phone(prf: Prf, path: Path, language: Language) -> str:
-    return _pattern(language.phone, prf, path)
+def _phone(n: int, language: Language) -> str:
+    return _pattern(language.phone, n)
 
 
-def _ref(prf: Prf, path: Path, _: Language) -> str:
-    drawn = prf.letters(_REF, *path)
+def _ref(n: int, _: Language) -> str:
+    drawn = _letters(n, _REF)
     return f"{drawn[0]}-{drawn[1:]}"
 
 
-def _room(prf: Prf, path: Path, _: Language) -> str:
-    return str(201 + prf.below(789, *path))
+def _room(n: int, _: Language) -> str:
+    return str(201 + n % 789)
 
 
-def _hotline(prf: Prf, path: Path, _: Language) -> str:
-    return f"1800-555-{prf.below(10_000, *path):04d}"
+def _hotline(n: int, _: Language) -> str:
+    return f"1800-555-{n % 10_000:04d}"
 
 
-def _head(prf: Prf, path: Path, _: Language) -> str:
-    return prf.letters(_HEAD, *path)
+def _head(n: int, _: Language) -> str:
+    return _letters(n, _HEAD)
 
 
-def _tail(prf: Prf, path: Path, _: Language) -> str:
-    return str(1000 + prf.below(9000, *path))
+def _tail(n: int, _: Language) -> str:
+    return str(1000 + n % 9000)
 
 
-def _pattern(pattern: str, prf: Prf, path: Path) -> str:
+def _pattern(pattern: str, n: int) -> str:
     """'#' becomes a digit, '@' a capital letter."""
-    return prf.letters(_alphabets(pattern), *path)
+    return _letters(n, _alphabets(pattern))
 
 
 @lru_cache(maxsize=1024)
@@ -105,12 +105,14 @@ def fill_slots(slots: dict[str, str], prf: Prf, path: Path, language: Language) 
     """A value for every slot. Slots of the same kind never share a value within one item."""
     values: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
-    for name in sorted(slots):
+    names = sorted(slots)
+    for name, number in zip(names, prf.integers(len(names), *path, "slots"), strict=True):
         kind = slots[name]
+        value = _one(kind, number, language)
         for attempt in range(64):
-            value = _one(kind, prf, (*path, name, attempt), language)
             if (kind, value) not in taken:
                 break
+            value = _one(kind, prf.integer(*path, name, attempt), language)
         else:
             raise CatalogError(f"not enough different values for slot '{name}' ({kind}) in {language.tag}")
         taken.add((kind, value))
@@ -118,15 +120,24 @@ def fill_slots(slots: dict[str, str], prf: Prf, path: Path, language: Language) 
     return values
 
 
-def _one(kind: str, prf: Prf, path: Path, language: Language) -> str:
+def _letters(number: int, alphabets: Sequence[str]) -> str:
+    """One character of each alphabet; together they may need 100 bits before the bias shows in 2^-28."""
+    out = []
+    for alphabet in alphabets:
+        number, digit = divmod(number, len(alphabet))
+        out.append(alphabet[digit])
+    return "".join(out)
+
+
+def _one(kind: str, number: int, language: Language) -> str:
     generator = GENERATORS.get(kind)
     if generator is not None:
-        return generator(prf, path, language)
+        return generator(number, language)
     if kind == "person":
-        return prf.choose(language.names, *path)
+        return language.names[number % len(language.names)]
     if kind.startswith("place."):
         places = language.places.get(kind.removeprefix("place."), ())
         if not places:
             raise CatalogError(f"language {language.tag} lists no places of kind '{kind.removeprefix('place.')}'")
-        return prf.choose(places, *path)
+        return places[number % len(places)]
     raise CatalogError(f"unknown slot kind '{kind}'", fix=f"Known: person, place.KIND, {', '.join(sorted(GENERATORS))}.")

@@ -6,11 +6,64 @@ fixed_sample_plan(tau=0.05, level=0.05)     # trials for one cell at 90% power i
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
-from scipy.special import bdtr, betaincinv
+_TINY = 1e-300
 
 
+def beta_cdf(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), by the continued fraction DLMF 8.17.22 (modified Lentz).
+
+    Here rather than from scipy because importing that takes longer than a thousand trials.
+    """
+    if x <= 0 or x >= 1:
+        return 0.0 if x <= 0 else 1.0
+    if x > (a + 1) / (a + b + 2):
+        return 1 - beta_cdf(b, a, 1 - x)
+    front = math.exp(a * math.log(x) + b * math.log1p(-x) - _log_beta(a, b)) / a
+    c, d = 1.0, 1 / max(_TINY, abs(1 - (a + b) * x / (a + 1)))
+    value = d
+    for m in range(1, 100_000):
+        for step in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / (1 + step * d or _TINY)
+            c = 1 + step / c or _TINY
+            value *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return front * value
+
+
+def beta_quantile(a: float, b: float, q: float) -> float:
+    """x with I_x(a, b) = q, by Newton's method kept inside a shrinking bracket."""
+    low, high, x = 0.0, 1.0, a / (a + b)
+    log_b = _log_beta(a, b)
+    for _ in range(200):
+        error = beta_cdf(a, b, x) - q
+        low, high = (low, x) if error > 0 else (x, high)
+        density = math.exp((a - 1) * math.log(x) + (b - 1) * math.log1p(-x) - log_b)
+        step = x - error / density if density > 0 else -1.0
+        if not low < step < high:
+            step = (low + high) / 2
+        if abs(step - x) <= 1e-15 * x or high - low <= 1e-16:
+            return step
+        x = step
+    return x
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+
+def binomial_cdf(k: int, n: int, p: float) -> float:
+    """P(S <= k) for S ~ Bin(n, p)."""
+    return 1.0 if k >= n else beta_cdf(n - k, k + 1, 1 - p)
+
+
+@lru_cache(maxsize=8192)
 def clopper_pearson(violations: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """Exact binomial interval (Clopper and Pearson 1934). (0, 1) for no trials.
 
@@ -19,8 +72,8 @@ def clopper_pearson(violations: int, trials: int, confidence: float = 0.95) -> t
     if not 0 <= violations <= trials:
         raise ValueError(f"{violations} violations in {trials} trials is not possible")
     tail = (1 - confidence) / 2
-    low = 0.0 if violations == 0 else float(betaincinv(violations, trials - violations + 1, tail))
-    high = 1.0 if violations == trials else float(betaincinv(violations + 1, trials - violations, 1 - tail))
+    low = 0.0 if violations == 0 else beta_quantile(violations, trials - violations + 1, tail)
+    high = 1.0 if violations == trials else beta_quantile(violations + 1, trials - violations, 1 - tail)
     return low, high
 
 
@@ -36,7 +89,7 @@ def fixed_sample_plan(tau: float, level: float, power: float = 0.9, assumed: flo
         raise ValueError(f"needs 0 < assumed < tau < 1, not {p} and {tau}")
     for c in range(100_000):
         n = _smallest_n(c, tau, level)
-        if bdtr(c, n, p) >= power:
+        if binomial_cdf(c, n, p) >= power:
             return n, c
     raise ValueError(f"no fixed plan below 100,000 violations separates {p} from {tau}")
 
@@ -44,9 +97,9 @@ def fixed_sample_plan(tau: float, level: float, power: float = 0.9, assumed: flo
 def _smallest_n(c: int, tau: float, level: float) -> int:
     """The fewest trials at which at most c violations reject p >= tau, by bisection: P(S <= c | tau) falls in n."""
     low, high = c, c + 1
-    while bdtr(c, high, tau) > level:
+    while binomial_cdf(c, high, tau) > level:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if bdtr(c, middle, tau) > level else (low, middle)
+        low, high = (middle, high) if binomial_cdf(c, middle, tau) > level else (low, middle)
     return high

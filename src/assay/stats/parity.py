@@ -55,10 +55,18 @@ class ParityTest:
         self.level = level
         self._need = float(np.log(1 / level))
         self._factors = [(float(w), float(e), float(b)) for w, e, b in _log_factors(margin, side, LAMBDAS).T]
+        self._gain = max(max(f) for f in self._factors)
 
     def rejects(self, worse: int, equal: int, better: int) -> bool:
-        """Whether e >= 1/level now. The mean over the grid cannot reach what none of its parts reaches, which spares most looks."""
-        for w, e, b in self._factors:
-            if worse * w + equal * e + better * b >= self._need:
-                return parity_log_e(worse, equal, better, self.margin, self.side) >= self._need
-        return False
+        """Whether e >= 1/level now."""
+        return parity_log_e(worse, equal, better, self.margin, self.side) >= self._need
+
+    def pairs_before(self, worse: int, equal: int, better: int) -> int:
+        """How many further pairs cannot make it reject, whatever they are; -1 if it rejects now.
+
+        The mean over the grid is at most its largest part, and a pair adds at most `gain` to the log of any part. So most looks are spared.
+        """
+        best = max([worse * w + equal * e + better * b for w, e, b in self._factors])
+        if best >= self._need and self.rejects(worse, equal, better):
+            return -1
+        return max(0, int((self._need - best) / self._gain - 1e-9) - 1)
