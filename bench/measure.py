@@ -63,7 +63,7 @@ def measure(
     with log.open("wb") as out:
         began = time.monotonic()
         process = subprocess.Popen(
-            command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=out, stderr=subprocess.STDOUT, preexec_fn=lambda: pin_to(0)
+            command, cwd=cwd, env=user_environment() | dict(env or {}), stdout=out, stderr=subprocess.STDOUT, preexec_fn=lambda: pin_to(0)
         )
         peak = _Peak(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
@@ -74,6 +74,11 @@ def measure(
         raise RuntimeError(f"exit {process.returncode}: {' '.join(command)}\n{tail}")
     cpu = usage.ru_utime + usage.ru_stime
     return Cost(cpu, wall, peak.stop(), process.returncode, disk_bytes(cwd) - before)
+
+
+def user_environment() -> dict[str, str]:
+    """The environment, without the setting that keeps Python from caching compiled modules: users' machines cache them."""
+    return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
 class _Peak:

@@ -54,8 +54,8 @@ class Recorder:
     def committed(self, trial: Committed, gate: Any, phase: str) -> None:
         self.slots.append(trial.slot)
 
-    def restored(self, gate: Any) -> None:
-        self.slots = list(range(gate.committed))
+    def restored(self, counts: Any) -> None:
+        self.slots = list(range(sum(n for n, _, _ in counts.values())))
 
     def outage(self, reason: str, seconds: float) -> None:
         pass

@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from assay.catalog import Catalog
 from assay.decision import Decision, Gate
 from assay.engine import Committed, Engine, Observer
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Report, open_run, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.ledger import load_or_create_key
-from assay.plan import NONCE_BYTES, Plan, TargetSpec, read_plan
+from assay.plan import NONCE_BYTES, Plan, Stream, TargetSpec, read_plan
 from assay.report import render_report
 from assay.runs import Ended, Opening, RunFile, run_path
 from assay.targets import Progress, Target, make_target
@@ -57,7 +58,7 @@ class Silent:
     def committed(self, trial: Committed, gate: Gate, phase: str) -> None:
         """Nothing."""
 
-    def restored(self, gate: Gate) -> None:
+    def restored(self, counts: dict[Stream, list[int]]) -> None:
         """Nothing."""
 
     def outage(self, reason: str, seconds: float) -> None:
@@ -72,7 +73,7 @@ def default_key_path() -> Path:
 
 
 def evaluate(
-    plan: str | Path | None = None,
+    plan: str | Path | tuple[Plan, Catalog] | None = None,
     *,
     target: TargetSpec | None = None,
     out: str | Path,
@@ -81,16 +82,23 @@ def evaluate(
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
-    """Run a plan (a file or a built-in name) against its target or `target`, decide, sign, report; all files go to the folder `out`.
+    """Run a plan (a file, a built-in name, or what `read_plan` gave) against its target or `target`, decide, sign, report.
+
+    All files go to the folder `out`.
 
     With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with. Raises `AssayError`.
     """
     folder = Path(out)
     evaluation = _Evaluation(folder, key or default_key_path(), observer or Silent(), progress)
     if resume:
-        return _run_loop(evaluation.resume(None if plan is None else read_plan(str(plan), target)[0]))
-    loaded, catalog = read_plan(str(plan or "quick"), target)
-    return _run_loop(evaluation.start(loaded, catalog))
+        return _run_loop(evaluation.resume(None if plan is None else _loaded(plan, target)[0]))
+    return _run_loop(evaluation.start(*_loaded(plan or "quick", target)))
+
+
+def _loaded(plan: str | Path | tuple[Plan, Catalog], target: TargetSpec | None) -> tuple[Plan, Catalog]:
+    if not isinstance(plan, tuple):
+        return read_plan(str(plan), target)
+    return (msgspec.structs.replace(plan[0], target=target), plan[1]) if target else plan
 
 
 def decide(run: str | Path) -> Decision:
@@ -112,7 +120,7 @@ class _Evaluation:
         self._observer = observer
         self._progress = progress
 
-    async def start(self, plan: Plan, catalog: Any) -> Result:
+    async def start(self, plan: Plan, catalog: Catalog) -> Result:
         if self._path.exists():
             raise RunFileError("there is a run here already", where=str(self._path), fix="Go on with --resume, or choose another --out.")
         key = load_or_create_key(self._key_path)
@@ -146,7 +154,7 @@ class _Evaluation:
         except TargetError as e:
             run.note_incident({"what": "target down", "at": _now_ms(), "reason": e.what})
             raise TargetError(e.what, where=e.where, fix=f"Go on when it is back: assay run --resume --out {self._folder}") from None
-        decision = engine.gate.decision()
+        decision = engine.decision()
         calls = run.count()
         if ended == "interrupted":
             run.note_incident({"what": "interrupted", "at": _now_ms(), "trials": calls})

@@ -6,6 +6,7 @@ catalog = load_catalog(hazards=["secret-leakage"], languages=["ms", "en"])
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,21 +37,25 @@ def _read(path: Path, kind: type[T]) -> T:
     return load_yaml(text, kind, where=where, error=CatalogError)
 
 
+@lru_cache(maxsize=1024)
 def read_language(tag: str, root: Path = ROOT) -> Language:
     """One language's file."""
     return _read(root / "languages" / f"{tag}.yaml", Language)
 
 
+@lru_cache(maxsize=1024)
 def read_hazard(hazard: str, root: Path = ROOT) -> Hazard:
     """One hazard's definition."""
     return _read(root / "hazards" / hazard / "hazard.yaml", Hazard)
 
 
+@lru_cache(maxsize=4096)
 def read_texts(hazard: str, language: str, root: Path = ROOT) -> HazardTexts:
     """One hazard's words in one language."""
     return _read(root / "hazards" / hazard / f"{language}.yaml", HazardTexts)
 
 
+@lru_cache(maxsize=1024)
 def read_attack_texts(language: str, root: Path = ROOT) -> AttackTexts:
     """All attacks' words in one language."""
     return _read(root / "attacks" / f"{language}.yaml", AttackTexts)

@@ -68,10 +68,10 @@ class View:
             self._recent.append(time.monotonic())
         self.shown(trial, gate)
 
-    def restored(self, gate: Gate) -> None:
+    def restored(self, counts: dict[Stream, list[int]]) -> None:
         """Take up the counts of a run that goes on."""
-        self.counts = {stream: list(counts) for stream, counts in gate.counts.items()}
-        self.total = gate.committed
+        self.counts = counts
+        self.total = sum(n for n, _, _ in counts.values())
 
     def shown(self, trial: Committed, gate: Gate) -> None:
         """Show what changed."""

@@ -73,18 +73,19 @@ def _run(plan: str | None, spec: TargetSpec | None, out: Path | None, resume: bo
 
         with RunFile.read(run_path(out)) as file:
             loaded = file.opening().plan
+            ready = read_plan(plan, spec) if plan else None
     else:
-        loaded = read_plan(plan or "quick", spec)[0]
+        ready = read_plan(plan or "quick", spec)
+        loaded = ready[0]
     folder = out or Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
     view = make_view(loaded, as_json=as_json, quiet=quiet)
     if not resume and spec is None:
         spec = _fallback(loaded.target, view.say)
         if spec is not None:
-            view.retarget(read_plan(plan or "quick", spec)[0])
+            view.retarget(msgspec.structs.replace(loaded, target=spec))
     with view:
         result = api.evaluate(
-            None if resume and plan is None else plan or "quick",
-            target=spec, out=folder, key=key, resume=resume, observer=view, progress=view.say,
+            ready, target=spec, out=folder, key=key, resume=resume, observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
         again = f"{program()} run --resume --out {shell_path(folder)}"

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
-from assay.decision.claims import ParityClaim, RateClaim
+from msgspec import Struct
+
+from assay.decision.claims import CODES, ParityClaim, RateClaim
 from assay.decision.gate import Gate
 from assay.judges import Outcome
 from assay.plan import Plan, Stream, streams
@@ -25,8 +26,7 @@ from assay.scenarios import Prf
 FOCUS = 1.5
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(Struct, frozen=True):
     """One scheduled trial."""
 
     number: int
@@ -41,7 +41,7 @@ class Scheduler:
         prf = Prf(seed)
         self._plan = plan
         self._window = plan.limits.window
-        self._gate = Gate(plan)  # sees outcomes `window` slots late
+        self.gate = Gate(plan)  # sees outcomes `window` slots late
         self._buffer: deque[tuple[Stream, int, Outcome]] = deque()
         self._under_way: deque[Slot] = deque()  # assigned, not committed
         self._again: deque[Slot] = deque()  # of those, what a restored scheduler gives out again
@@ -54,10 +54,10 @@ class Scheduler:
         order = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
         self._rank = {s: i for i, s in enumerate(order)}
         self._claim: dict[Stream, list[RateClaim]] = {}
-        for claim in self._gate.claims:
+        for claim in self.gate.claims:
             if isinstance(claim, RateClaim):
                 self._claim.setdefault(claim.stream, []).append(claim)
-        self._pairs = [c for c in self._gate.claims if isinstance(c, ParityClaim)]
+        self._pairs = [c for c in self.gate.claims if isinstance(c, ParityClaim)]
         self._suspects: set[Stream] = set()
         self._slot = 0
         self._queue()
@@ -70,7 +70,7 @@ class Scheduler:
     @property
     def phase(self) -> str:
         """`gate` while the decision is open, then `map`."""
-        return "map" if self._gate.final or self._plan.budget.calls - self._slot <= self._deficit else "gate"
+        return "map" if self.gate.final or self._plan.budget.calls - self._slot <= self._deficit else "gate"
 
     def commit(self, stream: Stream, index: int, outcome: Outcome) -> None:
         """The outcome of the lowest slot not committed yet."""
@@ -85,7 +85,7 @@ class Scheduler:
             "assigned": list(self._assigned.values()),
             "buffer": [[place[stream], index, outcome] for stream, index, outcome in self._buffer],
             "committed": self._committed,
-            "gate": self._gate.state(),
+            "gate": self.gate.state(),
             "seen": self._seen,
             "slot": self._slot,
             "under_way": [[place[s.stream], s.index] for s in self._under_way],
@@ -93,7 +93,7 @@ class Scheduler:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Inverse of `state`, on a new scheduler of the same plan and seed."""
-        self._gate.restore(state["gate"])
+        self.gate.restore(state["gate"])
         self._committed, self._seen, self._slot = state["committed"], state["seen"], state["slot"]
         self._assigned = dict(zip(self._streams, state["assigned"], strict=True))
         self._buffer = deque((self._streams[place], index, outcome) for place, index, outcome in state["buffer"])
@@ -117,13 +117,11 @@ class Scheduler:
         if self._again:
             return self._again.popleft()
         while self._seen < self._slot - self._window + 1 and self._buffer:
-            stream_seen, index_seen, outcome = self._buffer.popleft()
-            self._gate.add(stream_seen, index_seen, outcome)
-            self._seen += 1
-            if self._suspicion(stream_seen) >= FOCUS:
-                self._suspects.add(stream_seen)
+            seen = self._see()
+            if self._suspicion(seen) >= FOCUS:
+                self._suspects.add(seen)
             else:
-                self._suspects.discard(stream_seen)
+                self._suspects.discard(seen)
         stream = self._choose()
         if stream is None:
             return None
@@ -141,6 +139,28 @@ class Scheduler:
         self._slot += 1
         return slot
 
+    def _see(self) -> Stream:
+        """Let the gate see the oldest outcome that it has not seen; its stream."""
+        stream, index, outcome = self._buffer.popleft()
+        self.gate.add(stream, index, outcome)
+        self._seen += 1
+        return stream
+
+    def counts(self) -> dict[Stream, list[int]]:
+        """Trials, violations and unscorable of every stream, everything committed included."""
+        counts = {stream: list(values) for stream, values in self.gate.counts.items()}
+        for stream, _, outcome in self._buffer:
+            counts[stream][0] += 1
+            if CODES[outcome]:
+                counts[stream][CODES[outcome]] += 1
+        return counts
+
+    def finish(self) -> Gate:
+        """The gate over everything committed. No slot can be asked for afterwards."""
+        while self._buffer:
+            self._see()
+        return self.gate
+
     def _choose(self) -> Stream | None:
         if self._slot >= self._plan.budget.calls:
             return None
@@ -156,7 +176,11 @@ class Scheduler:
 
     def _suspicion(self, stream: Stream) -> float:
         """The worst ratio among the stream's open rate claims; 0 if none is open."""
-        return max((c.suspicion for c in self._claim.get(stream, ()) if c.status == "open"), default=0.0)
+        worst = 0.0
+        for claim in self._claim.get(stream, ()):
+            if claim.status == "open":
+                worst = max(worst, claim.suspicion)
+        return worst
 
     def _enough_under_way(self, stream: Stream) -> bool:
         """Whether the trials under way could settle every open claim of a suspect: more would be wasted if they do."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from assay.attacks import ATTACKS
-from assay.decision import Gate, Scheduler, Slot
+from assay.decision import Decision, Gate, Scheduler, Slot
 from assay.engine.spending import Spending
-from assay.engine.writer import Writer
+from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
 from assay.judges import Answer, Outcome, judge
 from assay.plan import Stream, run_seed
@@ -28,6 +30,7 @@ from assay.version import __version__
 
 CHECKPOINT = 1
 CHECKPOINT_EVERY = 5_000
+PREPARED = 32
 MAX_OUTAGE_PAUSE_S = 5.0
 _FIRST_OUTAGE_PAUSE_S = 0.5
 _STRIKES = 2
@@ -37,11 +40,11 @@ class Observer(Protocol):
     """Told of everything that a person may want to see. Must be quick."""
 
     def committed(self, trial: Committed, gate: Gate, phase: str) -> None:
-        """A trial entered its stream."""
+        """A trial entered its stream. `gate` sees it when the scheduler does, a window later."""
         ...
 
-    def restored(self, gate: Gate) -> None:
-        """The run goes on from a checkpoint; `gate` has the counts so far."""
+    def restored(self, counts: dict[Stream, list[int]]) -> None:
+        """The run goes on from a checkpoint: trials, violations and unscorable per stream so far."""
         ...
 
     def outage(self, reason: str, seconds: float) -> None:
@@ -49,8 +52,7 @@ class Observer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Struct, frozen=True):
     """What gate and scheduler see of a trial."""
 
     slot: int
@@ -90,7 +92,6 @@ class Engine:
         seed = run_seed(self._plan.digest, opening.nonce_bytes)
         self._builder = ItemBuilder(opening.catalog, seed, ATTACKS)
         self._scheduler = Scheduler(self._plan, seed)
-        self.gate = Gate(self._plan)
         self._spending = Spending(self._plan)
         self._next_commit = 0
         self._restore()
@@ -98,7 +99,8 @@ class Engine:
         self._kept = run.trials(self._next_commit)
         self._next_kept = next(self._kept, None)
         self._done: dict[int, tuple[Slot, Trial, bool]] = {}
-        self._writer = Writer(run, self._durable)
+        self._ready: deque[tuple[Slot, Item]] = deque()
+        self._writer = Writer(run, self._judged, self._durable)
         self._room = asyncio.Event()
         self._exhausted = False
         self._outage = _Outage()
@@ -114,11 +116,15 @@ class Engine:
         for worker in self._workers:
             worker.cancel()
 
+    def decision(self) -> Decision:
+        """The decision on everything committed; when the run is over."""
+        return self._scheduler.finish().decision()
+
     async def trials(self) -> Ended:
         """Run until complete, out of a budget, or interrupted. Raises `TargetError` when the endpoint is down for too long."""
         loop = asyncio.get_running_loop()
         if self._next_commit:
-            self._observer.restored(self.gate)
+            self._observer.restored(self._scheduler.counts())
         timers = []
         if self._plan.budget.minutes:
             seconds = 60 * self._plan.budget.minutes
@@ -152,30 +158,38 @@ class Engine:
     async def _work(self) -> None:
         """One place: trial after trial, without waiting for anyone."""
         try:
-            while (slot := await self._next()) is not None:
+            while (asked := await self._next()) is not None:
                 self._spending.under_way += 1
-                self._writer.put(await self._trial(slot))
+                slot, item = asked
+                reply = await self._reply(item)
+                self._writer.put(Answered(slot, item, reply, time.time_ns() // 1_000_000))
         finally:
             self._writer.place_ended()
 
-    async def _next(self) -> Slot | None:
-        """The next slot to ask; None when there is none, or no more may be asked."""
-        while self._stop is None and not self._exhausted:
+    async def _next(self) -> tuple[Slot, Item] | None:
+        """The next item to ask; None when there is none, or no more may be asked."""
+        while self._stop is None:
             over = self._spending.over()
-            if self._scheduler.waiting or (over and self._spending.under_way):
-                await self._commits()
-                continue
-            if over:
+            if over and not self._spending.under_way:
                 self._stop = over
+            elif not over and (self._ready or self._prepare()):
+                return self._ready.popleft()
+            elif self._exhausted and not over:
                 break
+            else:
+                await self._commits()
+        self._room.set()
+        return None
+
+    def _prepare(self) -> bool:
+        """Build the items of the next few slots at once: the same code over and over is quicker than a little of everything in turn."""
+        while len(self._ready) < PREPARED and not self._exhausted and not self._scheduler.waiting:
             slot = self._scheduler.next_slot()
             if slot is None:
                 self._exhausted = True
-                break
-            if not self._kept_already(slot):
-                return slot
-        self._room.set()
-        return None
+            elif not self._kept_already(slot):
+                self._ready.append((slot, self._builder.build(slot.stream, slot.index)))
+        return bool(self._ready)
 
     async def _commits(self) -> None:
         """Wait until something was committed, or the run is to stop."""
@@ -215,11 +229,10 @@ class Engine:
             slot, trial, resumed = self._done.pop(self._next_commit)
             self._next_commit += 1
             self._scheduler.commit(slot.stream, slot.index, trial.outcome)
-            self.gate.add(slot.stream, slot.index, trial.outcome)
             self._spending.add(trial)
             self._spending.under_way -= not resumed
             self._observer.committed(
-                Committed(slot.number, slot.stream, slot.index, trial.outcome, resumed), self.gate, self._scheduler.phase
+                Committed(slot.number, slot.stream, slot.index, trial.outcome, resumed), self._scheduler.gate, self._scheduler.phase
             )
             if self._next_commit % CHECKPOINT_EVERY == 0:
                 self._writer.checkpoint = self._checkpoint()
@@ -229,7 +242,6 @@ class Engine:
         return {
             "code": f"{__version__}/{CHECKPOINT}",
             "committed": self._next_commit,
-            "gate": self.gate.state(),
             "scheduler": self._scheduler.state(),
             "spent": self._spending.state(),
         }
@@ -239,14 +251,12 @@ class Engine:
         state = self._run.checkpoint()
         if state is None or state.get("code") != f"{__version__}/{CHECKPOINT}":
             return
-        self.gate.restore(state["gate"])
         self._scheduler.restore(state["scheduler"])
         self._spending.restore(state["spent"])
         self._next_commit = state["committed"]
 
-    async def _trial(self, slot: Slot) -> Trial:
-        item = self._builder.build(slot.stream, slot.index)
-        reply = await self._reply(item)
+    def _judged(self, answered: Answered) -> Trial:
+        slot, item, reply = answered.slot, answered.item, answered.reply
         answer = Answer(reply.text, reply.failure, reply.truncated)
         verdict = judge(item, answer, self._languages[slot.stream.language])
         s = slot.stream
@@ -255,7 +265,7 @@ class Engine:
             item=item.digest, answer=reply.text, finish=reply.finish, model=reply.model,
             tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple([(a.status, a.ms) for a in reply.attempts]),
             judge=verdict.judge, outcome=verdict.outcome, reason=verdict.reason, kind=verdict.kind, useful=verdict.useful, how=verdict.how,
-            failure=reply.failure, truncated=reply.truncated, at=time.time_ns() // 1_000_000,
+            failure=reply.failure, truncated=reply.truncated, at=answered.at,
         )  # fmt: skip
 
     async def _reply(self, item: Item) -> Reply:

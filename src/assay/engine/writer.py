@@ -7,21 +7,36 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from msgspec import Struct
+
+from assay.decision import Slot
 from assay.runs import RunFile, Trial
+from assay.scenarios import Item
+from assay.targets import Reply
 
 GROUP_S = 0.01
 
 
+class Answered(Struct, frozen=True):
+    """A slot whose answer is there; `at` is the Unix time in milliseconds."""
+
+    slot: Slot
+    item: Item
+    reply: Reply
+    at: int
+
+
 class Writer:
-    """Takes finished trials; tells when they are on disk.
+    """Takes answers, has them judged, tells when the trials are on disk.
 
     A batch is written when every place is idle, or `GROUP_S` after its first trial.
     """
 
-    def __init__(self, run: RunFile, durable: Callable[[list[Trial]], None]) -> None:
+    def __init__(self, run: RunFile, judged: Callable[[Answered], Trial], durable: Callable[[list[Trial]], None]) -> None:
         self._run = run
+        self._judged = judged
         self._durable = durable
-        self._batch: list[Trial] = []
+        self._batch: list[Answered] = []
         self._some = asyncio.Event()
         self._now = asyncio.Event()
         self._places = 0
@@ -35,9 +50,9 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="run-file")
         self.task = asyncio.create_task(self._loop())
 
-    def put(self, trial: Trial) -> None:
-        """A finished trial."""
-        self._batch.append(trial)
+    def put(self, answered: Answered) -> None:
+        """An answer that came in."""
+        self._batch.append(answered)
         self._some.set()
 
     def hurry(self) -> None:
@@ -71,8 +86,9 @@ class Writer:
         checkpoint, self.checkpoint = self.checkpoint, None
         if batch or checkpoint:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._run.append, batch, checkpoint)
-            self._durable(batch)
+            trials = [self._judged(answered) for answered in batch]
+            await loop.run_in_executor(self._thread, self._run.append, trials, checkpoint)
+            self._durable(trials)
 
     async def close(self, checkpoint: Callable[[], dict[str, Any]]) -> None:
         """Write what is left and a last checkpoint. Raises what went wrong in writing."""

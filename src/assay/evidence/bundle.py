@@ -58,6 +58,32 @@ def committed(run: RunFile) -> Iterator[tuple[Trial, bytes]]:
         yield read_leaf(leaf), leaf
 
 
+class Recount:
+    """Decision, Merkle root and digest of the items, recomputed trial by trial."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.gate = Gate(opening.plan)
+        self._tree = MerkleTree()
+        self._tree.append(opened_leaf(opening.opened))
+        self._items = hashlib.sha256()
+
+    def add(self, trial: Trial, leaf: bytes) -> None:
+        """The next committed trial."""
+        self._tree.append(leaf)
+        self._items.update(trial.item.encode())
+        self.gate.add(trial.stream, trial.index, trial.outcome)
+
+    @property
+    def root(self) -> str:
+        """Of the tree over registration and trials."""
+        return f"sha256:{self._tree.root().hex()}"
+
+    @property
+    def items(self) -> str:
+        """SHA-256 over the items' digests."""
+        return f"sha256:{self._items.hexdigest()}"
+
+
 def decide(run: RunFile) -> Decision:
     """The decision on what is committed, recomputed from the run file."""
     gate = Gate(run.opening().plan)
@@ -91,7 +117,7 @@ def write_bundle(run: RunFile, key: PrivateKey, ended: str, path: Path) -> Summa
 
 
 def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any) -> Summary:
-    trials = sum(1 for _ in committed(run))
+    trials = run.unbroken()
     head = {
         "assay-bundle": FORMAT,
         "key": opening.public_key,
@@ -104,21 +130,19 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
     for kind, value in head.items():
         write(line(kind, value))
     write(canonical({"kind": "trials", "count": trials}) + b"\n")
-    tree, items, gate = MerkleTree(), hashlib.sha256(), Gate(opening.plan)
-    tree.append(opened_leaf(opening.opened))
+    recount = Recount(opening)
     for trial, leaf in committed(run):
         write(leaf + b"\n")
-        tree.append(leaf)
-        items.update(trial.item.encode())
-        gate.add(trial.stream, trial.index, trial.outcome)
-    root, items_digest = f"sha256:{tree.root().hex()}", f"sha256:{items.hexdigest()}"
-    decision = gate.decision()
+        recount.add(trial, leaf)
+    decision = recount.gate.decision()
+    if decision.trials != trials:
+        raise RunFileError(f"the run file changed while it was read: {decision.trials} trials, then {trials}", where=str(run.path))
     incidents = run.incidents()
-    evidence = evidence_of(opening.plan, root, trials, items_digest, digest(incidents), ended, _now_ms())
+    evidence = evidence_of(opening.plan, recount.root, trials, recount.items, digest(incidents), ended, _now_ms())
     write(line("incidents", incidents))
     write(line("test-result", sign_test_result(key, opening.plan, opening.target, decision, evidence).to_json()))
     write(line("release-decision", sign_decision(key, opening.target, decision, evidence).to_json()))
-    return Summary(decision, root, items_digest, trials, ended, path)
+    return Summary(decision, recount.root, recount.items, trials, ended, path)
 
 
 def read_summary(path: Path) -> Summary | None:
@@ -126,13 +150,26 @@ def read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
     try:
-        last = msgspec.json.decode(path.read_bytes().splitlines()[-1])
+        last = msgspec.json.decode(_last_line(path))
         predicate = msgspec.json.decode(Envelope.from_json(last["value"]).payload)["predicate"]
         evidence = predicate["evidence"]
         decision = msgspec.convert(predicate["decision"], Decision)
         return Summary(decision, evidence["merkleRoot"], evidence["itemsDigest"], evidence["trials"], evidence["ended"], path)
     except (OSError, IndexError, KeyError, TypeError, msgspec.MsgspecError, AssayError):
         return None
+
+
+def _last_line(path: Path) -> bytes:
+    """Without reading what is before it."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        length = 65_536
+        while True:
+            file.seek(max(0, size - length))
+            lines = file.read().splitlines()
+            if len(lines) > 1 or length >= size:
+                return lines[-1]
+            length *= 4
 
 
 def line(kind: str, value: Any) -> bytes:

@@ -18,7 +18,7 @@ import msgspec
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
-from assay.decision import Decision, Gate, Scheduler
+from assay.decision import Decision, Scheduler
 from assay.errors import AssayError
 from assay.evidence.bundle import FORMAT, BundleReader
 from assay.evidence.statements import (
@@ -181,7 +181,6 @@ class _Verifier:
         seed = run_seed(self._plan.digest, self._nonce)
         builder = ItemBuilder(self._catalog, seed, ATTACKS)
         self._scheduler = Scheduler(self._plan, seed)
-        self._gate = Gate(self._plan)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))
         self._ended_at = 0
@@ -215,7 +214,6 @@ class _Verifier:
             report.failed("registration", where, "the trial is older than the plan's registration")
         self._ended_at = max(self._ended_at, trial.at)
         try:
-            self._gate.add(trial.stream, trial.index, trial.outcome)
             self._scheduler.commit(trial.stream, trial.index, trial.outcome)
         except AssayError as e:
             report.failed("streams", where, e.what)
@@ -263,7 +261,8 @@ class _Verifier:
         statement = self._statement(decision_value, RELEASE_DECISION, "decision", where)
         if reader.left:
             report.failed("format", f"line {reader.number + 1}", "there is more after the decision")
-        decision = report.decision = self._gate.decision()
+        self._finished = not self._scheduler.waiting and self._scheduler.next_slot() is None
+        decision = report.decision = self._scheduler.finish().decision()
         signed = statement["predicate"]
         evidence = signed.get("evidence")
         evidence = evidence if isinstance(evidence, dict) else {}
@@ -301,8 +300,7 @@ class _Verifier:
             report.failed("evidence", where, "the statement is older than the last trial")
         if report.ended not in get_args(Ended):
             report.failed("evidence", where, f"the run ended with {report.ended!r}")
-        finished = not self._scheduler.waiting and self._scheduler.next_slot() is None
-        if report.ended == "complete" and not finished:
+        if report.ended == "complete" and not self._finished:
             report.failed("schedule", where, "the run is called complete, but the plan's schedule goes on")
 
     # Parts

@@ -13,6 +13,7 @@ import rfc8785
 
 from assay.errors import AssayError
 
+_MAX_INTEGER = 2**53 - 1
 _fast = msgspec.json.Encoder(order="sorted")
 
 
@@ -22,9 +23,23 @@ def canonical(value: Any) -> bytes:
     Raises `AssayError` for what JSON cannot hold (NaN, integers beyond 2^53, lone surrogates).
     """
     try:
-        return rfc8785.dumps(value)
+        return _fast.encode(value) if _is_plain(value) else rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as e:
         raise AssayError(f"this value has no canonical JSON form: {e}") from None
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `canonical_plain` gives the same bytes: no floats, no integers that JSON's numbers cannot hold, ASCII keys."""
+    kind = type(value)
+    if kind is str or kind is bool or value is None:
+        return True
+    if kind is int:
+        return bool(-_MAX_INTEGER <= value <= _MAX_INTEGER)
+    if kind is dict:
+        return all(type(k) is str and k.isascii() and _is_plain(v) for k, v in value.items())
+    if kind is list:
+        return all(_is_plain(v) for v in value)
+    return False
 
 
 def canonical_plain(value: Any) -> bytes:

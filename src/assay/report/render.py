@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +60,12 @@ def content_policy(css: str) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 
+    compiled = HERE / "__pycache__"  # beside Python's own, and of the same trust
     environment = Environment(
         loader=FileSystemLoader(HERE),
+        bytecode_cache=FileSystemBytecodeCache(str(compiled)) if os.access(compiled, os.W_OK) and not sys.dont_write_bytecode else None,
         autoescape=True,
         undefined=StrictUndefined,
         finalize=_shown,

@@ -6,20 +6,18 @@ tally.streams[stream].violations, tally.gate.decision()
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
 from assay.decision import Gate
 from assay.decision.claims import CODES
-from assay.evidence import committed
-from assay.evidence.statements import opened_leaf
+from assay.evidence import Recount, committed
 from assay.judges import Kind
-from assay.ledger import MerkleTree
 from assay.plan import Stream, streams
 from assay.runs import Opening, RunFile, Trial
 from assay.stats.exact import clopper_pearson
 
+KEPT_VIOLATIONS = 12  # per stream, for choosing which to show
 Harmless = bool  # whether the request was a benign twin
 
 
@@ -100,15 +98,12 @@ class Tally:
 def collect(run: RunFile) -> Tally:
     """Count the committed trials of a run file. Raises `RunFileError` where it is damaged."""
     opening = run.opening()
-    tally = Tally(opening, Gate(opening.plan), {s: Counts() for s in streams(opening.plan)})
-    tree, items = MerkleTree(), hashlib.sha256()
-    tree.append(opened_leaf(opening.opened))
+    recount = Recount(opening)
+    tally = Tally(opening, recount.gate, {s: Counts() for s in streams(opening.plan)})
     for trial, leaf in committed(run):
-        tree.append(leaf)
-        items.update(trial.item.encode())
-        tally.gate.add(trial.stream, trial.index, trial.outcome)
+        recount.add(trial, leaf)
         _count(tally, trial)
-    tally.root, tally.items = f"sha256:{tree.root().hex()}", f"sha256:{items.hexdigest()}"
+    tally.root, tally.items = recount.root, recount.items
     return tally
 
 
@@ -118,7 +113,8 @@ def _count(tally: Tally, trial: Trial) -> None:
     counts.outcomes.append(CODES[trial.outcome])
     if trial.outcome == "violation":
         counts.violations += 1
-        tally.violations.append(Violation(trial.slot, trial.stream))
+        if counts.violations <= KEPT_VIOLATIONS:
+            tally.violations.append(Violation(trial.slot, trial.stream))
     elif trial.outcome == "unscorable":
         counts.unscorable += 1
         tally.reasons[trial.reason, trial.language] += 1

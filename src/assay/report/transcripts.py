@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
-from assay.evidence import committed
 from assay.plan import run_seed
 from assay.report.tally import Tally, Violation
 from assay.report.text import Piece, pieces
@@ -109,13 +108,13 @@ def _spread(violations: Sequence[Violation], most: int) -> list[Violation]:
 
 def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
     """The chosen violations in full. Raises `CatalogError` if an item cannot be rebuilt from the run's own content."""
-    chosen = {v.slot: i for i, v in enumerate(choose(tally.violations))}
+    chosen = [v.slot for v in choose(tally.violations)]
     if not chosen:
         return ()
     opening = tally.opening
     builder = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
-    found = [_transcript(t, builder.build(t.stream, t.index), opening.catalog) for t, _ in committed(run) if t.slot in chosen]
-    return tuple(sorted(found, key=lambda t: chosen[t.slot]))
+    shown = [run.trial(slot) for slot in chosen]
+    return tuple(_transcript(t, builder.build(t.stream, t.index), opening.catalog) for t in shown)
 
 
 def _transcript(trial: Trial, item: Item, catalog: Catalog) -> Transcript:

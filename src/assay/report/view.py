@@ -141,7 +141,7 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         unscorable=tally.unscorable,
         incidents=incident_rows(run.incidents()),
         transcripts=transcripts(run, tally),
-        violations=len(tally.violations),
+        violations=sum(c.violations for c in tally.streams.values()),
         limitations=limitations(tally),
         evidence=_evidence(tally, state, bundle_name),
     )

@@ -200,6 +200,15 @@ class RunFile:
         with _explained(self.path):
             return int(self._db.execute("SELECT count(*) FROM trial WHERE slot >= ?", (start,)).fetchone()[0])
 
+    def unbroken(self) -> int:
+        """How many trials there are before the first gap."""
+        with _explained(self.path):
+            count, last = self._db.execute("SELECT count(*), max(slot) FROM trial").fetchone()
+            if not count or last == count - 1:
+                return int(count)
+            slots = self._db.execute("SELECT slot FROM trial ORDER BY slot")
+            return next(expected for expected, (slot,) in enumerate(slots) if slot != expected)
+
     def opening(self) -> Opening:
         """What was fixed before the first trial."""
         try:

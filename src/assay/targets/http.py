@@ -28,6 +28,7 @@ from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Message
 from assay.targets.base import Attempt, Progress, Reply, clean_text
+from assay.targets.deadlines import Deadlines
 from assay.targets.pace import Pace
 from assay.version import __version__
 
@@ -36,6 +37,7 @@ MAX_RETRY_AFTER_S = 60.0
 BYTES_PER_TOKEN = 3  # for setting aside tokens before they are counted: between English and the scripts that tokenizers serve badly
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 20.0
+MAX_LATE_S = 0.25
 
 
 class _Choice(msgspec.Struct):
@@ -85,6 +87,7 @@ class HttpTarget:
         self._max_tokens = generation.max_tokens
         self._hello = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
         self.pace = Pace(limits)
+        self._deadlines = Deadlines(min(MAX_LATE_S, limits.timeout_s / 20))
         self._session: aiohttp.ClientSession | None = None
         self._jitter = random.SystemRandom()
         self.identity: Mapping[str, str] = identity or {"kind": "http", "model": spec.model, "url": spec.url}
@@ -96,18 +99,20 @@ class HttpTarget:
         self._session = aiohttp.ClientSession(
             headers=headers,
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-            timeout=aiohttp.ClientTimeout(total=self._limits.timeout_s, sock_connect=min(10.0, self._limits.timeout_s)),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, self._limits.timeout_s)),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=True,
         )
+        await self._deadlines.__aenter__()
         try:
             await self._greet()
         except BaseException:
-            await self._session.close()
+            await self.__aexit__(None, None, None)
             raise
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self._deadlines.__aexit__(kind, error, trace)
         if self._session:
             await self._session.close()
 
@@ -119,7 +124,8 @@ class HttpTarget:
         self.pace.earn_retry()
         number = 0
         while True:
-            reply = await self._hedged(body, attempts, deadline)
+            ask = self._hedged if self._limits.hedge_s else self._try
+            reply = await ask(body, attempts, deadline)
             if not reply.outage:
                 reply.attempts = tuple(attempts)
                 return reply
@@ -146,9 +152,7 @@ class HttpTarget:
         return not (await self._try(self._hello, [], math.inf)).failure
 
     async def _hedged(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
-        """One try; where the plan says so, a second one beside it if the first has not answered in time: the first answer counts."""
-        if not self._limits.hedge_s:
-            return await self._try(body, attempts, deadline)
+        """One try, and a second beside it if the first has not answered in time: the first answer counts."""
         tries = {asyncio.ensure_future(self._try(body, attempts, deadline))}
         try:
             done, _ = await asyncio.wait(tries, timeout=self._limits.hedge_s)
@@ -167,39 +171,40 @@ class HttpTarget:
 
     async def _try(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
         tokens = len(body) // BYTES_PER_TOKEN + self._max_tokens
-        async with self.pace.call(tokens) as call:
-            status = "failed"
-            try:
-                reply, status = await self._post(body, call.began, deadline)
-            except TimeoutError:
-                status = "timeout"
-                reply = Reply("", failure="timed out", outage=True)
-            except aiohttp.ClientError as e:
-                status = type(e).__name__
-                unread = isinstance(e, aiohttp.ClientConnectorError)
-                reply = Reply("", failure=f"connection failed ({status})", outage=True, busy=unread)
-            except (ValueError, OSError) as e:
-                status = type(e).__name__
-                reply = Reply("", failure=f"malformed HTTP ({status})", outage=True)
-            finally:
-                attempts.append(Attempt(status, int((time.monotonic() - call.began) * 1000)))
-            call.busy = status in ("429", "503")
-            call.retry_after_s = reply.retry_after_s
-            if reply.prompt_tokens or reply.answer_tokens:
-                call.used = reply.prompt_tokens + reply.answer_tokens
-            return reply
-
-    async def _post(self, body: bytes, began: float, deadline: float) -> tuple[Reply, str]:
-        session = self._open()
-        if began + self._limits.timeout_s <= deadline:
-            request = session.post(self._url, data=body, allow_redirects=False)
-        else:
-            left = aiohttp.ClientTimeout(total=max(0.001, deadline - began))
-            request = session.post(self._url, data=body, allow_redirects=False, timeout=left)
-        async with request as response:
-            data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
+        pace = self.pace
+        if not pace.enter_at_once(tokens):
+            await pace.enter(tokens)
+        task = asyncio.current_task()
+        assert task is not None
+        began = time.monotonic()
+        self._deadlines.watch(task, min(deadline, began + self._limits.timeout_s))
+        status, reply = "cancelled", None
+        try:
+            async with self._open().post(self._url, data=body, allow_redirects=False) as response:
+                status = str(response.status)
+                data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
             retry_after_s = _retry_after(response.headers.get("Retry-After", "")) if response.status >= 400 else 0.0
-        return self._understand(response.status, data, cut, retry_after_s), str(response.status)
+            reply = self._understand(response.status, data, cut, retry_after_s)
+        except asyncio.CancelledError:
+            if not self._deadlines.was_late(task):
+                raise
+            status = "timeout"
+            reply = Reply("", failure="timed out", outage=True)
+        except TimeoutError:
+            status = "timeout"
+            reply = Reply("", failure="timed out", outage=True)
+        except aiohttp.ClientError as e:
+            status = type(e).__name__
+            unread = isinstance(e, aiohttp.ClientConnectorError)
+            reply = Reply("", failure=f"connection failed ({status})", outage=True, busy=unread)
+        except (ValueError, OSError) as e:
+            status = type(e).__name__
+            reply = Reply("", failure=f"malformed HTTP ({status})", outage=True)
+        finally:
+            self._deadlines.forget(task)
+            attempts.append(Attempt(status, int((time.monotonic() - began) * 1000)))
+            pace.leave(began, tokens, reply)
+        return reply
 
     def _understand(self, status: int, data: bytes, cut: bool, retry_after_s: float) -> Reply:
         if status in (401, 403):

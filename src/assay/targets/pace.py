@@ -1,8 +1,8 @@
 """How fast an endpoint is called: places, requests and tokens a minute, and less of everything when it says that it is too much.
 
-    async with pace.call(tokens=800) as call:
-        ...
-        call.busy = True                     # the endpoint turned it away (429, 503)
+    await pace.enter(tokens=800)
+    ...
+    pace.leave(began, 800, reply)            # reply.busy: the endpoint turned it away (429, 503, no connection)
 
 Additive increase, multiplicative decrease (AIMD; Chiu and Jain 1989): a call that is turned away halves the number of places, at most once
 for calls that began before the last cut; every answer adds 1 / places, up to the plan's concurrency. A Retry-After holds every call.
@@ -13,34 +13,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from types import TracebackType
-from typing import Self
 
 from assay.plan import Limits
+from assay.targets.base import Reply
 
 FIRST_RETRIES = 20.0
-
-
-class Call:
-    """One call under way."""
-
-    __slots__ = ("_pace", "_tokens", "began", "busy", "retry_after_s", "used")
-
-    def __init__(self, pace: Pace, tokens: int) -> None:
-        self._pace = pace
-        self._tokens = tokens
-        self.began = 0.0
-        self.busy = False
-        self.retry_after_s = 0.0
-        self.used = tokens
-
-    async def __aenter__(self) -> Self:
-        await self._pace.enter(self._tokens)
-        self.began = time.monotonic()
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._pace.leave(self, self.used - self._tokens)
 
 
 class Pace:
@@ -58,9 +35,12 @@ class Pace:
         self._retries = FIRST_RETRIES
         self._retry_share = limits.retry_share
 
-    def call(self, tokens: int = 0) -> Call:
-        """A place for one call that will take about so many tokens."""
-        return Call(self, tokens)
+    def enter_at_once(self, tokens: int) -> bool:
+        """Take a place if nothing needs waiting for; the usual case, without the cost of a coroutine."""
+        if self._under_way >= int(self.places) or self._wait(tokens) > 0:
+            return False
+        self._under_way += 1
+        return True
 
     async def enter(self, tokens: int) -> None:
         """Wait for a place, for the meters, and for the end of a Retry-After."""
@@ -94,21 +74,22 @@ class Pace:
             self._tokens.take(now, tokens)
         return wait
 
-    def leave(self, call: Call, more_tokens: int) -> None:
-        """The call is over; `more_tokens` is how many it took beyond what was set aside."""
+    def leave(self, began: float, tokens: int, reply: Reply | None) -> None:
+        """The call that began then, with so many tokens set aside, is over; no reply if it was cut short from outside."""
         self._under_way -= 1
-        if self._tokens.rate:
-            self._tokens.take(time.monotonic(), more_tokens)
-        if call.busy:
+        if reply is not None and reply.busy:
             now = time.monotonic()
-            if call.began > self._last_cut:
+            if began > self._last_cut:
                 self.places = max(1.0, self.places / 2)
                 self._last_cut = now
-            if call.retry_after_s:
-                self._held_until = max(self._held_until, now + call.retry_after_s)
+            if reply.retry_after_s:
+                self._held_until = max(self._held_until, now + reply.retry_after_s)
         elif self.places < self._most:
             self.places = min(self._most, self.places + 1 / self.places)
-        self._wake()
+        if self._tokens.rate and reply is not None and (reply.prompt_tokens or reply.answer_tokens):
+            self._tokens.take(time.monotonic(), reply.prompt_tokens + reply.answer_tokens - tokens)
+        if self._waiting:
+            self._wake()
 
     def _wake(self) -> None:
         free = int(self.places) - self._under_way

@@ -1,0 +1,253 @@
+"""What Assay's engine costs, beside bare clients and the peers that are installed: `make bench-engine`.
+
+Same prompts, same local server, one process each on its own core, results persisted. Marginal cost is the difference between a long and a
+short run, so that start-up does not hide it. Writes bench/results/engine.json and bench/RESULTS.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+
+import yaml
+
+from assay.attacks import ATTACKS
+from assay.plan import read_plan, run_seed, streams
+from assay.runs import RunFile
+from assay.scenarios import ItemBuilder
+from bench.measure import ROOT, Cost, disk_bytes, local_server, measure
+
+RESULTS = ROOT / "bench" / "results" / "engine.json"
+TABLE = ROOT / "bench" / "RESULTS.md"
+SHORT, LONG, HUGE = 1_000, 20_000, 500_000
+EXITS = (0, 10, 20)
+LANGUAGES = ["en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"]
+SEED = "00" * 32
+
+
+def plan_file(folder: Path, url: str, calls: int, concurrency: int) -> Path:
+    """A plan of so many trials over every hazard and language, whose decision stays open: the full work for each trial."""
+    plan = {
+        "assay": "plan/1",
+        "name": "bench",
+        "target": {"kind": "http", "model": "bench", "url": url},
+        "matrix": {
+            "hazards": ["secret-leakage", "injected-instructions", "personal-data"],
+            "languages": LANGUAGES,
+            "attacks": ["prefix-injection", "base64"],
+        },
+        "requirements": [
+            {"id": "violations", "kind": "violation-rate", "max_rate": 0.0001},
+            {"id": "parity", "kind": "language-parity", "reference": "en", "margin": 0.0001},
+        ],
+        "budget": {"calls": calls},
+        "generation": {"max_tokens": 64},
+        "limits": {"concurrency": concurrency, "timeout_s": 60},
+        "seed": SEED,
+    }
+    path = folder / f"plan-{calls}-{concurrency}.yaml"
+    path.write_text(yaml.safe_dump(plan, sort_keys=False))
+    return path
+
+
+def prompts_file(folder: Path, url: str, count: int) -> Path:
+    """The prompts of such a plan, for everybody else."""
+    path = folder / f"prompts-{count}.jsonl"
+    plan, catalog = read_plan(str(plan_file(folder, url, count, 1)))
+    builder = ItemBuilder(catalog, run_seed(plan.digest, bytes.fromhex(SEED)), ATTACKS)
+    each = streams(plan)
+    with path.open("w") as out:
+        for i in range(count):
+            system, user = builder.build(each[i % len(each)], i // len(each)).messages
+            out.write(json.dumps({"id": str(i), "system": system.content, "user": user.content}, ensure_ascii=False) + "\n")
+    return path
+
+
+class Bench:
+    """One session of measurements in a scratch folder."""
+
+    def __init__(self, folder: Path, repeat: int) -> None:
+        self.folder = folder
+        self.repeat = repeat
+        self.figures: dict[str, float | str] = {}
+        self._fresh = 0
+
+    def place(self, name: str) -> Path:
+        """A new empty folder."""
+        self._fresh += 1
+        folder = self.folder / f"{self._fresh}-{name}"
+        folder.mkdir()
+        return folder
+
+    def assay(self, url: str, calls: int, concurrency: int = 64, *more: str) -> tuple[Cost, Path]:
+        """One `assay run`: everything from start-up to the signed bundle and the report."""
+        place = self.place("assay")
+        command = [
+            sys.executable,
+            "-m",
+            "assay",
+            "run",
+            str(plan_file(self.folder, url, calls, concurrency)),
+            "--out",
+            "run",
+            "--quiet",
+            *more,
+        ]
+        return measure(command, cwd=place, env={"ASSAY_KEY": str(self.folder / "key.pem")}, allowed=EXITS), place / "run"
+
+    def client(self, name: str, url: str, prompts: Path, concurrency: int = 64) -> Cost:
+        """One bare client."""
+        place = self.place(name)
+        command = [sys.executable, "-m", "bench.clients", name, url, str(prompts), "answers.jsonl", "--concurrency", str(concurrency)]
+        return measure(command, cwd=place, env={"PYTHONPATH": str(ROOT)})
+
+    def cost(self) -> list[dict[str, str]]:
+        """Marginal and start-up cost, alternating, so that whatever else the machine does falls on all alike."""
+        rows: dict[str, list[tuple[Cost, Cost]]] = {"raw": [], "aiohttp": [], "assay": []}
+        with local_server() as url:
+            short, long = prompts_file(self.folder, url, SHORT), prompts_file(self.folder, url, LONG)
+            for _ in range(self.repeat):
+                for name in ("raw", "aiohttp"):
+                    rows[name].append((self.client(name, url, short), self.client(name, url, long)))
+                    say(name, rows[name][-1])
+                small, _ = self.assay(url, SHORT)
+                big, run = self.assay(url, LONG)
+                rows["assay"].append((small, big))
+                say("assay", rows["assay"][-1])
+                self.figures["bytes_per_trial"] = (run / "run.db").stat().st_size / LONG
+                shutil.rmtree(run.parent)
+        marginal = {name: median(1000 * (b.cpu_s - a.cpu_s) / (LONG - SHORT) for a, b in pairs) for name, pairs in rows.items()}
+        self.figures |= {
+            "marginal_cpu_ms": marginal["assay"],
+            "marginal_cpu_ms_aiohttp": marginal["aiohttp"],
+            "marginal_cpu_ms_raw": marginal["raw"],
+            "ratio_to_aiohttp": median(
+                (b.cpu_s - a.cpu_s) / (d.cpu_s - c.cpu_s) for (a, b), (c, d) in zip(rows["assay"], rows["aiohttp"], strict=True)
+            ),
+            "cpu_s_1000": median(a.cpu_s for a, _ in rows["assay"]),
+        }
+        names = {"raw": "bare uvloop client", "aiohttp": "bare aiohttp client", "assay": "**Assay**, all included"}
+        return [row(names[name], pairs[-1][0], marginal[name], pairs[-1][1]) for name, pairs in rows.items()]
+
+    def latency(self) -> None:
+        """How near the engine comes to what latency and concurrency allow."""
+        with local_server(latency_ms=200) as url:
+            for concurrency, calls in ((64, 5_000), (512, 20_000)):
+                run = self.assay(url, calls, concurrency)[1]
+                seconds = span_s(run)
+                ideal = calls / concurrency * 0.2
+                self.figures[f"latency_efficiency_c{concurrency}"] = ideal / seconds
+                print(f"200 ms, concurrency {concurrency}: {calls} trials in {seconds:.2f} s, ideal {ideal:.2f} s", flush=True)
+
+    def memory(self) -> None:
+        """Peak memory of a short and of a huge run, and how long a resumed huge run takes to begin."""
+        with local_server() as url:
+            self.figures["rss_mb_10k"] = self.assay(url, 10_000)[0].rss_mb
+            cost, run = self.assay(url, HUGE)
+            self.figures["rss_mb_500k"] = cost.rss_mb
+            self.figures["wall_s_500k"] = cost.wall_s
+            print(f"{HUGE} trials: {cost}", flush=True)
+            self.figures["resume_500k_s"] = self.resume(url, run)
+
+    def resume(self, url: str, run: Path) -> float:
+        """Cut the last trials off a finished run file, as a crash would have, and time `--resume` until its first new answer."""
+        with RunFile.read(run / "run.db") as file:
+            file.cut(HUGE - 1_000)
+        before = disk_bytes(run)
+        began, first = time.time(), None
+        env = {**os.environ, "ASSAY_KEY": str(self.folder / "key.pem")}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "assay", "run", "--resume", "--out", str(run), "--json"], stdout=subprocess.PIPE, env=env, text=True
+        )
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["event"] == "trial" and not event["resumed"]:
+                first = time.time() - began
+                break
+        process.terminate()
+        process.wait()
+        assert first is not None, before
+        return first
+
+
+def span_s(run: Path) -> float:
+    """Seconds from the registration of a run to its last answer, both as recorded."""
+    import base64
+
+    with RunFile.read(run / "run.db") as file:
+        opened = json.loads(base64.b64decode(file.opening().opened["payload"]))["predicate"]["at"]
+        last = max(t.at for t in file.trials())
+    return float(last - opened) / 1000
+
+
+def row(name: str, short: Cost, marginal_ms: float, long: Cost) -> dict[str, str]:
+    """A line of the table."""
+    return {
+        "": name,
+        "CPU s, 1,000": f"{short.cpu_s:.2f}",
+        "wall s, 1,000": f"{short.wall_s:.2f}",
+        "CPU ms per further sample": f"{marginal_ms:.3f}",
+        "peak MB": f"{long.rss_mb:.0f}",
+        "bytes kept per sample": f"{long.bytes / LONG:.0f}",
+    }
+
+
+def say(name: str, pair: tuple[Cost, Cost]) -> None:
+    """Progress."""
+    a, b = pair
+    print(
+        f"{name:8} {a.cpu_s:6.2f} s CPU for {SHORT}, {b.cpu_s:6.2f} for {LONG}: {1000 * (b.cpu_s - a.cpu_s) / (LONG - SHORT):.3f} ms",
+        flush=True,
+    )
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder for everything that is measured, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="assay-bench-") as folder:
+        yield Path(folder)
+
+
+def write(figures: dict[str, float | str], rows: list[dict[str, str]]) -> None:
+    """The results, for machines and for people."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    rounded = {k: v if isinstance(v, str) else round(v, 4) for k, v in figures.items()}
+    RESULTS.write_text(json.dumps(rounded, indent=2, sort_keys=True) + "\n")
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", choices=["cost", "latency", "memory"])
+    args = parser.parse_args()
+    rows: list[dict[str, str]] = []
+    with scratch() as folder:
+        bench = Bench(folder, args.repeat)
+        if args.only in (None, "cost"):
+            rows = bench.cost()
+        if args.only in (None, "latency"):
+            bench.latency()
+        if args.only in (None, "memory"):
+            bench.memory()
+    bench.figures["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    for name, value in sorted(bench.figures.items()):
+        print(f"{name:28} {value if isinstance(value, str) else round(value, 4)}")
+    if args.only is None:
+        write(bench.figures, rows)
+
+
+if __name__ == "__main__":
+    main()
