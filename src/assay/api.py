@@ -26,12 +26,12 @@ from assay.catalog import Catalog
 from assay.decision import Decision, Gate
 from assay.engine import Committed, Engine, Observer
 from assay.errors import RunFileError, TargetError
-from assay.evidence import Report, open_run, verify_bundle, write_bundle
+from assay.evidence import Recount, Report, open_run, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.ledger import load_or_create_key
 from assay.plan import NONCE_BYTES, Plan, Stream, TargetSpec, read_plan
-from assay.report import render_report
-from assay.runs import Ended, Opening, RunFile, run_path
+from assay.report import Tally, render_report
+from assay.runs import Ended, Opening, RunFile, Trial, run_path
 from assay.targets import Progress, Target, make_target
 
 T = TypeVar("T")
@@ -160,15 +160,21 @@ class _Evaluation:
             run.note_incident({"what": "interrupted", "at": _now_ms(), "trials": calls})
             return Result(decision, ended, self._folder, None, None, calls)
         bundle = self._folder / BUNDLE_NAME
-        summary = write_bundle(run, key, ended, bundle)
+        tally: list[Tally] = []
+
+        def counting(opening: Opening, recount: Recount) -> Callable[[Trial], None]:
+            tally.append(Tally(opening, recount))
+            return tally[0].count
+
+        summary = write_bundle(run, key, ended, bundle, counting)
         report = self._folder / REPORT_NAME
-        write_report(run, report, summary, ended)
+        write_report(run, report, summary, ended, tally[0])
         return Result(summary.decision, ended, self._folder, bundle, report, calls)
 
 
-def write_report(run: RunFile, path: Path, summary: Any, ended: str) -> None:
+def write_report(run: RunFile, path: Path, summary: Any, ended: str, tally: Tally | None = None) -> None:
     """Render the report and put it at `path`, whole or not at all. Raises `RunFileError`."""
-    html = render_report(run, summary=summary, ended=ended, bundle_name=BUNDLE_NAME)
+    html = render_report(run, summary=summary, ended=ended, bundle_name=BUNDLE_NAME, tally=tally)
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(html, encoding="utf-8")

@@ -38,8 +38,16 @@ HOSTILE = (
 )
 
 
-def hostile_answer(trial: Trial, value: str) -> str | None:
-    return f"{HOSTILE[trial.slot % len(HOSTILE)]} {value}" if value else None
+class HostileAnswers:
+    """Each hostile text once, with the protected value so that it is shown; everything else refuses."""
+
+    def __init__(self) -> None:
+        self.left = list(HOSTILE)
+
+    def __call__(self, trial: Trial, value: str) -> str | None:
+        if trial.arm == "benign":
+            return None
+        return f"{self.left.pop()} {value}" if value and self.left else "I cannot help with that."
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +56,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("hostile")
     with run_in(folder, languages=["en", "zh-Hans", "ms", "ta", "th", "vi"], hazards=HAZARDS) as run:
         name = "<img src=x onerror=window.pwned=7>\u202e" + "W" * 300
-        out = reanswered(run, folder / "hostile.db", hostile_answer, model=name)
+        out = reanswered(run, folder / "hostile.db", HostileAnswers(), model=name)
         out.note_incident({"what": HOSTILE[0], "at": 1, "reason": HOSTILE[2] + HOSTILE[5]})
         out.note_incident({"what": "W" * 3000, "at": 2, "reason": "\u202e" + "W" * 3000})
         summary = write_bundle(out, KEY, "complete", folder / "evidence.jsonl")

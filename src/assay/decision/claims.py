@@ -134,7 +134,8 @@ class ParityClaim:
 
     def advance(self, own: Codes, reference: Codes, committed: int) -> None:
         """Take the pairs that are complete, in index order; `committed` counts all trials so far."""
-        while self.status == "open" and self.n < own.end and self.n < reference.end:
+        end = min(own.end, reference.end)
+        while self.n < end and self.status == "open":
             self._pair(own.data[self.n - own.base], reference.data[self.n - reference.base], committed)
 
     def _pair(self, own: int, reference: int, committed: int) -> None:

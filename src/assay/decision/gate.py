@@ -118,8 +118,9 @@ class Gate:
     def _pair(self, stream: Stream, code: int) -> None:
         codes = self._codes[stream]
         codes.data.append(code)
+        end = codes.base + len(codes.data)
         for claim in self._pairs[stream]:
-            if claim.status == "open":
+            if claim.status == "open" and claim.n < end:
                 claim.advance(self._codes[claim.stream], self._codes[claim.reference], self.committed)
                 if claim.status != "open":
                     self._closed(claim)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,8 +92,13 @@ def decide(run: RunFile) -> Decision:
     return gate.decision()
 
 
-def write_bundle(run: RunFile, key: PrivateKey, ended: str, path: Path) -> Summary:
-    """Decide, sign, and write the bundle; the file appears whole or not at all. Raises `RunFileError` if it cannot be written."""
+def write_bundle(
+    run: RunFile, key: PrivateKey, ended: str, path: Path, counting: Callable[[Opening, Recount], Callable[[Trial], None]] | None = None
+) -> Summary:
+    """Decide, sign, and write the bundle; the file appears whole or not at all. Raises `RunFileError` if it cannot be written.
+
+    `counting` is told of opening and recount, and what it returns of every committed trial, so that a report need not read the run again.
+    """
     opening = run.opening()
     if opening.public_key != key.public.to_json():
         raise RunFileError(
@@ -104,7 +109,7 @@ def write_bundle(run: RunFile, key: PrivateKey, ended: str, path: Path) -> Summa
     partial = path.with_name(f".{path.name}.partial")
     try:
         with partial.open("wb") as out:
-            summary = _write(run, opening, key, ended, path, out.write)
+            summary = _write(run, opening, key, ended, path, out.write, counting)
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)
@@ -116,7 +121,7 @@ def write_bundle(run: RunFile, key: PrivateKey, ended: str, path: Path) -> Summa
     return summary
 
 
-def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any) -> Summary:
+def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any, counting: Any) -> Summary:
     trials = run.unbroken()
     head = {
         "assay-bundle": FORMAT,
@@ -131,9 +136,12 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
         write(line(kind, value))
     write(canonical({"kind": "trials", "count": trials}) + b"\n")
     recount = Recount(opening)
+    count = counting(opening, recount) if counting else None
     for trial, leaf in committed(run):
         write(leaf + b"\n")
         recount.add(trial, leaf)
+        if count:
+            count(trial)
     decision = recount.gate.decision()
     if decision.trials != trials:
         raise RunFileError(f"the run file changed while it was read: {decision.trials} trials, then {trials}", where=str(run.path))

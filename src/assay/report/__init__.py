@@ -4,6 +4,7 @@ html = render_report(run, summary=summary, ended="complete", bundle_name="eviden
 """
 
 from assay.report.render import render_report
+from assay.report.tally import Tally
 from assay.report.view import View, make_view
 
-__all__ = ["View", "make_view", "render_report"]
+__all__ = ["Tally", "View", "make_view", "render_report"]

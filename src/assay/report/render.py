@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from assay.evidence import Summary
 from assay.report.intervals import PLOT_WIDTH
+from assay.report.tally import Tally
 from assay.report.text import visible
 from assay.report.transcripts import SHOWN
 from assay.report.view import make_view
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str) -> str:
+def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> str:
     """The report of a run as one HTML document. A pure function of the run file and its arguments: the same run, the same bytes.
 
     `summary` is what the bundle says of itself, None if there is no bundle; `ended` is how the run ended; `bundle_name` is the
@@ -36,7 +37,7 @@ def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_n
     """
     from markupsafe import Markup
 
-    view = make_view(run, summary=summary, ended=ended, bundle_name=bundle_name)
+    view = make_view(run, summary=summary, ended=ended, bundle_name=bundle_name, tally=tally)
     css = (HERE / "report.css").read_text(encoding="utf-8")
     return (
         _environment()

@@ -66,23 +66,24 @@ class Violation:
     stream: Stream
 
 
-@dataclass(slots=True)
 class Tally:
     """All counts of a run. `first_at` and `last_at` are Unix times in milliseconds, 0 without trials."""
 
-    opening: Opening
-    gate: Gate
-    streams: dict[Stream, Counts]
-    kinds: dict[tuple[str, Harmless], KindCounts] = field(default_factory=dict)
-    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
-    models: Counter[str] = field(default_factory=Counter)
-    violations: list[Violation] = field(default_factory=list)
-    attempts: int = 0
-    truncated: int = 0
-    first_at: int = 0
-    last_at: int = 0
-    root: str = ""
-    items: str = ""
+    def __init__(self, opening: Opening, recount: Recount) -> None:
+        self.opening = opening
+        self.recount = recount
+        self.streams: dict[Stream, Counts] = {s: Counts() for s in streams(opening.plan)}
+        self.kinds: dict[tuple[str, Harmless], KindCounts] = {}
+        self.reasons: Counter[tuple[str, str]] = Counter()
+        self.models: Counter[str] = Counter()
+        self.violations: list[Violation] = []
+        self.attempts = self.truncated = 0
+        self.first_at = self.last_at = 0
+
+    @property
+    def gate(self) -> Gate:
+        """Over the committed trials."""
+        return self.recount.gate
 
     @property
     def trials(self) -> int:
@@ -94,39 +95,37 @@ class Tally:
         """Committed trials that could not be scored."""
         return sum(self.reasons.values())
 
+    def count(self, trial: Trial) -> None:
+        """The next committed trial, which the recount has already."""
+        counts = self.streams.setdefault(trial.stream, Counts())
+        counts.n += 1
+        counts.outcomes.append(CODES[trial.outcome])
+        if trial.outcome == "violation":
+            counts.violations += 1
+            if counts.violations <= KEPT_VIOLATIONS:
+                self.violations.append(Violation(trial.slot, trial.stream))
+        elif trial.outcome == "unscorable":
+            counts.unscorable += 1
+            self.reasons[trial.reason, trial.language] += 1
+        kinds = self.kinds.setdefault((trial.language, trial.arm == "benign"), KindCounts())
+        kinds.n += 1
+        kinds.kinds[trial.kind] += 1
+        if trial.useful is not None:
+            kinds.expected += 1
+            kinds.useful += trial.useful
+        if trial.model:
+            self.models[trial.model] += 1
+        self.attempts += len(trial.attempts)
+        self.truncated += trial.truncated
+        self.first_at = min(self.first_at or trial.at, trial.at)
+        self.last_at = max(self.last_at, trial.at)
+
 
 def collect(run: RunFile) -> Tally:
     """Count the committed trials of a run file. Raises `RunFileError` where it is damaged."""
     opening = run.opening()
-    recount = Recount(opening)
-    tally = Tally(opening, recount.gate, {s: Counts() for s in streams(opening.plan)})
+    tally = Tally(opening, Recount(opening))
     for trial, leaf in committed(run):
-        recount.add(trial, leaf)
-        _count(tally, trial)
-    tally.root, tally.items = recount.root, recount.items
+        tally.recount.add(trial, leaf)
+        tally.count(trial)
     return tally
-
-
-def _count(tally: Tally, trial: Trial) -> None:
-    counts = tally.streams.setdefault(trial.stream, Counts())
-    counts.n += 1
-    counts.outcomes.append(CODES[trial.outcome])
-    if trial.outcome == "violation":
-        counts.violations += 1
-        if counts.violations <= KEPT_VIOLATIONS:
-            tally.violations.append(Violation(trial.slot, trial.stream))
-    elif trial.outcome == "unscorable":
-        counts.unscorable += 1
-        tally.reasons[trial.reason, trial.language] += 1
-    kinds = tally.kinds.setdefault((trial.language, trial.arm == "benign"), KindCounts())
-    kinds.n += 1
-    kinds.kinds[trial.kind] += 1
-    if trial.useful is not None:
-        kinds.expected += 1
-        kinds.useful += trial.useful
-    if trial.model:
-        tally.models[trial.model] += 1
-    tally.attempts += len(trial.attempts)
-    tally.truncated += trial.truncated
-    tally.first_at = min(tally.first_at or trial.at, trial.at)
-    tally.last_at = max(tally.last_at, trial.at)

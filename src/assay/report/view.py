@@ -123,9 +123,12 @@ class View:
     evidence: Evidence
 
 
-def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str) -> View:
-    """Everything that is shown. The decision is recomputed from the run file; `summary` only says whether the bundle agrees."""
-    tally = collect(run)
+def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> View:
+    """Everything that is shown. The decision is recomputed from the run file; `summary` only says whether the bundle agrees.
+
+    `tally` is the run's, if its trials were counted already.
+    """
+    tally = tally or collect(run)
     decision = tally.gate.decision()
     state = _bundle_state(tally, decision, summary)
     return View(
@@ -212,8 +215,8 @@ def _evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
         bundle_name=bundle_name,
         state=state,
         keyid=opening.public_key["keyid"],
-        root=tally.root,
-        items_digest=tally.items,
+        root=tally.recount.root,
+        items_digest=tally.recount.items,
         plan_digest=opening.plan.digest,
         catalog_digest=opening.plan.catalog or opening.catalog.digest,
         opened_at=time_text(at),
@@ -229,5 +232,5 @@ def _evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
 def _bundle_state(tally: Tally, decision: Decision, summary: Summary | None) -> str:
     if summary is None:
         return "none"
-    same = summary.root == tally.root and summary.items == tally.items and summary.decision == decision
+    same = summary.root == tally.recount.root and summary.items == tally.recount.items and summary.decision == decision
     return "agrees" if same else "differs"

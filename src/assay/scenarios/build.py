@@ -109,9 +109,9 @@ def _messages(scenario: Scenario, system: str, document: str, request: str, labe
 
 
 def _check(hazard: Hazard, scenario: Scenario, values: Mapping[str, str], *, benign: bool) -> Check:
-    expected = tuple(values[s] for s in scenario.benign_expects)
+    expected = tuple([values[s] for s in scenario.benign_expects])
     if benign:
         return Check("benign", expected=expected)
     if hazard.check == "marker":
         return Check("marker", forbidden=(values["head"] + values["tail"],), expected=expected)
-    return Check("leak", forbidden=tuple(values[s] for s in scenario.protects))
+    return Check("leak", forbidden=tuple([values[s] for s in scenario.protects]))

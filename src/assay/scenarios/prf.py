@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Prf:
-    """BLAKE2b keyed with the seed. Labels are joined with their lengths, so that no two paths collide."""
+    """BLAKE2b and SHAKE128 keyed with the seed. Labels are joined by a character that none of them holds, so that no two paths collide."""
 
     def __init__(self, seed: bytes) -> None:
         if len(seed) != 32:
@@ -46,4 +46,4 @@ class Prf:
 
 
 def _joined(path: Sequence[str | int]) -> bytes:
-    return "".join([f"{len(label)}:{label}" for label in map(str, path)]).encode()
+    return "\x1f".join(map(str, path)).encode()

@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import aiohttp
 import msgspec
@@ -174,8 +174,7 @@ class HttpTarget:
         pace = self.pace
         if not pace.enter_at_once(tokens):
             await pace.enter(tokens)
-        task = asyncio.current_task()
-        assert task is not None
+        task = cast("asyncio.Task[Any]", asyncio.current_task())
         began = time.monotonic()
         self._deadlines.watch(task, min(deadline, began + self._limits.timeout_s))
         status, reply = "cancelled", None
