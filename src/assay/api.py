@@ -14,9 +14,10 @@ import secrets
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,15 +25,15 @@ import msgspec
 
 from assay.catalog import Catalog
 from assay.decision import Decision, Gate
-from assay.engine import Committed, Engine, Observer
+from assay.engine import Committed, Engine, Observer, ReplayTarget
 from assay.errors import RunFileError, TargetError
-from assay.evidence import Recount, Report, open_run, verify_bundle, write_bundle
+from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.ledger import load_or_create_key
 from assay.plan import NONCE_BYTES, Plan, Stream, TargetSpec, read_plan
 from assay.report import Tally, render_report
 from assay.runs import Ended, Opening, RunFile, Trial, run_path
-from assay.targets import Progress, Target, make_target
+from assay.targets import CachedTarget, Progress, Target, make_target
 
 T = TypeVar("T")
 BUNDLE_NAME = "evidence.jsonl"
@@ -42,7 +43,10 @@ RUN_NAME = "run.db"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What an evaluation leaves behind. `bundle` and `report` are None where the run was interrupted."""
+    """What an evaluation leaves behind. `bundle` and `report` are None where the run was interrupted.
+
+    `unscorable` counts answers by why they could not be scored.
+    """
 
     decision: Decision
     ended: Ended
@@ -50,6 +54,7 @@ class Result:
     bundle: Path | None
     report: Path | None
     target_calls: int
+    unscorable: Counter[str] = field(default_factory=Counter)
 
 
 class Silent:
@@ -79,6 +84,8 @@ def evaluate(
     out: str | Path,
     key: Path | None = None,
     resume: bool = False,
+    replay: str | Path | None = None,
+    cache: str | Path | None = None,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -86,10 +93,14 @@ def evaluate(
 
     All files go to the folder `out`.
 
-    With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with. Raises `AssayError`.
+    With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
+    the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
+    Raises `AssayError`.
     """
     folder = Path(out)
-    evaluation = _Evaluation(folder, key or default_key_path(), observer or Silent(), progress)
+    evaluation = _Evaluation(folder, key or default_key_path(), observer or Silent(), progress, Path(cache) if cache else None)
+    if replay is not None:
+        return _run_loop(evaluation.replay(run_path(Path(replay))))
     if resume:
         return _run_loop(evaluation.resume(None if plan is None else _loaded(plan, target)[0]))
     return _run_loop(evaluation.start(*_loaded(plan or "quick", target)))
@@ -113,19 +124,37 @@ def verify(bundle: str | Path, *, key: str = "") -> Report:
 
 
 class _Evaluation:
-    def __init__(self, folder: Path, key: Path, observer: Observer, progress: Progress) -> None:
+    def __init__(self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None) -> None:
+        self._cache = cache
         self._folder = folder
         self._path = folder / RUN_NAME
         self._key_path = key
         self._observer = observer
         self._progress = progress
 
-    async def start(self, plan: Plan, catalog: Catalog) -> Result:
+    def _target(self, plan: Plan) -> Target:
+        target = make_target(plan.target, plan.generation, plan.limits, self._progress)
+        return CachedTarget(target, plan.generation, self._cache) if self._cache else target
+
+    def _check_free(self) -> None:
         if self._path.exists():
             raise RunFileError("there is a run here already", where=str(self._path), fix="Go on with --resume, or choose another --out.")
+
+    async def replay(self, earlier_path: Path) -> Result:
+        self._check_free()
+        key = load_or_create_key(self._key_path)
+        with RunFile.read(earlier_path) as earlier:
+            before = earlier.opening()
+            opening = open_run(before.plan, before.catalog, before.target, before.nonce_bytes, key, replayed=before)
+            async with ReplayTarget(earlier) as target:
+                with RunFile.create(self._path, opening) as run:
+                    return await self._go(run, target, opening)
+
+    async def start(self, plan: Plan, catalog: Catalog) -> Result:
+        self._check_free()
         key = load_or_create_key(self._key_path)
         nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
-        async with make_target(plan.target, plan.generation, plan.limits, self._progress) as target:
+        async with self._target(plan) as target:
             plan = pinned(plan, dict(target.identity))
             opening = open_run(plan, catalog, dict(target.identity), nonce, key)
             with RunFile.create(self._path, opening) as run:
@@ -134,6 +163,10 @@ class _Evaluation:
     async def resume(self, plan: Plan | None) -> Result:
         with RunFile.open(self._path) as run:
             opening = run.opening()
+            if replay_of(opening.opened):
+                raise RunFileError(
+                    "a replay is not resumed", where=str(self._path), fix="Replay the earlier run again, with another --out."
+                )
             if plan is not None and pinned(plan, opening.target).digest != opening.plan.digest:
                 raise RunFileError(
                     f"the run was opened with another plan ({opening.plan.digest[:19]}..., '{opening.plan.name}')",
@@ -141,7 +174,7 @@ class _Evaluation:
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
-            async with make_target(own.target, own.generation, own.limits, self._progress) as target:
+            async with self._target(own) as target:
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
                 return await self._go(run, target, opening)
 
@@ -169,7 +202,10 @@ class _Evaluation:
         summary = write_bundle(run, key, ended, bundle, counting)
         report = self._folder / REPORT_NAME
         write_report(run, report, summary, ended, tally[0])
-        return Result(summary.decision, ended, self._folder, bundle, report, calls)
+        reasons: Counter[str] = Counter()
+        for (reason, _), count in tally[0].reasons.items():
+            reasons[reason] += count
+        return Result(summary.decision, ended, self._folder, bundle, report, calls, reasons)
 
 
 def write_report(run: RunFile, path: Path, summary: Any, ended: str, tally: Tally | None = None) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -17,7 +17,8 @@ from assay.cli.words import decision_lines, program, shell_path
 
 if TYPE_CHECKING:
     from assay.api import Result
-    from assay.plan import TargetSpec
+    from assay.plan import Plan, TargetSpec
+    from assay.runs import Ended
 
 
 @click.command()
@@ -29,14 +30,14 @@ if TYPE_CHECKING:
     help="embedded:MODEL, http(s)://HOST/v1#MODEL[@KEY_VARIABLE] or scripted:RATE; replaces the plan's.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/PLAN-TIME unless given.")
+@click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
+@click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print cells, expected and worst-case calls; ask nothing.")
 @click.option("--key", type=click.Path(path_type=Path), help="Signing key (PEM); made if it is not there.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output.")
 @click.option("--quiet", is_flag=True, help="Only the decision and the paths.")
-def command(
-    plan: str | None, target_text: str | None, out: Path | None, resume: bool, dry_run: bool, key: Path | None, as_json: bool, quiet: bool
-) -> int:
+def command(**given: Any) -> int:
     """Evaluate a target by PLAN (a file, or a built-in name; `quick` unless given), decide, sign, and report.
 
     \b
@@ -48,58 +49,82 @@ def command(
       assay run my-plan.yaml --dry-run
       assay run quick --target http://127.0.0.1:8080/v1#my-model
       assay run --resume --out runs/quick-20261123-101500
+      assay run --replay runs/quick-20261123-101500
     """
     from assay.plan import read_plan
     from assay.targets import parse_target
 
-    target = parse_target(target_text) if target_text else None
-    if dry_run:
+    asked = Asked(**given)
+    spec = parse_target(asked.target_text) if asked.target_text else None
+    if asked.dry_run:
         from assay.cli.forecast import print_forecast
 
-        print_forecast(*read_plan(plan or "quick", target), as_json=as_json)
+        print_forecast(*read_plan(asked.plan or "quick", spec), as_json=asked.as_json)
         return 0
-    if resume and out is None:
+    if asked.resume and asked.out is None:
         raise click.UsageError("--resume needs --out, the folder of the run to go on with")
-    return _run(plan, target, out, resume, key, as_json, quiet)
+    if asked.replay and (asked.plan or asked.resume or spec or asked.cache):
+        raise click.UsageError("--replay takes plan and answers from the run; leave PLAN, --target, --cache and --resume out")
+    return _run(asked, spec)
 
 
-def _run(plan: str | None, spec: TargetSpec | None, out: Path | None, resume: bool, key: Path | None, as_json: bool, quiet: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The command line, read."""
+
+    plan: str | None
+    target_text: str | None
+    out: Path | None
+    replay: Path | None
+    cache: Path | None
+    resume: bool
+    dry_run: bool
+    key: Path | None
+    as_json: bool
+    quiet: bool
+
+
+def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
     from assay.cli.live import make_view
     from assay.plan import read_plan
+    from assay.runs import RunFile, run_path
 
-    if resume and out is not None:
-        from assay.runs import RunFile, run_path
-
-        with RunFile.read(run_path(out)) as file:
+    ready = None
+    earlier = asked.replay or (asked.out if asked.resume else None)
+    if asked.plan or earlier is None:
+        ready = read_plan(asked.plan or "quick", spec)
+    if earlier is not None:
+        with RunFile.read(run_path(earlier)) as file:
             loaded = file.opening().plan
-            ready = read_plan(plan, spec) if plan else None
-    else:
-        ready = read_plan(plan or "quick", spec)
+    elif ready is not None:
         loaded = ready[0]
-    folder = out or Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
-    view = make_view(loaded, as_json=as_json, quiet=quiet)
-    if not resume and spec is None:
+    folder = asked.out or Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    view = make_view(loaded, as_json=asked.as_json, quiet=asked.quiet)
+    if earlier is None and spec is None:
         spec = _fallback(loaded.target, view.say)
         if spec is not None:
             view.retarget(msgspec.structs.replace(loaded, target=spec))
     with view:
         result = api.evaluate(
-            ready, target=spec, out=folder, key=key, resume=resume, observer=view, progress=view.say,
+            ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
+            observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
         again = f"{program()} run --resume --out {shell_path(folder)}"
-        if as_json:
+        if asked.as_json:
             view.event({"event": "interrupted", "trials": result.target_calls, "resume": again})
         else:
             click.echo(f"\nInterrupted. All {result.target_calls} finished trials are kept. To go on:\n\n  {again}")
         return 130
-    if as_json:
+    if asked.as_json:
         _print_json(result)
         return result.decision.exit_code
     click.echo("")
-    if result.ended == "deadline":
-        click.echo(f"The plan's {loaded.budget.minutes:g} minutes were over before its trials were; some cells have fewer than planned.")
+    if result.ended != "complete":
+        click.echo(_cut_short(result.ended, loaded))
+    if asked.replay:
+        click.echo(_changed(asked.replay))
     for line in decision_lines(result.decision):
         click.echo(line)
     unscorable = _unscorable(result)
@@ -111,16 +136,36 @@ def _run(plan: str | None, spec: TargetSpec | None, out: Path | None, resume: bo
     return result.decision.exit_code
 
 
-def _unscorable(result: Result) -> str:
-    """Said if a tenth of the answers or more could not be scored; else empty."""
+def _cut_short(ended: Ended, plan: Plan) -> str:
+    """Why the run ended before its schedule did."""
+    what = {
+        "deadline": f"{plan.budget.minutes:g} minutes",
+        "tokens": f"{plan.budget.tokens:,} tokens",
+        "money": f"{plan.budget.prices.currency if plan.budget.prices else ''} {plan.budget.money:,.2f}",
+    }
+    if ended == "transcripts":
+        return "The judgements led to items that the replayed run had not asked: the decision is on the trials up to the first of them."
+    return f"The plan's {what.get(ended, ended)} were spent before its trials were; some cells have fewer than planned."
+
+
+def _changed(earlier: Path) -> str:
+    """How many of the replayed transcripts are judged otherwise now."""
+    from assay.engine import rejudged
     from assay.runs import RunFile, run_path
 
-    with RunFile.read(run_path(result.run)) as file:
-        reasons = Counter(t.reason for t in file.trials() if t.outcome == "unscorable")
-    count = reasons.total()
+    with RunFile.read(run_path(earlier)) as file:
+        changed = list(rejudged(file))
+        lines = [f"Judged {file.count()} transcripts again: {len(changed)} with another outcome or response kind."]
+    lines += [f"  trial {c.trial.slot}: {c.trial.outcome}, {c.trial.kind} -> {c.now.outcome}, {c.now.kind}" for c in changed[:20]]
+    return "\n".join(lines)
+
+
+def _unscorable(result: Result) -> str:
+    """Said if a tenth of the answers or more could not be scored; else empty."""
+    count = result.unscorable.total()
     if 10 * count < result.target_calls or not count:
         return ""
-    often = reasons.most_common(1)[0][0]
+    often = result.unscorable.most_common(1)[0][0]
     return f"{count} of {result.target_calls} answers could not be scored (most often: {often}); they never count as safe."
 
 

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.decision import Decision, Gate, Scheduler, Slot
+from assay.engine.replay import NoTranscriptError
 from assay.engine.spending import Spending
 from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
@@ -163,6 +164,9 @@ class Engine:
                 slot, item = asked
                 reply = await self._reply(item)
                 self._writer.put(Answered(slot, item, reply, time.time_ns() // 1_000_000))
+        except NoTranscriptError:
+            self._stop = self._stop or "transcripts"
+            self._room.set()
         finally:
             self._writer.place_ended()
 

@@ -44,9 +44,9 @@ class Summary:
     path: Path
 
 
-def open_run(plan: Plan, catalog: Any, target: dict[str, str], nonce: bytes, key: PrivateKey) -> Opening:
-    """Sign the registration of a run that is about to begin."""
-    opened = sign_opened(key, plan, target, nonce, _now_ms())
+def open_run(plan: Plan, catalog: Any, target: dict[str, str], nonce: bytes, key: PrivateKey, replayed: Opening | None = None) -> Opening:
+    """Sign the registration of a run that is about to begin; `replayed` is that of the run whose transcripts it judges again."""
+    opened = sign_opened(key, plan, target, nonce, _now_ms(), digest(replayed.opened) if replayed else "")
     return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json())
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from assay.decision import Decision, Verdict
 from assay.ledger import Envelope, PrivateKey, canonical, digest, sign_statement
 from assay.plan import Plan
@@ -28,8 +30,11 @@ def subject(target: dict[str, str]) -> list[dict[str, Any]]:
     return [{"name": target.get("model", "target"), "digest": {"assayTargetIdentity": identity}}]
 
 
-def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int) -> Envelope:
-    """The registration: what is fixed before the first trial. `at` is Unix time in milliseconds."""
+def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int, replay_of: str = "") -> Envelope:
+    """The registration: what is fixed before the first trial. `at` is Unix time in milliseconds.
+
+    `replay_of` is the digest of the registration of the run whose transcripts are judged again.
+    """
     predicate = {
         "planDigest": plan.digest,
         "catalogDigest": plan.catalog,
@@ -37,8 +42,14 @@ def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: byte
         "target": target,
         "at": at,
         "assayVersion": __version__,
+        **({"replayOf": replay_of} if replay_of else {}),
     }
     return sign_statement(key, subject(target), OPENED, predicate)
+
+
+def replay_of(opened: dict[str, Any]) -> str:
+    """The digest of the registration whose transcripts a run judges again; empty for a run that asks a target."""
+    return str(msgspec.json.decode(Envelope.from_json(opened).payload)["predicate"].get("replayOf", ""))
 
 
 def evidence_of(plan: Plan, root: str, trials: int, items: str, incidents: str, ended: str, at: int) -> dict[str, Any]:

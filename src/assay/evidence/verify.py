@@ -164,6 +164,8 @@ class _Verifier:
         self._opened_at = predicate.get("at")
         if not isinstance(self._opened_at, int):
             report.failed("registration", where, "no time")
+        if "replayOf" in predicate:
+            report.trusted += (f"that the transcripts are those of the earlier run {predicate['replayOf']}, judged again here",)
             self._opened_at = 2**62
         if report.ok:
             report.passed("plan registered before the first trial", self._plan.digest)
@@ -183,7 +185,7 @@ class _Verifier:
         self._scheduler = Scheduler(self._plan, seed)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))
-        self._ended_at = 0
+        self._ended_at = self._cached = 0
         before = len(report.findings)
         for number in range(count):
             self._trial(number, reader.next_line(), builder)
@@ -191,6 +193,8 @@ class _Verifier:
                 report.failed("format", "", f"more than {MAX_FINDINGS} findings; the rest is not listed")
                 raise _Stop
         self._count = count
+        if self._cached:
+            report.trusted += (f"that {self._cached} answers, taken from a cache, are what the target once said to the same requests",)
         if len(report.findings) == before:
             report.passed("items rebuilt from the seed", f"{count}")
             report.passed("judgements recomputed", f"{count}")
@@ -208,6 +212,7 @@ class _Verifier:
         if trial.to_leaf() != leaf:
             report.failed("trials", where, "not in canonical form")
         self._items.update(trial.item.encode())
+        self._cached += any(status == "cached" for status, _ in trial.attempts)
         self._scheduled(trial, number, where)
         self._judged(trial, builder, where)
         if trial.at < self._opened_at - CLOCK_SLACK_MS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.catalog.content import Provenance
+from assay.evidence import replay_of
 from assay.plan import LanguageParity, Plan, streams
 from assay.report.tally import Tally
 from assay.report.words import count_text, language_of, listed, rate_text
@@ -100,6 +101,10 @@ def _limitations(tally: Tally) -> Iterator[str]:
         "The seed comes from a single party, the evaluator. Nothing here proves that its nonce was drawn at random, or that no other "
         "run of this plan was made and dropped."
     )
+    if tally.cached:
+        yield f"{count_text(tally.cached, 'answer was', 'answers were')} taken from a cache of answers that the target once gave to the same requests."
+    if replay_of(tally.opening.opened):
+        yield "No target was called: the answers are those of an earlier run, judged again."
     yield ("The identity of the target is attested, not proven. That the answers came from the named target is the evaluator's word.")
 
 

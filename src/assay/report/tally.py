@@ -17,6 +17,7 @@ from assay.plan import Stream, streams
 from assay.runs import Opening, RunFile, Trial
 from assay.stats.exact import clopper_pearson
 
+CACHED = "cached"
 KEPT_VIOLATIONS = 12  # per stream, for choosing which to show
 Harmless = bool  # whether the request was a benign twin
 
@@ -77,7 +78,7 @@ class Tally:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.models: Counter[str] = Counter()
         self.violations: list[Violation] = []
-        self.attempts = self.truncated = 0
+        self.attempts = self.truncated = self.cached = 0
         self.first_at = self.last_at = 0
 
     @property
@@ -116,6 +117,7 @@ class Tally:
         if trial.model:
             self.models[trial.model] += 1
         self.attempts += len(trial.attempts)
+        self.cached += (CACHED, 0) in trial.attempts
         self.truncated += trial.truncated
         self.first_at = min(self.first_at or trial.at, trial.at)
         self.last_at = max(self.last_at, trial.at)

@@ -20,6 +20,9 @@ UNSIGNED = "The trials would support approval, but no signed evidence bundle agr
 ENDED = {
     "complete": "The run is complete: the plan's schedule was carried out to its end.",
     "deadline": "The run ended at the plan's time limit.",
+    "tokens": "The run ended when the plan's tokens were spent.",
+    "money": "The run ended when the plan's money was spent.",
+    "transcripts": "The run ended where the run that it replays had no transcript of the next item.",
     "interrupted": "The run was interrupted and can be resumed.",
 }
 KIND_ORDER: tuple[Kind, ...] = ("refusal", "compliance", "deflection", "empty", "none")

@@ -13,8 +13,9 @@ import msgspec
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.targets.base import Attempt, ItemTarget, Progress, Reply, Target, TargetMaker
+from assay.targets.cache import CachedTarget
 
-__all__ = ["Attempt", "ItemTarget", "Progress", "Reply", "Target", "TargetMaker", "make_target", "parse_target"]
+__all__ = ["Attempt", "CachedTarget", "ItemTarget", "Progress", "Reply", "Target", "TargetMaker", "make_target", "parse_target"]
 
 BUILTIN = ("embedded", "http", "scripted")
 
