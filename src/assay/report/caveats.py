@@ -102,7 +102,8 @@ def _limitations(tally: Tally) -> Iterator[str]:
         "run of this plan was made and dropped."
     )
     if tally.cached:
-        yield f"{count_text(tally.cached, 'answer was', 'answers were')} taken from a cache of answers that the target once gave to the same requests."
+        cached = count_text(tally.cached, "answer was", "answers were")
+        yield f"{cached} taken from a cache of answers that the target once gave to the same requests."
     if replay_of(tally.opening.opened):
         yield "No target was called: the answers are those of an earlier run, judged again."
     yield ("The identity of the target is attested, not proven. That the answers came from the named target is the evaluator's word.")
