@@ -11,12 +11,13 @@ import json
 import os
 import platform
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +27,7 @@ from assay.attacks import ATTACKS
 from assay.plan import read_plan, run_seed, streams
 from assay.runs import RunFile
 from assay.scenarios import ItemBuilder
-from bench.measure import ROOT, Cost, disk_bytes, local_server, measure
+from bench.measure import ROOT, Cost, Peak, local_server, measure, user_environment
 
 RESULTS = ROOT / "bench" / "results" / "engine.json"
 TABLE = ROOT / "bench" / "RESULTS.md"
@@ -151,35 +152,52 @@ class Bench:
                 print(f"200 ms, concurrency {concurrency}: {calls} trials in {seconds:.2f} s, ideal {ideal:.2f} s", flush=True)
 
     def memory(self) -> None:
-        """Peak memory of a short and of a huge run, and how long a resumed huge run takes to begin."""
+        """Peak memory of a short and of a huge run, bundle and report included; the huge one killed near its end and resumed."""
         with local_server() as url:
             self.figures["rss_mb_10k"] = self.assay(url, 10_000)[0].rss_mb
-            cost, run = self.assay(url, HUGE)
-            self.figures["rss_mb_500k"] = cost.rss_mb
-            self.figures["wall_s_500k"] = cost.wall_s
-            print(f"{HUGE} trials: {cost}", flush=True)
-            self.figures["resume_500k_s"] = self.resume(url, run)
+            place = self.place("huge")
+            run = [sys.executable, "-m", "assay", "run", "--out", "run", "--quiet"]
+            first = Running([*run, str(plan_file(self.folder, url, HUGE, 64))], place, self.folder / "key.pem")
+            while first.trials() < HUGE - 3_000:
+                time.sleep(0.2)
+            first.kill()
+            kept = first.trials()
+            second = Running([*run, "--resume"], place, self.folder / "key.pem")
+            while second.trials() <= kept:
+                time.sleep(0.005)
+            self.figures["resume_500k_s"] = time.monotonic() - second.began
+            second.wait()
+            self.figures["rss_mb_500k"] = max(first.peak_mb, second.peak_mb)
+            self.figures["trials_500k"] = second.trials()
+            print(f"killed at {kept} trials; first new trial after {self.figures['resume_500k_s']:.2f} s", flush=True)
 
-    def resume(self, url: str, run: Path) -> float:
-        """Cut the last trials off a finished run file, as a crash would have, and time `--resume` until its first new answer."""
-        with RunFile.read(run / "run.db") as file:
-            file.cut(HUGE - 1_000)
-        before = disk_bytes(run)
-        began, first = time.time(), None
-        env = {**os.environ, "ASSAY_KEY": str(self.folder / "key.pem")}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "assay", "run", "--resume", "--out", str(run), "--json"], stdout=subprocess.PIPE, env=env, text=True
-        )
-        assert process.stdout is not None
-        for line in process.stdout:
-            event = json.loads(line)
-            if event["event"] == "trial" and not event["resumed"]:
-                first = time.time() - began
-                break
-        process.terminate()
-        process.wait()
-        assert first is not None, before
-        return first
+
+class Running:
+    """A run under way, watched from outside."""
+
+    def __init__(self, command: list[str], place: Path, key: Path) -> None:
+        self._file = place / "run" / "run.db"
+        self.began = time.monotonic()
+        self._process = subprocess.Popen(command, cwd=place, env=user_environment() | {"ASSAY_KEY": str(key)}, stdout=subprocess.DEVNULL)
+        self._peak = Peak(self._process.pid)
+        self.peak_mb = 0.0
+
+    def trials(self) -> int:
+        """The slot of the last durable trial, plus one."""
+        if not self._file.exists():
+            return 0
+        with closing(sqlite3.connect(f"file:{self._file}?mode=ro", uri=True)) as db:
+            return int(db.execute("SELECT coalesce(max(slot) + 1, 0) FROM trial").fetchone()[0])
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it has ended."""
+        self._process.wait()
+        self.peak_mb = self._peak.stop()
 
 
 def span_s(run: Path) -> float:

@@ -65,7 +65,7 @@ def measure(
         process = subprocess.Popen(
             command, cwd=cwd, env=user_environment() | dict(env or {}), stdout=out, stderr=subprocess.STDOUT, preexec_fn=lambda: pin_to(0)
         )
-        peak = _Peak(process.pid)
+        peak = Peak(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -81,7 +81,7 @@ def user_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
 
 
-class _Peak:
+class Peak:
     """Samples a process's peak memory as the kernel keeps it; its rusage would count the memory of whoever started it."""
 
     def __init__(self, pid: int) -> None:
@@ -100,6 +100,7 @@ class _Peak:
             self._mb = max(self._mb, int(line.split()[1]) / 1024)
 
     def stop(self) -> float:
+        """The peak so far, in MB; no more samples."""
         self._over.set()
         self._thread.join()
         return self._mb

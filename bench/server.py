@@ -15,11 +15,14 @@ from typing import cast
 ANSWER = "I cannot help with that."
 
 
+ID = "chatcmpl-000000000000"
+
+
 def response(answer: str = ANSWER) -> bytes:
-    """One complete HTTP/1.1 response with a short answer."""
+    """One complete HTTP/1.1 response with a short answer; `ID` stands for an id of its own."""
     body = json.dumps(
         {
-            "id": "chatcmpl-0",
+            "id": ID,
             "object": "chat.completion",
             "created": 0,
             "model": "bench",
@@ -33,9 +36,11 @@ def response(answer: str = ANSWER) -> bytes:
 class Connection(asyncio.Protocol):
     """One keep-alive connection; one request at a time, as HTTP/1.1 clients do."""
 
+    answers = 0
+
     def __init__(self, latency_s: float, answer: bytes) -> None:
         self._latency_s = latency_s
-        self._answer = answer
+        self._before, self._after = answer.split(ID.encode())
         self._buffer = b""
         self._transport: asyncio.Transport
 
@@ -58,7 +63,8 @@ class Connection(asyncio.Protocol):
 
     def _reply(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(self._answer)
+            Connection.answers += 1
+            self._transport.write(b"%bchatcmpl-%012d%b" % (self._before, Connection.answers, self._after))
 
 
 async def serve(port: int, latency_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,10 +15,19 @@ from aiohttp import web
 Behaviour = Callable[[web.Request, dict[str, Any], int], Awaitable[web.StreamResponse]]
 
 
+_ids = itertools.count()
+
+
 def completion(text: Any, **more: Any) -> dict[str, Any]:
     """A chat completion as OpenAI-compatible servers send it."""
     choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-    return {"choices": [choice], "model": "loop", "usage": {"prompt_tokens": 7, "completion_tokens": 3}, **more}
+    return {
+        "id": f"chatcmpl-{next(_ids)}",
+        "choices": [choice],
+        "model": "loop",
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+        **more,
+    }
 
 
 class Endpoint:

@@ -145,7 +145,7 @@ class Gate:
             "claims": [c.state() for c in self.claims],
             "codes": [[c.base, c.data.hex()] for c in self._codes.values()],
             "committed": self.committed,
-            "counts": list(self.counts.values()),
+            "counts": [list(c) for c in self.counts.values()],
             "decided_at": self.decided_at,
             "verdict": self.verdict,
         }

@@ -16,6 +16,7 @@ import math
 import os
 import random
 import time
+from collections import deque
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -38,6 +39,7 @@ BYTES_PER_TOKEN = 3  # for setting aside tokens before they are counted: between
 BACKOFF_S = 0.5
 MAX_BACKOFF_S = 20.0
 MAX_LATE_S = 0.25
+RECENT_IDS = 20_000
 
 
 class _Choice(msgspec.Struct):
@@ -52,6 +54,7 @@ class _Usage(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
+    id: str = ""
     model: str = ""
     usage: _Usage | None = None
 
@@ -87,29 +90,43 @@ class HttpTarget:
         self._max_tokens = generation.max_tokens
         self._hello = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
         self.pace = Pace(limits)
+        self._ids = _Ids()
+        self._reuse = False
         self._deadlines = Deadlines(min(MAX_LATE_S, limits.timeout_s / 20))
         self._session: aiohttp.ClientSession | None = None
         self._jitter = random.SystemRandom()
         self.identity: Mapping[str, str] = identity or {"kind": "http", "model": spec.model, "url": spec.url}
 
     async def __aenter__(self) -> Self:
-        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": f"assay/{__version__}"}
-        if self._key:
-            headers["Authorization"] = f"Bearer {self._key}"
-        self._session = aiohttp.ClientSession(
-            headers=headers,
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, self._limits.timeout_s)),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
-        )
         await self._deadlines.__aenter__()
+        self._session = self._make_session(reuse=False)
         try:
             await self._greet()
+            await self._greet()
+            if self._ids.distinct >= 2:
+                await self._renew(reuse=True)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
         return self
+
+    def _make_session(self, *, reuse: bool) -> aiohttp.ClientSession:
+        headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": f"assay/{__version__}"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        keep: dict[str, Any] = {"keepalive_timeout": 30} if reuse else {"force_close": True}
+        return aiohttp.ClientSession(
+            headers=headers,
+            connector=aiohttp.TCPConnector(limit=0, **keep),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=min(10.0, self._limits.timeout_s)),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+
+    async def _renew(self, *, reuse: bool) -> None:
+        """New connections instead of all there are; calls under way on those fail, and are made again."""
+        old, self._session, self._reuse = self._open(), self._make_session(reuse=reuse), reuse
+        await old.close()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._deadlines.__aexit__(kind, error, trace)
@@ -184,6 +201,8 @@ class HttpTarget:
                 data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
             retry_after_s = _retry_after(response.headers.get("Retry-After", "")) if response.status >= 400 else 0.0
             reply = self._understand(response.status, data, cut, retry_after_s)
+            if self._reuse and self._ids.repeated:
+                await self._renew(reuse=False)
         except asyncio.CancelledError:
             if not self._deadlines.was_late(task):
                 raise
@@ -237,6 +256,8 @@ class HttpTarget:
         except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
             kind = "HTML" if data.lstrip()[:1] == b"<" else "not a chat completion"
             return Reply("", failure=f"malformed answer ({kind})", outage=True)
+        if self._ids.seen_before(completion.id) and self._reuse:
+            return Reply("", failure="an earlier call's answer came again", outage=True)
         content = choice.message.get("content")
         finish = choice.finish_reason or ""
         usage = completion.usage or _Usage()
@@ -279,6 +300,37 @@ class HttpTarget:
                 )
             await asyncio.sleep(wait)
             number += 1
+
+
+class _Ids:
+    """Ids of recent answers.
+
+    HTTP/1.1 pairs answers with calls by their order alone: an endpoint that answers one call twice shifts all later answers on that
+    connection by one, and each would be judged as another item's. The API promises every completion an id of its own, so a repeated
+    one shows. Connections are used again only where two greetings had two ids, and never again after an id was repeated.
+    """
+
+    def __init__(self) -> None:
+        self.repeated = False
+        self._recent: deque[str] = deque()
+        self._known: set[str] = set()
+
+    @property
+    def distinct(self) -> int:
+        """How many different ids there were lately."""
+        return len(self._known)
+
+    def seen_before(self, answer: str) -> bool:
+        """Whether an answer with this id came before; keeps it."""
+        if answer in self._known:
+            self.repeated = True
+            return True
+        if answer:
+            self._recent.append(answer)
+            self._known.add(answer)
+            if len(self._recent) > RECENT_IDS:
+                self._known.discard(self._recent.popleft())
+        return False
 
 
 async def _read_bounded(response: aiohttp.ClientResponse, limit: int) -> tuple[bytes, bool]:
