@@ -18,6 +18,7 @@ from assay.targets.http import HttpTarget
 from tests.targets.endpoint import Behaviour, Endpoint, completion, serve
 
 KEY = "sk-very-secret-key"
+GREETINGS = 2
 LIMITS = Limits(concurrency=2, timeout_s=1.0, retries=2, outage_s=5, max_answer_bytes=4096)
 
 
@@ -34,7 +35,7 @@ def ask(endpoint: Endpoint, limits: Limits = LIMITS, times: int = 1) -> list[Rep
 
 def after_greeting(behaviour: Behaviour) -> Behaviour:
     async def wrapped(request: web.Request, body: dict[str, Any], number: int) -> web.StreamResponse:
-        return web.json_response(completion("hi")) if number == 1 else await behaviour(request, body, number)
+        return web.json_response(completion("hi")) if number <= GREETINGS else await behaviour(request, body, number)
 
     return wrapped
 
@@ -58,10 +59,10 @@ def test_a_proper_answer_and_what_was_sent() -> None:
         reply = ask(endpoint)[0]
     assert (reply.text, reply.finish, reply.model, reply.prompt_tokens, reply.answer_tokens) == ("Good day.", "stop", "loop-1", 7, 3)
     assert [a.status for a in reply.attempts] == ["200"]
-    sent = endpoint.bodies[1]
+    sent = endpoint.bodies[GREETINGS]
     assert sent["messages"] == [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
     assert (sent["model"], sent["max_tokens"], sent["temperature"], sent["seed"]) == ("m", 9, 0.5, 3)
-    assert endpoint.headers[1]["Authorization"] == f"Bearer {KEY}"
+    assert endpoint.headers[GREETINGS]["Authorization"] == f"Bearer {KEY}"
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_endpoint_failures_are_retried_and_then_outages(behaviour: Behaviour, fa
     assert reply.outage
     assert reply.text == ""
     assert reply.failure.startswith(failure)
-    assert len(reply.attempts) == LIMITS.retries + 1 == len(endpoint.bodies) - 1
+    assert len(reply.attempts) == LIMITS.retries + 1 == len(endpoint.bodies) - GREETINGS
 
 
 @pytest.mark.parametrize(
@@ -98,19 +99,19 @@ def test_what_no_trial_can_survive_is_an_error_without_the_key(status: int, what
     with serve(always(status, Location="http://127.0.0.1:1/v1")) as endpoint, pytest.raises(TargetError, match=what) as error:
         ask(endpoint)
     assert KEY not in str(error.value)
-    assert len(endpoint.bodies) == 2
+    assert len(endpoint.bodies) == GREETINGS + 1
 
 
 def test_a_rejected_item_is_the_items_failure() -> None:
     with serve(always(400, "too long")) as endpoint:
         reply = ask(endpoint)[0]
     assert (reply.failure, reply.outage) == ("HTTP 400", False)
-    assert len(endpoint.bodies) == 2
+    assert len(endpoint.bodies) == GREETINGS + 1
 
 
 def test_recovery_after_errors() -> None:
     async def behaviour(request: web.Request, body: dict[str, Any], number: int) -> web.StreamResponse:
-        return web.Response(status=500) if number < 4 else web.json_response(completion("there"))
+        return web.Response(status=500) if number < GREETINGS + 3 else web.json_response(completion("there"))
 
     with serve(after_greeting(behaviour)) as endpoint:
         reply = ask(endpoint)[0]
@@ -121,7 +122,7 @@ def test_recovery_after_errors() -> None:
 @pytest.mark.parametrize("header", ["1", "http-date"])
 def test_retry_after_is_obeyed(header: str) -> None:
     async def behaviour(request: web.Request, body: dict[str, Any], number: int) -> web.StreamResponse:
-        if number == 2:
+        if number == GREETINGS + 1:
             value = formatdate(time.time() + 2, usegmt=True) if header == "http-date" else header
             return web.Response(status=429, headers={"Retry-After": value})
         return web.json_response(completion("there"))

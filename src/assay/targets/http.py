@@ -54,7 +54,7 @@ class _Usage(msgspec.Struct):
 
 class _Completion(msgspec.Struct):
     choices: list[_Choice]
-    id: str = ""
+    id: str | int | None = ""
     model: str = ""
     usage: _Usage | None = None
 
@@ -196,13 +196,14 @@ class HttpTarget:
         self._deadlines.watch(task, min(deadline, began + self._limits.timeout_s))
         status, reply = "cancelled", None
         try:
-            async with self._open().post(self._url, data=body, allow_redirects=False) as response:
+            session, reused = self._open(), self._reuse
+            async with session.post(self._url, data=body, allow_redirects=False) as response:
                 status = str(response.status)
                 data, cut = await _read_bounded(response, self._limits.max_answer_bytes)
-            retry_after_s = _retry_after(response.headers.get("Retry-After", "")) if response.status >= 400 else 0.0
-            reply = self._understand(response.status, data, cut, retry_after_s)
-            if self._reuse and self._ids.repeated:
-                await self._renew(reuse=False)
+                retry_after_s = _retry_after(response.headers.get("Retry-After", "")) if response.status >= 400 else 0.0
+                reply = self._understand(response.status, data, cut, retry_after_s)
+            if reused:
+                reply = await self._trusted(session, reply)
         except asyncio.CancelledError:
             if not self._deadlines.was_late(task):
                 raise
@@ -223,6 +224,18 @@ class HttpTarget:
             attempts.append(Attempt(status, int((time.monotonic() - began) * 1000)))
             pace.leave(began, tokens, reply)
         return reply
+
+    async def _trusted(self, session: aiohttp.ClientSession, reply: Reply) -> Reply:
+        """The reply, unless the connections it came by have turned out to answer twice.
+
+        Whoever read the repeated answer was woken before anyone could use that connection again, so one turn of the loop is enough.
+        """
+        if self._ids.repeated and self._reuse:
+            await self._renew(reuse=False)
+        await asyncio.sleep(0)
+        if self._session is session or reply.failure:
+            return reply
+        return Reply("", failure="came by a connection that answers twice", outage=True)
 
     def _understand(self, status: int, data: bytes, cut: bool, retry_after_s: float) -> Reply:
         if status in (401, 403):
@@ -256,7 +269,7 @@ class HttpTarget:
         except (msgspec.MsgspecError, ValueError, IndexError, RecursionError):
             kind = "HTML" if data.lstrip()[:1] == b"<" else "not a chat completion"
             return Reply("", failure=f"malformed answer ({kind})", outage=True)
-        if self._ids.seen_before(completion.id) and self._reuse:
+        if self._ids.seen_before(str(completion.id or "")) and self._reuse:
             return Reply("", failure="an earlier call's answer came again", outage=True)
         content = choice.message.get("content")
         finish = choice.finish_reason or ""
