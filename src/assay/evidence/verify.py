@@ -164,9 +164,9 @@ class _Verifier:
         self._opened_at = predicate.get("at")
         if not isinstance(self._opened_at, int):
             report.failed("registration", where, "no time")
+            self._opened_at = 2**62
         if "replayOf" in predicate:
             report.trusted += (f"that the transcripts are those of the earlier run {predicate['replayOf']}, judged again here",)
-            self._opened_at = 2**62
         if report.ok:
             report.passed("plan registered before the first trial", self._plan.digest)
             report.passed("content is the plan's", self._plan.catalog)
