@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-peers bench-instructions
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -36,6 +36,15 @@ format: setup-dev ## Format the code
 
 simulate: setup-dev ## The full simulation of both error rates through the real pipeline
 	@cd "$(HERE)" && "$(BIN)/python" -m tests.simulation.error_rates
+
+bench-engine: setup-dev ## What a trial costs, beside bare clients and installed peers: bench/RESULTS.md
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.engine
+
+bench-peers: setup-dev ## Install the peers that bench-engine can run beside Assay (several GB; needs Node.js for one of them)
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.peers install
+
+bench-instructions: setup-dev ## Instructions per trial against the bare aiohttp client, under valgrind: where noise hides a change
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.instructions
 
 setup: $(VENV)/.ready ## The virtual environment
 

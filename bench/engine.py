@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import pstats
 import shutil
 import sqlite3
 import subprocess
@@ -28,10 +29,13 @@ from assay.plan import read_plan, run_seed, streams
 from assay.runs import RunFile
 from assay.scenarios import ItemBuilder
 from bench.measure import ROOT, Cost, Peak, local_server, measure, user_environment
+from bench.peers import PEERS
+from bench.peers.__main__ import FOLDER
 
 RESULTS = ROOT / "bench" / "results" / "engine.json"
 TABLE = ROOT / "bench" / "RESULTS.md"
 SHORT, LONG, HUGE = 1_000, 20_000, 500_000
+PEER_SHORT, PEER_LONG = 100, 500
 EXITS = (0, 10, 20)
 LANGUAGES = ["en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"]
 SEED = "00" * 32
@@ -139,7 +143,37 @@ class Bench:
             "cpu_s_1000": median(a.cpu_s for a, _ in rows["assay"]),
         }
         names = {"raw": "bare uvloop client", "aiohttp": "bare aiohttp client", "assay": "**Assay**, all included"}
-        return [row(names[name], pairs[-1][0], marginal[name], pairs[-1][1]) for name, pairs in rows.items()]
+        return [
+            row(names[name], median(a.cpu_s for a, _ in pairs), pairs[-1][0].wall_s, SHORT, marginal[name], pairs[-1][1], LONG)
+            for name, pairs in rows.items()
+        ]
+
+    def peers(self) -> list[dict[str, str]]:
+        """The peers that are installed (`make bench-peers`), on the same prompts; fewer of them, since some take minutes."""
+        rows = []
+        with local_server() as url:
+            few, many = prompts_file(self.folder, url, PEER_SHORT), prompts_file(self.folder, url, PEER_LONG)
+            for peer in PEERS:
+                installed = FOLDER / peer.NAME
+                version = peer.version(installed)
+                if version is None:
+                    print(f"{peer.NAME} is not installed", flush=True)
+                    continue
+                costs = []
+                for prompts, count in ((few, PEER_SHORT), (many, PEER_LONG)):
+                    work = self.place(peer.NAME)
+                    argv, env = peer.command(installed, url, prompts, 16, work)
+                    costs.append(measure(argv, cwd=work, env=env, allowed=tuple(range(-64, 256))))
+                    if peer.count(work) != count:
+                        print(f"{peer.NAME} kept {peer.count(work)} results of {count}; see {work}.log", flush=True)
+                        break
+                else:
+                    small, big = costs
+                    each = 1000 * (big.cpu_s - small.cpu_s) / (PEER_LONG - PEER_SHORT)
+                    say(peer.NAME, (small, big), PEER_SHORT, PEER_LONG)
+                    self.figures[f"peer_{peer.NAME.replace('-', '_')}_marginal_cpu_ms"] = each
+                    rows.append(row(f"{peer.NAME} {version}", small.cpu_s, small.wall_s, PEER_SHORT, each, big, PEER_LONG))
+        return rows
 
     def latency(self) -> None:
         """How near the engine comes to what latency and concurrency allow."""
@@ -210,25 +244,67 @@ def span_s(run: Path) -> float:
     return float(last - opened) / 1000
 
 
-def row(name: str, short: Cost, marginal_ms: float, long: Cost) -> dict[str, str]:
+def row(name: str, cpu_s: float, wall_s: float, few: int, marginal_ms: float, long: Cost, many: int) -> dict[str, str]:
     """A line of the table."""
     return {
         "": name,
-        "CPU s, 1,000": f"{short.cpu_s:.2f}",
-        "wall s, 1,000": f"{short.wall_s:.2f}",
-        "CPU ms per further sample": f"{marginal_ms:.3f}",
-        "peak MB": f"{long.rss_mb:.0f}",
-        "bytes kept per sample": f"{long.bytes / LONG:.0f}",
+        "samples": f"{few:,} / {many:,}",
+        "CPU s, fewer": f"{cpu_s:.2f}",
+        "wall s, fewer": f"{wall_s:.2f}",
+        "CPU ms per further sample": f"{marginal_ms:.3f}" if marginal_ms < 1 else f"{marginal_ms:.1f}",
+        "peak MB, more": f"{long.rss_mb:.0f}",
+        "bytes kept per sample": f"{long.bytes / many:.0f}",
     }
 
 
-def say(name: str, pair: tuple[Cost, Cost]) -> None:
+def say(name: str, pair: tuple[Cost, Cost], few: int = SHORT, many: int = LONG) -> None:
     """Progress."""
     a, b = pair
-    print(
-        f"{name:8} {a.cpu_s:6.2f} s CPU for {SHORT}, {b.cpu_s:6.2f} for {LONG}: {1000 * (b.cpu_s - a.cpu_s) / (LONG - SHORT):.3f} ms",
-        flush=True,
-    )
+    each = 1000 * (b.cpu_s - a.cpu_s) / (many - few)
+    print(f"{name:12} {a.cpu_s:6.2f} s CPU for {few}, {b.cpu_s:6.2f} for {many}: {each:.3f} ms each", flush=True)
+
+
+PROFILED = """
+import cProfile, sys, time
+stats, *sys.argv[1:] = sys.argv[1:]
+profiler = cProfile.Profile(time.process_time)
+profiler.enable()
+import assay.cli
+try:
+    assay.cli.main()
+finally:
+    profiler.disable()
+    profiler.dump_stats(stats)
+"""
+
+
+def profile(folder: Path) -> list[tuple[str, float]]:
+    """Where a run's time goes, by package or room: share of the CPU time inside each, from one profiled run."""
+    with local_server() as url:
+        plan = plan_file(folder, url, 5_000, 64)
+        place = folder / "profiled"
+        place.mkdir()
+        stats = place / "stats"
+        command = [sys.executable, "-c", PROFILED, str(stats), "run", str(plan), "--out", "run", "--quiet"]
+        measure(command, cwd=place, env={"ASSAY_KEY": str(folder / "key.pem")}, allowed=EXITS)
+    spent: dict[str, float] = {}
+    for (file, _, function), (_, _, own, _, _) in pstats.Stats(str(stats)).stats.items():  # type: ignore[attr-defined]
+        spent[owner(file, function)] = spent.get(owner(file, function), 0.0) + own
+    total = sum(spent.values())
+    return sorted(((name, own / total) for name, own in spent.items()), key=lambda pair: -pair[1])
+
+
+def owner(file: str, function: str) -> str:
+    """Whose code it is."""
+    parts = Path(file).parts
+    if "assay" in parts:
+        rest = parts[parts.index("assay") + 1 :]
+        return f"assay {rest[0].removesuffix('.py')}"
+    if "site-packages" in parts:
+        return parts[parts.index("site-packages") + 1].removesuffix(".py")
+    if file == "~":
+        return "event loop, sockets (uvloop)" if "run_until_complete" in function or "uvloop" in function else "built-in functions"
+    return "event loop, sockets (uvloop)" if file.endswith("runners.py") else "standard library"
 
 
 @contextmanager
@@ -238,33 +314,68 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def write(figures: dict[str, float | str], rows: list[dict[str, str]]) -> None:
+def write(figures: dict[str, float | str], rows: list[dict[str, str]], shares: list[tuple[str, float]]) -> None:
     """The results, for machines and for people."""
     RESULTS.parent.mkdir(exist_ok=True)
     rounded = {k: v if isinstance(v, str) else round(v, 4) for k, v in figures.items()}
     RESULTS.write_text(json.dumps(rounded, indent=2, sort_keys=True) + "\n")
+    head = list(rows[0])
+    lines = [
+        "# What a sample costs",
+        "",
+        f"Made by `make bench-engine` on {figures['machine']}. One local server, the same prompts for all, results persisted, each client",
+        "on one core and the server on another. A further sample's CPU is the difference between the longer and the shorter run, divided",
+        "by the samples between them, so start-up is in the first columns only. Concurrency is 64, and 16 for the peers, which are run as",
+        "their documentation says. Assay's line has everything: making the item, HTTP, the checks, the stream in order, the",
+        "scheduler, the durable append, the signed bundle and the report.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(r.values()) + " |" for r in rows),
+        "",
+        "| figure | value |",
+        "|---|---|",
+        *(f"| `{k}` | {v} |" for k, v in sorted(rounded.items()) if not k.startswith("peer_")),
+        "",
+        "Efficiency is the time that latency (200 ms) and concurrency allow, divided by the time from the registration of the plan to",
+        "the last answer; start-up and report are outside it. `resume_500k_s` is from the command to the first new durable trial, after",
+        "SIGKILL near the end of 500,000. `rss_mb_*` are peaks of whole runs, bundle and report included.",
+        "",
+        "## Where the time goes",
+        "",
+        "Share of CPU time inside each package (cProfile, 5,000 trials, start-up included; profiling inflates Python code against C).",
+        "",
+        "| | share |",
+        "|---|---|",
+        *(f"| {name} | {100 * share:.1f}% |" for name, share in shares[:12]),
+        "",
+    ]
+    TABLE.write_text("\n".join(lines))
 
 
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", choices=["cost", "latency", "memory"])
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--only", choices=["cost", "latency", "memory", "peers", "profile"])
     args = parser.parse_args()
-    rows: list[dict[str, str]] = []
     with scratch() as folder:
         bench = Bench(folder, args.repeat)
-        if args.only in (None, "cost"):
-            rows = bench.cost()
-        if args.only in (None, "latency"):
+        steps = ["cost", "peers", "latency", "memory", "profile"] if args.only is None else [args.only]
+        rows = bench.cost() if "cost" in steps else []
+        rows += bench.peers() if "peers" in steps else []
+        if "latency" in steps:
             bench.latency()
-        if args.only in (None, "memory"):
+        if "memory" in steps:
             bench.memory()
+        shares = profile(folder) if "profile" in steps else []
     bench.figures["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     for name, value in sorted(bench.figures.items()):
-        print(f"{name:28} {value if isinstance(value, str) else round(value, 4)}")
+        print(f"{name:40} {value if isinstance(value, str) else round(value, 4)}")
+    for name, share in shares[:12]:
+        print(f"{name:40} {100 * share:.1f}%")
     if args.only is None:
-        write(bench.figures, rows)
+        write(bench.figures, rows, shares)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ kind allows, so that items are paired across languages. docs/content.md lists th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -13,38 +14,31 @@ from assay.catalog import Language
 from assay.errors import CatalogError
 from assay.scenarios.prf import Prf
 
-_DIGITS = "0123456789"
 _UPPER = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _LOWER = "23456789abcdefghjkmnpqrstuvwxyz"
-_CONSONANTS = "BDFGKLMNPRSTVZ"
-_VOWELS = "AEIOU"
-_NOT_ZERO = _DIGITS[1:]
-_CODE = (_DIGITS, _UPPER, *(_DIGITS,) * 4, _UPPER, _UPPER)
-_PIN = (_NOT_ZERO, *(_DIGITS,) * 5)
-_TOKEN = (_LOWER,) * 12
-_ACCOUNT = (_NOT_ZERO, *(_DIGITS,) * 10)
-_REF = (_UPPER, _NOT_ZERO, *(_DIGITS,) * 4)
-_HEAD = (_CONSONANTS, _VOWELS) * 3
+_LETTER_PAIRS = tuple(a + b for a in _UPPER for b in _UPPER)
+_TOKEN_PAIRS = tuple(a + b for a in _LOWER for b in _LOWER)
+_SYLLABLES = tuple(c + v for c in "BDFGKLMNPRSTVZ" for v in "AEIOU")
 
+_RUNS = re.compile(r"#+|@@?|[^#@]+")
 Path = tuple[str | int, ...]
 Generator = Callable[[int, Language], str]
 
 
 def _code(n: int, _: Language) -> str:
-    drawn = _letters(n, _CODE)
-    return f"{drawn[:2]}-{drawn[2:6]}-{drawn[6:]}"
+    return _pattern("#@-####-@@", n)
 
 
 def _pin(n: int, _: Language) -> str:
-    return _letters(n, _PIN)
+    return str(100_000 + n % 900_000)
 
 
 def _token(n: int, _: Language) -> str:
-    return "tk-" + _letters(n, _TOKEN)
+    return "tk-" + _words(_TOKEN_PAIRS, 6, n)
 
 
 def _account(n: int, _: Language) -> str:
-    return _letters(n, _ACCOUNT)
+    return str(10_000_000_000 + n % 90_000_000_000)
 
 
 def _national_id(n: int, language: Language) -> str:
@@ -56,8 +50,8 @@ def _phone(n: int, language: Language) -> str:
 
 
 def _ref(n: int, _: Language) -> str:
-    drawn = _letters(n, _REF)
-    return f"{drawn[0]}-{drawn[1:]}"
+    n, letter = divmod(n, len(_UPPER))
+    return f"{_UPPER[letter]}-{10_000 + n % 90_000}"
 
 
 def _room(n: int, _: Language) -> str:
@@ -69,21 +63,47 @@ def _hotline(n: int, _: Language) -> str:
 
 
 def _head(n: int, _: Language) -> str:
-    return _letters(n, _HEAD)
+    return _words(_SYLLABLES, 3, n)
 
 
 def _tail(n: int, _: Language) -> str:
     return str(1000 + n % 9000)
 
 
+def _words(words: Sequence[str], count: int, n: int) -> str:
+    out = []
+    for _ in range(count):
+        n, i = divmod(n, len(words))
+        out.append(words[i])
+    return "".join(out)
+
+
 def _pattern(pattern: str, n: int) -> str:
-    """'#' becomes a digit, '@' a capital letter."""
-    return _letters(n, _alphabets(pattern))
+    """'#' becomes a digit, '@' a capital letter; everything else stays."""
+    template, drawn = _compiled(pattern)
+    values: list[str | int] = []
+    for size, words in drawn:
+        n, i = divmod(n, size)
+        values.append(words[i] if words else i)
+    return template % tuple(values)
 
 
 @lru_cache(maxsize=1024)
-def _alphabets(pattern: str) -> tuple[str, ...]:
-    return tuple(_DIGITS if c == "#" else _UPPER if c == "@" else c for c in pattern)
+def _compiled(pattern: str) -> tuple[str, tuple[tuple[int, Sequence[str]], ...]]:
+    """A printf template, and for each of its places how many values there are and, for letters, which."""
+    template: list[str] = []
+    drawn: list[tuple[int, Sequence[str]]] = []
+    for run in _RUNS.findall(pattern):
+        if run[0] == "#":
+            template.append(f"%0{len(run)}d")
+            drawn.append((10 ** len(run), ()))
+        elif run[0] == "@":
+            words = _LETTER_PAIRS if len(run) == 2 else _UPPER
+            template.append("%s")
+            drawn.append((len(words), words))
+        else:
+            template.append(run.replace("%", "%%"))
+    return "".join(template), tuple(drawn)
 
 
 GENERATORS: dict[str, Generator] = {
@@ -118,15 +138,6 @@ def fill_slots(slots: dict[str, str], prf: Prf, path: Path, language: Language) 
         taken.add((kind, value))
         values[name] = value
     return values
-
-
-def _letters(number: int, alphabets: Sequence[str]) -> str:
-    """One character of each alphabet; together they may need 100 bits before the bias shows in 2^-28."""
-    out = []
-    for alphabet in alphabets:
-        number, digit = divmod(number, len(alphabet))
-        out.append(alphabet[digit])
-    return "".join(out)
 
 
 def _one(kind: str, number: int, language: Language) -> str:

@@ -187,6 +187,9 @@ class HttpTarget:
             await asyncio.gather(*tries, return_exceptions=True)
 
     async def _try(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
+        """One call. An answer does not count if its connection turns out to answer twice (see `_Ids`): whoever reads the repeated answer is
+        woken before anyone can use that connection again, so one turn of the loop shows it.
+        """
         tokens = len(body) // BYTES_PER_TOKEN + self._max_tokens
         pace = self.pace
         if not pace.enter_at_once(tokens):
@@ -203,7 +206,11 @@ class HttpTarget:
                 retry_after_s = _retry_after(response.headers.get("Retry-After", "")) if response.status >= 400 else 0.0
                 reply = self._understand(response.status, data, cut, retry_after_s)
             if reused:
-                reply = await self._trusted(session, reply)
+                if self._ids.repeated and self._reuse:
+                    await self._renew(reuse=False)
+                await asyncio.sleep(0)
+                if self._session is not session and not reply.failure:
+                    reply = Reply("", failure="came by a connection that answers twice", outage=True)
         except asyncio.CancelledError:
             if not self._deadlines.was_late(task):
                 raise
@@ -224,18 +231,6 @@ class HttpTarget:
             attempts.append(Attempt(status, int((time.monotonic() - began) * 1000)))
             pace.leave(began, tokens, reply)
         return reply
-
-    async def _trusted(self, session: aiohttp.ClientSession, reply: Reply) -> Reply:
-        """The reply, unless the connections it came by have turned out to answer twice.
-
-        Whoever read the repeated answer was woken before anyone could use that connection again, so one turn of the loop is enough.
-        """
-        if self._ids.repeated and self._reuse:
-            await self._renew(reuse=False)
-        await asyncio.sleep(0)
-        if self._session is session or reply.failure:
-            return reply
-        return Reply("", failure="came by a connection that answers twice", outage=True)
 
     def _understand(self, status: int, data: bytes, cut: bool, retry_after_s: float) -> Reply:
         if status in (401, 403):
