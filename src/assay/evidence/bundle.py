@@ -14,11 +14,11 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from assay.decision import Decision, Gate
 from assay.errors import AssayError, EvidenceError, RunFileError
@@ -32,8 +32,7 @@ HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened", "
 TAIL = ("incidents", "test-result", "release-decision")
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
+class Summary(Struct, frozen=True):
     """What a bundle says, for the one who made it."""
 
     decision: Decision

@@ -7,10 +7,10 @@ statement = open_envelope(envelope.to_json(), key.public)
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from assay.errors import AssayError
 from assay.ledger.canonical import canonical
@@ -24,8 +24,7 @@ class SignatureError(AssayError):
     """An envelope is malformed, or its signature does not hold."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(Struct, frozen=True):
     """A signed payload, as in the DSSE specification v1."""
 
     payload: bytes

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from assay.errors import SigningKeyError
 
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 
-@dataclass(frozen=True, slots=True)
-class PublicKey:
+class PublicKey(Struct, frozen=True):
     """The 32 raw bytes of an Ed25519 public key."""
 
     raw: bytes
@@ -48,8 +48,7 @@ class PublicKey:
         return key
 
 
-@dataclass(frozen=True, slots=True)
-class PrivateKey:
+class PrivateKey(Struct, frozen=True):
     """A signing key. Its repr shows the public half only."""
 
     _key: Ed25519PrivateKey

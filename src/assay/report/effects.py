@@ -8,7 +8,7 @@ has no placebo. Pairs are pooled over hazards.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from assay.decision.claims import UNSCORABLE, VIOLATION
 from assay.plan import NO_ATTACK, Stream
@@ -18,8 +18,7 @@ from assay.report.tally import Tally
 from assay.report.words import attack_words, range_text, rate_text
 
 
-@dataclass(frozen=True, slots=True)
-class EffectRow:
+class EffectRow(Struct, frozen=True):
     """One attack in one language. `worse` pairs violate under the attack only, `better` pairs without it only."""
 
     attack: str

@@ -6,7 +6,7 @@ fixed_design(tally).total
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from assay.decision import Claim, ParityClaim, RateClaim, percent
 from assay.plan import Requirement, Stream
@@ -20,8 +20,7 @@ _MARGIN = 6
 _SCALES = (0.1, 0.2, 0.3, 0.5, 1.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Plot:
+class Plot(Struct, frozen=True):
     """Places on a line of `PLOT_WIDTH` units: the interval's ends, the observed value, the threshold; and zero where it is inside."""
 
     low: float
@@ -31,8 +30,7 @@ class Plot:
     zero: float
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimRow:
+class ClaimRow(Struct, frozen=True):
     """One claim as it stood when it was decided, or at the end. `at` is empty where it is undecided."""
 
     label: str
@@ -48,8 +46,7 @@ class ClaimRow:
     plot: Plot
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimTable:
+class ClaimTable(Struct, frozen=True):
     """One requirement. `unit` says what n counts; `scale` are the texts at both ends of the plot; `rows` begin with what was
     decided, `untested` are the claims without a single trial or pair.
     """
@@ -65,8 +62,7 @@ class ClaimTable:
     untested: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class FixedRow:
+class FixedRow(Struct, frozen=True):
     """What one requirement's rate claims need in a fixed design: trials a claim and in all, jointly or with a verdict each."""
 
     requirement: str
@@ -78,8 +74,7 @@ class FixedRow:
     total_separate: int
 
 
-@dataclass(frozen=True, slots=True)
-class FixedDesign:
+class FixedDesign(Struct, frozen=True):
     """The comparison. `total` counts a stream once, though several requirements may use it."""
 
     rows: tuple[FixedRow, ...]

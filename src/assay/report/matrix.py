@@ -5,8 +5,9 @@ for table in matrix_tables(tally): table.title, table.rows[0].cells[0].rate
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
+
+from msgspec import Struct
 
 from assay.catalog import Catalog
 from assay.decision import Claim
@@ -18,8 +19,7 @@ HEAT_BREAKS = (0.0, 0.05, 0.10, 0.20, 0.40, 0.70, 1.0)
 THIN_WIDTH = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageName:
+class LanguageName(Struct, frozen=True):
     """A language as a row is named: its own name, its name in English if that differs, its tag."""
 
     native: str
@@ -27,8 +27,7 @@ class LanguageName:
     tag: str
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(Struct, frozen=True):
     """What a requirement's claim says about a cell: `status` is `approve` or `halt`."""
 
     status: str
@@ -37,8 +36,7 @@ class Mark:
     requirement: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """One cell. `heat` is 0 to 6, or -1 where nothing could be scored; `doubtful` if half or more could not; `thin` if the interval
     is wider than `THIN_WIDTH`.
     """
@@ -60,16 +58,14 @@ class Cell:
         return any(m.status == "halt" for m in self.marks)
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixRow:
+class MatrixRow(Struct, frozen=True):
     """One language."""
 
     language: LanguageName
     cells: tuple[Cell, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class MatrixTable:
+class MatrixTable(Struct, frozen=True):
     """One attack and arm. `counted` says what a violation is here."""
 
     id: str

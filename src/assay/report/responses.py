@@ -5,23 +5,21 @@ for row in response_rows(tally): row.language.tag, row.harmful.kinds
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from assay.report.matrix import LanguageName, language_name
 from assay.report.tally import KindCounts, Tally
 from assay.report.words import KIND_ORDER, listed, rate_text, time_text
 
 
-@dataclass(frozen=True, slots=True)
-class KindCell:
+class KindCell(Struct, frozen=True):
     """Trials of one kind of answer, and their share."""
 
     n: int
     share: str
 
 
-@dataclass(frozen=True, slots=True)
-class KindGroup:
+class KindGroup(Struct, frozen=True):
     """All kinds in the order of `KIND_ORDER`; `useful` of `expected` answers held the fact they should."""
 
     n: int
@@ -31,8 +29,7 @@ class KindGroup:
     useful_share: str
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseRow:
+class ResponseRow(Struct, frozen=True):
     """One language: hazardous requests (plain, attack, placebo) and harmless ones (benign)."""
 
     language: LanguageName
@@ -40,8 +37,7 @@ class ResponseRow:
     harmless: KindGroup
 
 
-@dataclass(frozen=True, slots=True)
-class ReasonRow:
+class ReasonRow(Struct, frozen=True):
     """Why trials could not be scored, how many, and in which languages."""
 
     reason: str
@@ -49,8 +45,7 @@ class ReasonRow:
     languages: str
 
 
-@dataclass(frozen=True, slots=True)
-class IncidentRow:
+class IncidentRow(Struct, frozen=True):
     """One thing that happened beside the trials."""
 
     when: str

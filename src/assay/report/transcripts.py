@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
@@ -34,16 +35,14 @@ HOW = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(Struct, frozen=True):
     """One message of the prompt."""
 
     role: str
     text: tuple[Piece, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Transcript:
+class Transcript(Struct, frozen=True):
     """One violation. `how` says by which reading it was found, `expected` what a harmless request asked for."""
 
     slot: int

@@ -7,9 +7,8 @@ view.matrix[0].rows[0].cells[0].violations
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
+from msgspec import Struct
 
 from assay.decision import Decision, RequirementResult, Verdict, percent
 from assay.evidence import Summary
@@ -42,8 +41,7 @@ from assay.version import __version__
 MAX_TITLE = 80
 
 
-@dataclass(frozen=True, slots=True)
-class RequirementView:
+class RequirementView(Struct, frozen=True):
     """A requirement on the first page. `reason` is the signed decision's; `plain` says the same with names instead of tags."""
 
     id: str
@@ -55,8 +53,7 @@ class RequirementView:
     plain: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Front:
+class Front(Struct, frozen=True):
     """The first page. `verdict` fails closed: an approval that no signed bundle supports is shown as `delay`."""
 
     verdict: Verdict
@@ -82,8 +79,7 @@ class Front:
     unknown: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """What an outsider needs. `state`: `agrees`, `differs` or `none` says how the bundle stands to the run file."""
 
     bundle_name: str
@@ -102,8 +98,7 @@ class Evidence:
     attempts: int
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """The whole report."""
 
     front: Front

@@ -87,18 +87,21 @@ def fixed_sample_plan(tau: float, level: float, power: float = 0.9, assumed: flo
     p = tau / 2 if assumed is None else assumed
     if not 0 < p < tau < 1:
         raise ValueError(f"needs 0 < assumed < tau < 1, not {p} and {tau}")
+    n = 0
     for c in range(100_000):
-        n = _smallest_n(c, tau, level)
+        n = _smallest_n(c, tau, level, n)
         if binomial_cdf(c, n, p) >= power:
             return n, c
     raise ValueError(f"no fixed plan below 100,000 violations separates {p} from {tau}")
 
 
-def _smallest_n(c: int, tau: float, level: float) -> int:
-    """The fewest trials at which at most c violations reject p >= tau, by bisection: P(S <= c | tau) falls in n."""
-    low, high = c, c + 1
+def _smallest_n(c: int, tau: float, level: float, beyond: int) -> int:
+    """The fewest trials, more than `beyond`, at which at most c violations reject p >= tau, by bisection: P(S <= c | tau) falls in n."""
+    low, step = max(c, beyond), 1
+    high = low + step
     while binomial_cdf(c, high, tau) > level:
-        low, high = high, 2 * high
+        low, step = high, 2 * step
+        high = low + step
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if binomial_cdf(c, middle, tau) > level else (low, middle)
