@@ -35,7 +35,7 @@ from bench.peers.__main__ import FOLDER
 RESULTS = ROOT / "bench" / "results" / "engine.json"
 TABLE = ROOT / "bench" / "RESULTS.md"
 SHORT, LONG, HUGE = 1_000, 20_000, 500_000
-PEER_SHORT, PEER_LONG = 100, 500
+PEER_SHORT, PEER_LONG = 100, 1_000
 EXITS = (0, 10, 20)
 LANGUAGES = ["en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"]
 SEED = "00" * 32
