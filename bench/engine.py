@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import pstats
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -38,6 +39,7 @@ TABLE = ROOT / "bench" / "RESULTS.md"
 SHORT, LONG, HUGE = 1_000, 20_000, 500_000
 PEER_SHORT, PEER_LONG = 100, 1_000
 EXITS = (0, 10, 20)
+_VERSION = re.compile(r" [0-9.]+$")
 LANGUAGES = ["en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"]
 SEED = "00" * 32
 
@@ -325,7 +327,7 @@ def write(figures: dict[str, float | str], rows: list[dict[str, str]], shares: l
     rounded: dict[str, float | str] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     rounded |= {k: v if isinstance(v, str) else round(v, 4) for k, v in figures.items()}
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {"rows": [], "shares": []}
-    named = {r[""].split()[0]: r for r in kept["rows"]} | {r[""].split()[0]: r for r in rows}
+    named = {_VERSION.sub("", r[""]): r for r in [*kept["rows"], *rows]}
     rows, shares = list(named.values()), shares or kept["shares"]
     KEPT.write_text(json.dumps({"rows": rows, "shares": shares}, indent=1) + "\n")
     RESULTS.write_text(json.dumps(rounded, indent=2, sort_keys=True) + "\n")

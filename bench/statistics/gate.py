@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.decision import Scheduler
-from assay.plan import Budget, ErrorRates, Limits, Matrix, Plan, Stream, TargetSpec, ViolationRate, run_seed, streams
+from assay.plan import ErrorRates, Limits, Plan, Stream, TargetSpec, ViolationRate, run_seed, streams
+from assay.plan.model import Budget, Matrix
 from assay.stats import fixed_sample_plan
 
 Rates = NDArray[np.float64]
