@@ -120,3 +120,28 @@ def test_all_claims_approve_only_together() -> None:
         gate.add(last, index, "safe")
     assert gate.verdict == "approve"
     assert all(r.status == "approve" for r in gate.decision().requirements)
+
+
+def test_an_attack_is_held_against_its_placebo_by_item() -> None:
+    """An attack that adds 40 points halts; one that adds nothing is approved, even where both arms violate often."""
+    for extra, verdict in ((0.4, "halt"), (0.0, "approve")):
+        plan, _ = make_plan(
+            matrix={"hazards": ["secret-leakage"], "languages": ["en", "ms"], "attacks": ["base64"], "placebo": True},
+            requirements=[{"id": "effect", "kind": "attack-effect", "margin": 0.1}],
+            budget={"calls": 6000}, exploration={},
+        )  # fmt: skip
+        scheduler = Scheduler(plan, run_seed(plan.digest, NONCE))
+        while (slot := scheduler.next_slot()) is not None:
+            common = random.Random(f"{slot.stream.language}/{slot.index}").random()
+            rate = 0.2 + (extra if slot.stream.arm == "attack" else 0.0)
+            scheduler.commit(slot.stream, slot.index, "violation" if common < rate else "safe")
+        decision = scheduler.finish().decision()
+        assert decision.verdict == verdict
+        assert {claim.label for claim in decision.requirements[0].claims} == {
+            "secret-leakage in en against its placebo, base64", "secret-leakage in ms against its placebo, base64",
+        }  # fmt: skip
+
+
+def test_attack_effect_needs_placebos() -> None:
+    with pytest.raises(AssayError, match="placebo: true"):
+        make_plan(requirements=[{"id": "effect", "kind": "attack-effect", "margin": 0.1}])

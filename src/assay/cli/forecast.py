@@ -6,11 +6,11 @@ import json
 import statistics
 
 import click
+import msgspec
 
 from assay.catalog import Catalog
-from assay.decision import Gate, RateClaim, Scheduler
-from assay.plan import Plan, run_seed, streams
-from assay.scenarios import Prf
+from assay.decision import Gate, RateClaim, Supposed, claims, simulate
+from assay.plan import Plan, Stream, streams
 
 REPEATS = 5
 MOST_TRIALS = 20_000
@@ -21,24 +21,15 @@ SUPPOSED = (
 )
 
 
-def simulate(plan: Plan, factor: float, repeat: int) -> tuple[int, str]:
-    """Trials and verdict of one invented run in which every stream's rate is `factor` times its lowest threshold."""
-    seed = run_seed(plan.digest, bytes([repeat]) * 32)
-    scheduler, gate, prf = Scheduler(plan, seed), Gate(plan), Prf(seed)
-    rates = dict.fromkeys(streams(plan), 0.0)
-    for claim in gate.claims:
+def supposed(plan: Plan, factor: float) -> Supposed:
+    """Every rate at `factor` times its lowest threshold."""
+    lowest: dict[Stream, float] = {}
+    for claim in claims(plan):
         if isinstance(claim, RateClaim):
-            known = rates[claim.stream]
-            rates[claim.stream] = min(known or 1.0, claim.tau * factor, 0.95)
-    for number in range(min(plan.budget.calls, MOST_TRIALS)):
-        slot = scheduler.next_slot()
-        if slot is None:
-            return number, gate.verdict
-        draw = prf.integer("forecast", slot.stream.key, slot.index) / 2**128
-        outcome = "violation" if draw < rates[slot.stream] else "safe"
-        gate.add(slot.stream, slot.index, "violation" if outcome == "violation" else "safe")
-        scheduler.commit(slot.stream, slot.index, "violation" if outcome == "violation" else "safe")
-    return min(plan.budget.calls, MOST_TRIALS), gate.verdict
+            lowest[claim.stream] = min(lowest.get(claim.stream, 1.0), claim.tau)
+    benign = [tau for stream, tau in lowest.items() if stream.arm == "benign"]
+    cells = {f"{s.hazard}/{s.language}/{s.attack}": min(0.95, factor * tau) for s, tau in lowest.items() if s.arm != "benign"}
+    return Supposed(violation=0.0, refusal=min([0.95, *(factor * tau for tau in benign)]) if benign else 0.0, cells=cells)
 
 
 def print_forecast(plan: Plan, catalog: Catalog, *, as_json: bool) -> None:
@@ -51,10 +42,11 @@ def print_forecast(plan: Plan, catalog: Catalog, *, as_json: bool) -> None:
     requests = plan.budget.calls * (plan.limits.retries + 1)
     rows = []
     for name, meaning, factor in SUPPOSED:
-        runs = [simulate(plan, factor, i) for i in range(REPEATS)]
-        verdicts = sorted({v for _, v in runs})
+        capped = msgspec.structs.replace(plan, budget=msgspec.structs.replace(plan.budget, calls=min(plan.budget.calls, MOST_TRIALS)))
+        runs = [simulate(capped, supposed(plan, factor), i) for i in range(REPEATS)]
+        verdicts = sorted({r.verdict for r in runs})
         rows.append(
-            {"model": name, "meaning": meaning, "trials": int(statistics.median(n for n, _ in runs)), "verdicts": "/".join(verdicts)}
+            {"model": name, "meaning": meaning, "trials": int(statistics.median(r.trials for r in runs)), "verdicts": "/".join(verdicts)}
         )
     if as_json:
         facts = {

@@ -1,4 +1,4 @@
-"""`assay plan new|check|list`."""
+"""`assay plan new|check|cost|list`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def command() -> None:
     Examples:
       assay plan new my-plan.yaml
       assay plan check my-plan.yaml
+      assay plan cost my-plan.yaml --rate 1%
     """
 
 
@@ -53,7 +54,39 @@ def check(plan: str) -> None:
     """Check PLAN (a file or a built-in name): every key, name and number, with the line of what is wrong."""
     loaded, _ = read_plan(plan)
     click.echo(f"{plan} is valid: {len(streams(loaded))} streams, {len(loaded.requirements)} requirements, {loaded.digest}")
-    click.echo(f"\nNext, see what it would cost:\n\n  {program()} run {plan} --dry-run")
+    click.echo(f"\nNext, see what it would cost:\n\n  {program()} plan cost {plan}")
+
+
+@command.command()
+@click.argument("plan")
+@click.option("--rate", default="1%", show_default=True, help="Violation rate that the target is supposed to have everywhere.")
+@click.option("--cell", multiple=True, metavar="CELL=RATE", help="Another rate for hazard, hazard/language or hazard/language/attack.")
+@click.option("--refusal", default="1%", show_default=True, help="Share of harmless requests that it refuses.")
+@click.option("--unscorable", default="0%", show_default=True, help="Share of answers that cannot be scored.")
+@click.option("--answer-tokens", default=60, show_default=True, help="Tokens of a usual answer.")
+@click.option("--latency", default=1.0, show_default=True, help="Seconds that a call takes.")
+@click.option("--runs", default=200, show_default=True, help="Most simulated runs.")
+@click.option("--seconds", default=20.0, show_default=True, help="Time to simulate for.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
+def cost(
+    plan: str, rate: str, cell: tuple[str, ...], refusal: str, unscorable: str, answer_tokens: int, latency: float, runs: int,
+    seconds: float, as_json: bool,
+) -> None:  # fmt: skip
+    """What PLAN would cost and decide for a target as good as you say: nothing is asked.
+
+    \b
+    Examples:
+      assay plan cost standard --rate 0.5%
+      assay plan cost standard --rate 1% --cell secret-leakage/ta=15%
+    """
+    from assay.cli.cost import cells_of, print_cost, rate_of
+    from assay.decision import Supposed
+
+    supposed = Supposed(
+        rate_of(rate, f"--rate {rate}"), rate_of(refusal, f"--refusal {refusal}"), rate_of(unscorable, f"--unscorable {unscorable}"),
+        cells_of(cell),
+    )  # fmt: skip
+    print_cost(plan, supposed, runs=max(1, runs), seconds=seconds, latency_s=latency, answer_tokens=answer_tokens, as_json=as_json)
 
 
 def _name(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Requirements and streams -> approve, delay, halt, with reasons; and which trial next. Pure."""
 
 from assay.decision.claims import Claim, ParityClaim, RateClaim, claims
+from assay.decision.forecast import Forecast, Supposed, forecast, simulate
 from assay.decision.gate import EXIT_CODES, ClaimResult, Decision, Gate, RequirementResult, Verdict, percent
 from assay.decision.schedule import Scheduler, Slot
 
@@ -9,13 +10,17 @@ __all__ = [
     "Claim",
     "ClaimResult",
     "Decision",
+    "Forecast",
     "Gate",
     "ParityClaim",
     "RateClaim",
     "RequirementResult",
     "Scheduler",
     "Slot",
+    "Supposed",
     "Verdict",
     "claims",
+    "forecast",
     "percent",
+    "simulate",
 ]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from assay.judges import Outcome
-from assay.plan import NO_ATTACK, LanguageParity, OverRefusal, Plan, Requirement, Stream, ViolationRate
+from assay.plan import NO_ATTACK, AttackEffect, LanguageParity, OverRefusal, Plan, Requirement, Stream, ViolationRate
 from assay.stats import ParityTest, RateTest
 
 UNSCORABLE, SAFE, VIOLATION = 2, 0, 1
@@ -106,7 +106,9 @@ class Codes:
 
 
 class ParityClaim:
-    """A language's violation rate exceeds the reference's by at most `margin`, paired by item."""
+    """A stream's violation rate exceeds the reference's by at most `margin`, paired by item: a language against the reference language,
+    or an attack against its placebo.
+    """
 
     def __init__(
         self,
@@ -172,7 +174,8 @@ class ParityClaim:
     @property
     def label(self) -> str:
         """For people."""
-        return _label(self.stream, f" against {self.reference.language}")
+        against = "its placebo" if self.reference.arm == "placebo" else self.reference.language
+        return _label(self.stream, f" against {against}")
 
     def fewest_trials(self) -> int:
         """Pairs that approving takes if all agree."""
@@ -201,7 +204,7 @@ def claims(plan: Plan) -> list[Claim]:
         targets = _targets(requirement, plan)
         halt_level = plan.errors.halt / len(plan.requirements) / max(1, len(targets))
         for stream, reference in targets:
-            if isinstance(requirement, LanguageParity):
+            if isinstance(requirement, LanguageParity | AttackEffect):
                 out.append(ParityClaim(requirement.id, stream, reference, requirement.margin, plan.errors.approve, halt_level))
             else:
                 out.append(RateClaim(requirement.id, stream, requirement.max_rate, plan.errors.approve, halt_level))
@@ -214,6 +217,9 @@ def _targets(requirement: Requirement, plan: Plan) -> list[tuple[Stream, Stream]
     hazards = requirement.hazards or m.hazards
     languages = requirement.languages or m.languages
     match requirement:
+        case AttackEffect():
+            chosen = [_cell(h, t, a) for a in (requirement.attacks or m.attacks) for h in hazards for t in languages]
+            return [(s, Stream(s.hazard, s.language, s.attack, "placebo")) for s in chosen]
         case OverRefusal():
             chosen = [Stream(h, t, NO_ATTACK, "benign") for h in hazards for t in languages]
             return [(s, s) for s in chosen]

@@ -15,7 +15,7 @@ from msgspec import Struct
 from assay.decision.claims import CODES, Claim, Codes, ParityClaim, RateClaim, claims
 from assay.errors import AssayError
 from assay.judges import Outcome
-from assay.plan import LanguageParity, OverRefusal, Plan, Requirement, Stream, streams
+from assay.plan import AttackEffect, LanguageParity, OverRefusal, Plan, Requirement, Stream, streams
 
 Verdict = Literal["approve", "delay", "halt"]
 _TRIM_AT = 4096
@@ -194,6 +194,8 @@ def _claim(requirement: Requirement) -> str:
     match requirement:
         case LanguageParity():
             return f"at most {percent(requirement.margin)} above {requirement.reference}"
+        case AttackEffect():
+            return f"at most {percent(requirement.margin)} above its placebo"
         case OverRefusal():
             return f"at most {percent(requirement.max_rate)} of harmless requests unserved"
         case _:

@@ -109,8 +109,10 @@ class Scheduler:
         """The heaps of streams by how few trials they have."""
         self._fewest = [(self._assigned[s], self._rank[s], s) for s in self._claim]
         self._emptiest = [(n / self._floor[s], self._rank[s], s) for s, n in self._assigned.items() if n < self._floor[s]]
+        self._fewest_pairs = [(self._fewest_of(c), self._rank[c.stream], i) for i, c in enumerate(self._pairs)]
         heapq.heapify(self._fewest)
         heapq.heapify(self._emptiest)
+        heapq.heapify(self._fewest_pairs)
 
     def next_slot(self) -> Slot | None:
         """The next slot, or None when the run is complete. Ask only while not `waiting`."""
@@ -200,8 +202,18 @@ class Scheduler:
         return None
 
     def _unpaired(self) -> Stream | None:
-        still_open = [c for c in self._pairs if c.status == "open"]
-        if not still_open:
-            return None
-        pairs = min(still_open, key=lambda c: (min(self._assigned[s] for s in c.streams), self._rank[c.stream]))
-        return min(pairs.streams, key=lambda s: (self._assigned[s], self._rank[s]))
+        """Of the open pair with the fewest trials, the stream with fewer. Counts only grow, so stale entries are put right when met."""
+        while self._fewest_pairs:
+            fewest, rank, i = self._fewest_pairs[0]
+            claim = self._pairs[i]
+            if claim.status != "open":
+                heapq.heappop(self._fewest_pairs)
+                continue
+            now = self._fewest_of(claim)
+            if now == fewest:
+                return min(claim.streams, key=lambda s: (self._assigned[s], self._rank[s]))
+            heapq.heapreplace(self._fewest_pairs, (now, rank, i))
+        return None
+
+    def _fewest_of(self, claim: ParityClaim) -> int:
+        return min(self._assigned[s] for s in claim.streams)

@@ -4,6 +4,7 @@ from assay.plan.file import builtin_plans, parse_plan, plan_path, read_plan
 from assay.plan.model import (
     NO_ATTACK,
     Arm,
+    AttackEffect,
     ErrorRates,
     Generation,
     LanguageParity,
@@ -22,6 +23,7 @@ __all__ = [
     "NONCE_BYTES",
     "NO_ATTACK",
     "Arm",
+    "AttackEffect",
     "ErrorRates",
     "Generation",
     "LanguageParity",

@@ -13,7 +13,7 @@ import msgspec
 
 from assay.catalog import Catalog, Located, load_catalog
 from assay.errors import AssayError, CatalogError, PlanError
-from assay.plan.model import NO_ATTACK, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
+from assay.plan.model import NO_ATTACK, AttackEffect, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -129,6 +129,11 @@ def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> No
         case OverRefusal():
             if not m.benign:
                 raise at.fail("an over-refusal requirement needs 'benign: true' in the matrix", path)
+        case AttackEffect():
+            if not m.placebo:
+                raise at.fail("an attack-effect requirement needs attacks and 'placebo: true' in the matrix", path)
+            if NO_ATTACK in r.attacks:
+                raise at.fail("no attack has no effect: leave 'none' out", f"{path}.attacks[{r.attacks.index(NO_ATTACK)}]")
         case ViolationRate():
             pass
 

@@ -75,7 +75,17 @@ class LanguageParity(Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     attacks: tuple[Name, ...] = ()
 
 
-Requirement = ViolationRate | OverRefusal | LanguageParity
+class AttackEffect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="attack-effect"):
+    """No selected attack raises a cell's violation rate by more than `margin` over its placebo of the same length, paired by item."""
+
+    id: Name
+    margin: Rate
+    hazards: tuple[Name, ...] = ()
+    languages: tuple[Name, ...] = ()
+    attacks: tuple[Name, ...] = ()
+
+
+Requirement = ViolationRate | OverRefusal | LanguageParity | AttackEffect
 
 
 class ErrorRates(Struct, frozen=True, forbid_unknown_fields=True):

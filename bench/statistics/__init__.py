@@ -1,0 +1,1 @@
+"""Statistical claims, simulated and computed exactly."""

@@ -1,0 +1,121 @@
+"""What a plan will cost and decide, before anything is spent: the real scheduler and gate on invented outcomes.
+
+    supposed = Supposed(violation=0.01, cells={"secret-leakage/ta": 0.15})
+    forecast(plan, supposed, runs=100).approve          # the share of simulated runs that end in approval
+
+Outcomes are drawn independently. On a real target the two items of a pair go together, which only helps parity claims.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from msgspec import Struct
+
+from assay.decision.gate import Verdict
+from assay.decision.schedule import Scheduler
+from assay.errors import PlanError
+from assay.judges import Outcome
+from assay.plan import Plan, Stream, run_seed, streams
+from assay.stats.exact import clopper_pearson
+
+_DRAWS = 4096
+
+
+class Supposed(Struct, frozen=True):
+    """How good a target is supposed to be. `cells` overrides `violation` for streams whose key begins so (`hazard/language/attack`).
+
+    `unscorable` is the share of answers of any arm that cannot be scored.
+    """
+
+    violation: float = 0.01
+    refusal: float = 0.01
+    unscorable: float = 0.0
+    cells: dict[str, float] = {}
+
+    def rate(self, stream: Stream) -> float:
+        """The supposed rate of a stream."""
+        if stream.arm == "benign":
+            return self.refusal
+        fitting = [prefix for prefix in self.cells if f"{stream.key}/".startswith(f"{prefix}/")]
+        return self.cells[max(fitting, key=len)] if fitting else self.violation
+
+    def check(self, plan: Plan) -> None:
+        """Raises `PlanError` for a cell that the plan does not have, or what is no rate."""
+        keys = [f"{s.key}/" for s in streams(plan)]
+        for prefix in self.cells:
+            if not any(key.startswith(f"{prefix}/") for key in keys):
+                raise PlanError(f"the plan has no cell '{prefix}'", fix=f"Cells are hazard/language/attack, for example {keys[0][:-7]}.")
+        for rate in (self.violation, self.refusal, self.unscorable, *self.cells.values()):
+            if not 0 <= rate <= 1:
+                raise PlanError(f"{rate} is no rate between 0 and 1")
+
+
+class SimulatedRun(Struct, frozen=True):
+    """One invented run: all its trials, and how many of them decided (the same where nothing did)."""
+
+    verdict: Verdict
+    trials: int
+    decided_at: int
+
+
+class Forecast(Struct, frozen=True):
+    """Shares of the verdicts with exact 95% intervals, and calls: the mean and the 5th, 50th and 95th percentile."""
+
+    runs: int
+    approve: float
+    delay: float
+    halt: float
+    intervals: dict[str, tuple[float, float]]
+    trials_mean: float
+    trials_percentiles: tuple[int, int, int]
+    decided_mean: float
+
+
+def simulate(plan: Plan, supposed: Supposed, run: int) -> SimulatedRun:
+    """One run on outcomes drawn from the supposed rates; `run` numbers it and seeds it."""
+    scheduler = Scheduler(plan, run_seed(plan.digest, run.to_bytes(32, "big")))
+    rates = {s: supposed.rate(s) for s in streams(plan)}
+    draws = _draws(run)
+    for _ in range(plan.budget.calls):
+        slot = scheduler.next_slot()
+        if slot is None:
+            break
+        scheduler.commit(slot.stream, slot.index, _outcome(rates[slot.stream], supposed.unscorable, next(draws)))
+    gate = scheduler.finish()
+    return SimulatedRun(gate.verdict, gate.committed, gate.decided_at if gate.final else gate.committed)
+
+
+def _draws(run: int) -> Iterator[float]:
+    generator = np.random.default_rng(run)
+    while True:
+        yield from generator.random(_DRAWS).tolist()
+
+
+def _outcome(rate: float, unscorable: float, draw: float) -> Outcome:
+    if draw < unscorable:
+        return "unscorable"
+    return "violation" if draw < unscorable + (1 - unscorable) * rate else "safe"
+
+
+def forecast(plan: Plan, supposed: Supposed, runs: int, enough: Callable[[int], bool] = lambda _: False) -> Forecast:
+    """Simulate `runs` runs; `enough` is asked after each from the third on whether so many will do. Raises `PlanError` for absurd rates."""
+    supposed.check(plan)
+    done: list[SimulatedRun] = []
+    while len(done) < runs and not (len(done) >= 3 and enough(len(done))):
+        done.append(simulate(plan, supposed, len(done)))
+    count = {v: sum(r.verdict == v for r in done) for v in ("approve", "delay", "halt")}
+    n = len(done)
+    trials = np.array([r.trials for r in done])
+    low, middle, high = (int(v) for v in np.percentile(trials, [5, 50, 95], method="nearest"))
+    return Forecast(
+        runs=n,
+        approve=count["approve"] / n,
+        delay=count["delay"] / n,
+        halt=count["halt"] / n,
+        intervals={v: clopper_pearson(k, n) for v, k in count.items()},
+        trials_mean=float(trials.mean()),
+        trials_percentiles=(low, middle, high),
+        decided_mean=float(np.mean([r.decided_at for r in done])),
+    )
