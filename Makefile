@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-peers bench-instructions
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-statistics bench-peers bench-instructions
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -39,6 +39,9 @@ simulate: setup-dev ## The full simulation of both error rates through the real 
 
 bench-engine: setup-dev ## What a trial costs, beside bare clients and installed peers: bench/RESULTS.md
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.engine
+
+bench-statistics: setup-dev ## Calls and errors of the gate over 600 cells beside the lower bound: bench/results/statistics.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.statistics
 
 bench-peers: setup-dev ## Install the peers that bench-engine can run beside Assay (several GB; needs Node.js for one of them)
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.peers install

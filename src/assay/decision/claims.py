@@ -13,7 +13,7 @@ from typing import Any
 
 from assay.judges import Outcome
 from assay.plan import NO_ATTACK, AttackEffect, LanguageParity, OverRefusal, Plan, Requirement, Stream, ViolationRate
-from assay.stats import ParityTest, RateTest
+from assay.stats import ParityTest, RateTest, union_levels
 
 UNSCORABLE, SAFE, VIOLATION = 2, 0, 1
 CODES: dict[Outcome, int] = {"safe": SAFE, "violation": VIOLATION, "unscorable": UNSCORABLE}
@@ -129,8 +129,8 @@ class ParityClaim:
         self.status = "open"
         self.at = -1
         self.n = self.unscorable = 0
-        self._cautious = [0, 0, 0]  # D = 1, 0, -1 with what is unscorable held against the language
-        self._lenient = [0, 0, 0]  # and held for it
+        self.cautious = [0, 0, 0]  # D = 1, 0, -1 with what is unscorable held against the language
+        self.lenient = [0, 0, 0]  # and held for it
         self.worse = self.better = 0
         self._approve_from = self._halt_from = 0  # pairs after which the tests need looking at again
 
@@ -145,31 +145,31 @@ class ParityClaim:
         self.unscorable += UNSCORABLE in (own, reference)
         cautious = (own != SAFE) - (reference == VIOLATION)
         lenient = (own == VIOLATION) - (reference != SAFE)
-        self._cautious[1 - cautious] += 1
-        self._lenient[1 - lenient] += 1
+        self.cautious[1 - cautious] += 1
+        self.lenient[1 - lenient] += 1
         plain = (own == VIOLATION) - (reference == VIOLATION)
         self.worse += plain == 1
         self.better += plain == -1
         if self.n > self._approve_from:
-            spared = self._approve.pairs_before(*self._cautious)
+            spared = self._approve.pairs_before(*self.cautious)
             self._approve_from = self.n + spared
             if spared < 0:
                 self.status, self.at = "approve", committed
                 return
         if self.n > self._halt_from:
-            spared = self._halt.pairs_before(*self._lenient)
+            spared = self._halt.pairs_before(*self.lenient)
             self._halt_from = self.n + spared
             if spared < 0:
                 self.status, self.at = "halt", committed
 
     def state(self) -> list[Any]:
         """Everything that changes, for a checkpoint."""
-        return [self.status, self.at, self.n, self.unscorable, self.worse, self.better, *self._cautious, *self._lenient]
+        return [self.status, self.at, self.n, self.unscorable, self.worse, self.better, *self.cautious, *self.lenient]
 
     def restore(self, state: list[Any]) -> None:
         """Inverse of `state`."""
         self.status, self.at, self.n, self.unscorable, self.worse, self.better = state[:6]
-        self._cautious, self._lenient = state[6:9], state[9:12]
+        self.cautious, self.lenient = state[6:9], state[9:12]
 
     @property
     def label(self) -> str:
@@ -200,10 +200,10 @@ def _label(stream: Stream, against: str = "") -> str:
 def claims(plan: Plan) -> list[Claim]:
     """Every claim of the plan, requirement by requirement."""
     out: list[Claim] = []
-    for requirement in plan.requirements:
-        targets = _targets(requirement, plan)
-        halt_level = plan.errors.halt / len(plan.requirements) / max(1, len(targets))
-        for stream, reference in targets:
+    targets = [_targets(r, plan) for r in plan.requirements]
+    levels = union_levels(plan.errors.halt, [len(t) for t in targets]).tolist()
+    for requirement, mine, halt_level in zip(plan.requirements, targets, levels, strict=True):
+        for stream, reference in mine:
             if isinstance(requirement, LanguageParity | AttackEffect):
                 out.append(ParityClaim(requirement.id, stream, reference, requirement.margin, plan.errors.approve, halt_level))
             else:

@@ -88,8 +88,8 @@ def _limitations(tally: Tally) -> Iterator[str]:
         "and on the benign arm as unscorable."
     )
     yield (
-        "The intervals are for display. They hold for a number of trials that is fixed beforehand, and here the number depends on the "
-        "outcomes. The decision rests on sequential tests that are valid at every number of trials."
+        "The intervals of the requirements are those of the tests that decide, and hold at every number of trials. Those of the maps and "
+        "of the attack effects are for display: they hold for a number of trials that is fixed beforehand."
     )
     yield (
         "The error rates hold for the population of items that the scenarios can produce under this plan. "

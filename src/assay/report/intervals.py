@@ -6,13 +6,15 @@ fixed_design(tally).total
 
 from __future__ import annotations
 
+import numpy as np
 from msgspec import Struct
 
 from assay.decision import Claim, ParityClaim, RateClaim, percent
 from assay.plan import Requirement, Stream
-from assay.report.tally import Tally, worst_case_interval
+from assay.report.tally import Tally
 from assay.report.words import STATUS_WORD, SYMBOL, claim_words, range_text, requirement_words
 from assay.stats.exact import clopper_pearson, fixed_sample_plan
+from assay.stats.sequences import difference_sequence, rate_lower, rate_upper
 
 PLOT_WIDTH = 160
 FIXED_POWER = 0.9
@@ -108,20 +110,21 @@ def _table(tally: Tally, requirement: Requirement) -> ClaimTable:
     paired = any(isinstance(c, ParityClaim) for c in mine)
     benign = any(c.stream.arm == "benign" for c in mine)
     threshold = max((_threshold(c) for c in mine), default=0.0)
-    ends = [abs(end) for c in mine if c.n for end in _interval(c)]
+    tested = sorted((c for c in mine if c.n), key=_order)
+    intervals = _sequences(tested)
+    ends = [abs(end) for interval in intervals for end in interval]
     top = next(s for s in _SCALES if s >= max([1.2 * threshold if threshold < 0.8 else 1.0, *ends]) or s == 1.0)
     bottom = -top if paired else 0.0
-    rate_note = "Clopper-Pearson, exact for a fixed n."
-    pair_note = "A conservative interval for the difference of two rates: worse minus better, in percentage points."
+    pair_note = "The difference is that of two rates, worse minus better, in percentage points. "
     return ClaimTable(
         id=requirement.id,
         words=requirement_words(requirement, tally.opening.catalog),
         threshold=percent(threshold),
         unit="pairs" if paired else "trials",
         counted="worse / better" if paired else "refused" if benign else "violations",
-        interval_note=pair_note if paired else rate_note,
+        interval_note=(pair_note if paired else "") + _sequence_note(mine),
         scale=(percent(bottom).replace("-", "−"), percent(top)),
-        rows=tuple(_row(c, tally, bottom, top) for c in sorted((c for c in mine if c.n), key=_order)),
+        rows=tuple(_row(c, tally, interval, bottom, top) for c, interval in zip(tested, intervals, strict=True)),
         untested=tuple(claim_words(c, tally.opening.catalog) for c in mine if not c.n),
     )
 
@@ -132,8 +135,38 @@ def _order(claim: Claim) -> tuple[int, int]:
     return rank, claim.at if claim.status != "open" else -claim.n
 
 
-def _row(claim: Claim, tally: Tally, bottom: float, top: float) -> ClaimRow:
-    low, high = _interval(claim)
+def _sequence_note(mine: list[Claim]) -> str:
+    """What the intervals of a table are."""
+    if not mine:
+        return ""
+    below, above = percent(float(f"{mine[0].halt_level:.2g}")), percent(mine[0].approve_level)
+    return (
+        f"Confidence sequences, valid at every number of trials: the true value lies below with a chance of at most {below} a claim, above "
+        f"with one of at most {above}. So an interval ends below the threshold exactly when the claim holds, and begins above it exactly "
+        f"when it does not. What could not be scored widens it."
+    )
+
+
+def _sequences(claims: list[Claim]) -> list[tuple[float, float]]:
+    """Each claim's confidence sequence at its own two levels, all at once: claims of one table share them."""
+    if not claims:
+        return []
+    approve, halt = claims[0].approve_level, claims[0].halt_level
+    pairs = [c for c in claims if isinstance(c, ParityClaim)]
+    rates = [c for c in claims if isinstance(c, RateClaim)]
+    if pairs:
+        lenient, cautious = np.array([c.lenient for c in pairs]).T, np.array([c.cautious for c in pairs]).T
+        low = difference_sequence(lenient[0], lenient[1], lenient[2], halt)[0]
+        high = difference_sequence(cautious[0], cautious[1], cautious[2], approve)[1]
+    else:
+        n = np.array([c.n for c in rates])
+        low = rate_lower(np.array([c.violations for c in rates]), n, halt)
+        high = rate_upper(np.array([c.violations + c.unscorable for c in rates]), n, approve)
+    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+
+
+def _row(claim: Claim, tally: Tally, interval: tuple[float, float], bottom: float, top: float) -> ClaimRow:
+    low, high = interval
     counts = f"{claim.worse} / {claim.better}" if isinstance(claim, ParityClaim) else f"{claim.violations}"
     return ClaimRow(
         label=claim.label,
@@ -148,12 +181,6 @@ def _row(claim: Claim, tally: Tally, bottom: float, top: float) -> ClaimRow:
         at=f"{claim.at:,}" if claim.at >= 0 else "",
         plot=_plot(claim, low, high, bottom, top),
     )
-
-
-def _interval(claim: Claim) -> tuple[float, float]:
-    if isinstance(claim, ParityClaim):
-        return parity_interval(claim.n, claim.worse, claim.better, claim.unscorable)
-    return worst_case_interval(claim.n, claim.violations, claim.unscorable)
 
 
 def _threshold(claim: Claim) -> float:

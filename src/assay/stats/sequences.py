@@ -66,20 +66,35 @@ def rate_sequence(violations: ArrayLike, trials: ArrayLike, level: float) -> tup
     exactly when the halting test does, for tau below `SWITCH` (see the head of this file). 0 and 1 say that nothing is excluded. ValueError
     for impossible counts or levels.
     """
+    return rate_lower(violations, trials, level), rate_upper(violations, trials, level)
+
+
+def rate_upper(violations: ArrayLike, trials: ArrayLike, level: float) -> Floats:
+    """The upper end of `rate_sequence`."""
+    s, n, need = _counts(violations, trials, level)
+    rejects = _rejecting(s, n, need, "approve")
+    return _bisect(rejects, np.zeros(s.shape), np.ones(s.shape))
+
+
+def rate_lower(violations: ArrayLike, trials: ArrayLike, level: float) -> Floats:
+    """The lower end of `rate_sequence`."""
+    s, n, need = _counts(violations, trials, level)
+    rejects = _rejecting(s, n, need, "halt")
+    edge = np.full(s.shape, float(np.nextafter(SWITCH, 0.0)))
+    start = np.where(s == 0, 0.0, np.where(rejects(edge), _LATE, edge))  # no violation, no lower bound
+    return _bisect(lambda tau: rejects(np.minimum(tau, _LATE)), start, np.zeros(s.shape))
+
+
+def _counts(violations: ArrayLike, trials: ArrayLike, level: float) -> tuple[Floats, Floats, float]:
     need = _need(level)
     s, n = (np.asarray(v, dtype=np.float64) for v in np.broadcast_arrays(violations, trials))
     if not np.all((s >= 0) & (s <= n)):
         raise ValueError("violations must lie between 0 and the number of trials")
+    return s, n, need
 
-    def rejects(tau: Floats, side: Side) -> NDArray[np.bool_]:
-        return np.asarray(mixture_log_e(s, n, np.clip(tau, _TINY, _BELOW_ONE), side) >= need)
 
-    high = _bisect(lambda tau: rejects(tau, "approve"), np.zeros(s.shape), np.ones(s.shape))
-    edge = np.full(s.shape, float(np.nextafter(SWITCH, 0.0)))
-    beyond = rejects(edge, "halt")
-    start = np.where(s == 0, 0.0, np.where(beyond, _LATE, edge))  # no violation, no lower bound
-    low = _bisect(lambda tau: rejects(np.minimum(tau, _LATE), "halt"), start, np.zeros(s.shape))
-    return low, high
+def _rejecting(s: Floats, n: Floats, need: float, side: Side) -> Callable[[Floats], NDArray[np.bool_]]:
+    return lambda tau: np.asarray(mixture_log_e(s, n, np.clip(tau, _TINY, _BELOW_ONE), side) >= need)
 
 
 def difference_sequence(worse: ArrayLike, equal: ArrayLike, better: ArrayLike, level: float) -> tuple[Floats, Floats]:
