@@ -16,7 +16,7 @@ from assay.report.words import STATUS_WORD, SYMBOL, claim_words, range_text, req
 from assay.stats.exact import clopper_pearson, fixed_sample_plan
 from assay.stats.sequences import difference_sequence, rate_lower, rate_upper
 
-PLOT_WIDTH = 160
+PLOT_WIDTH = 92
 FIXED_POWER = 0.9
 _MARGIN = 6
 _SCALES = (0.1, 0.2, 0.3, 0.5, 1.0)
