@@ -113,7 +113,8 @@ def replayed(trace: Path, folder: Path) -> Iterator[tuple[int, dict[str, File]]]
         if name in ("rename", "renameat", "renameat2"):
             old, new = re.findall(r'"([^"]+)"', arguments)[:2]
             names = [plain(n).rsplit("/", 1)[-1] for n in (old, new)]
-            files[names[1]] = files.pop(names[0])
+            if names[0] in files:  # others are not the run's: compiled modules, for instance
+                files[names[1]] = files.pop(names[0])
         elif not key or key.endswith((".lock", "-shm")):
             continue
         elif name == "pwrite64":
