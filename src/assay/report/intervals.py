@@ -152,17 +152,15 @@ def _sequences(claims: list[Claim]) -> list[tuple[float, float]]:
     if not claims:
         return []
     approve, halt = claims[0].approve_level, claims[0].halt_level
-    pairs = [c for c in claims if isinstance(c, ParityClaim)]
-    rates = [c for c in claims if isinstance(c, RateClaim)]
-    if pairs:
-        lenient, cautious = np.array([c.lenient for c in pairs]).T, np.array([c.cautious for c in pairs]).T
-        low = difference_sequence(lenient[0], lenient[1], lenient[2], halt)[0]
-        high = difference_sequence(cautious[0], cautious[1], cautious[2], approve)[1]
+    counts = [(*c.lenient, *c.cautious) if isinstance(c, ParityClaim) else (c.violations, c.violations + c.unscorable, c.n) for c in claims]
+    each, place = np.unique(np.array(counts), axis=0, return_inverse=True)  # most claims of a big plan have the same few counts
+    columns = each.T
+    if len(columns) == 3:
+        low, high = rate_lower(columns[0], columns[2], halt), rate_upper(columns[1], columns[2], approve)
     else:
-        n = np.array([c.n for c in rates])
-        low = rate_lower(np.array([c.violations for c in rates]), n, halt)
-        high = rate_upper(np.array([c.violations + c.unscorable for c in rates]), n, approve)
-    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+        low = difference_sequence(columns[0], columns[1], columns[2], halt)[0]
+        high = difference_sequence(columns[3], columns[4], columns[5], approve)[1]
+    return [(float(low[i]), float(high[i])) for i in place.ravel()]
 
 
 def _row(claim: Claim, tally: Tally, interval: tuple[float, float], bottom: float, top: float) -> ClaimRow:
