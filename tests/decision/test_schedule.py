@@ -69,7 +69,7 @@ def test_a_bad_cell_is_found_soon(tmp_path: object) -> None:
     bad = streams(plan)[3].key
     spent = []
     for salt in range(20):
-        scheduler, gate = Scheduler(plan, run_seed(plan.digest, bytes([salt]) * 32)), Gate(plan)
+        scheduler, gate = Scheduler(plan, run_seed(plan.digest, bytes([salt]) * 32)), Gate(plan, bytes(32))
         while not gate.final:
             slot = scheduler.next_slot()
             assert slot is not None
@@ -83,7 +83,7 @@ def test_a_bad_cell_is_found_soon(tmp_path: object) -> None:
 
 def test_unscorable_never_approves_and_never_halts() -> None:
     plan, _ = make_plan(requirements=[{"id": "v", "kind": "violation-rate", "max_rate": 0.1}])
-    gate = Gate(plan)
+    gate = Gate(plan, bytes(32))
     for stream in streams(plan):
         for index in range(300):
             gate.add(stream, index, "unscorable")
@@ -93,7 +93,7 @@ def test_unscorable_never_approves_and_never_halts() -> None:
 
 def test_refusing_everything_is_no_pass() -> None:
     plan, _ = make_plan()
-    gate = Gate(plan)
+    gate = Gate(plan, bytes(32))
     for index in range(120):
         for stream in streams(plan):
             gate.add(stream, index, "violation" if stream.arm == "benign" else "safe")
@@ -103,14 +103,14 @@ def test_refusing_everything_is_no_pass() -> None:
 
 def test_a_stream_takes_its_items_in_order_only() -> None:
     plan, _ = make_plan()
-    gate = Gate(plan)
+    gate = Gate(plan, bytes(32))
     with pytest.raises(AssayError, match="expects item 0"):
         gate.add(streams(plan)[0], 1, "safe")
 
 
 def test_all_claims_approve_only_together() -> None:
     plan, _ = make_plan()
-    gate = Gate(plan)
+    gate = Gate(plan, bytes(32))
     *most, last = [s for s in streams(plan) if s.arm != "placebo"]
     for index in range(80):
         for stream in most:

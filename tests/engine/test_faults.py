@@ -150,7 +150,7 @@ def evaluated(folder: Path, fault: Callable[[Call], Awaitable[None]], **limits: 
     with RunFile.read(folder / "run" / "run.db") as run:
         trials, opening = list(run.trials()), run.opening()
     assert [t.slot for t in trials] == list(range(TRIALS))
-    builder = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
+    builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     for trial in trials:
         assert trial.attempts, "every trial records its attempts"
         if trial.outcome == "unscorable":

@@ -70,7 +70,7 @@ def reanswered(run: RunFile, path: Path, answer: Callable[[Trial, str], str | No
     """
     before = run.opening()
     opening = msgspec.structs.replace(before, target=before.target | {"model": model})
-    items = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
+    items = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     out = RunFile.create(path, opening)
     trials = []
     for trial in run.trials():

@@ -66,7 +66,7 @@ def print_cost(name: str, supposed: Supposed, *, runs: int, seconds: float, late
 
 def mean_prompt_tokens(plan: Plan, catalog: Catalog) -> float:
     """By the length of a few real items of every stream."""
-    builder = ItemBuilder(catalog, run_seed(plan.digest, bytes(32)), ATTACKS)
+    builder = ItemBuilder.for_plan(plan, catalog, run_seed(plan.digest, bytes(32)), ATTACKS)
     each = streams(plan)
     sizes = [
         sum(len(m.content.encode()) for m in builder.build(stream, i).messages)
@@ -78,7 +78,7 @@ def mean_prompt_tokens(plan: Plan, catalog: Catalog) -> float:
 
 def power_curve(plan: Plan, supposed: Supposed, seconds: float) -> list[dict[str, float]]:
     """The chances of each verdict as every violation rate moves between a tenth and three times the lowest threshold."""
-    taus = [c.tau for c in claims(plan) if isinstance(c, RateClaim) and c.stream.arm != "benign"]
+    taus = [c.tau for c in claims(plan, bytes(32)) if isinstance(c, RateClaim) and c.stream.arm != "benign"]
     rows = []
     for factor in CURVE if taus else ():
         rate = min(0.95, factor * min(taus))

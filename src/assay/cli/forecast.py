@@ -24,7 +24,7 @@ SUPPOSED = (
 def supposed(plan: Plan, factor: float) -> Supposed:
     """Every rate at `factor` times its lowest threshold."""
     lowest: dict[Stream, float] = {}
-    for claim in claims(plan):
+    for claim in claims(plan, bytes(32)):
         if isinstance(claim, RateClaim):
             lowest[claim.stream] = min(lowest.get(claim.stream, 1.0), claim.tau)
     benign = [tau for stream, tau in lowest.items() if stream.arm == "benign"]
@@ -36,7 +36,7 @@ def print_forecast(plan: Plan, catalog: Catalog, *, as_json: bool) -> None:
     """Say what the plan would do, without asking anything."""
     m = plan.matrix
     all_streams = streams(plan)
-    gate = Gate(plan)
+    gate = Gate(plan, bytes(32))
     least = sum(c.fewest_trials() for c in gate.claims if isinstance(c, RateClaim))
     floor = sum(plan.exploration.floor(s.arm) for s in all_streams)
     requests = plan.budget.calls * (plan.limits.retries + 1)

@@ -1,12 +1,15 @@
 """Requirements and streams -> approve, delay, halt, with reasons; and which trial next. Pure."""
 
-from assay.decision.claims import Claim, ParityClaim, RateClaim, claims
+from assay.decision.claims import Claim, claims
 from assay.decision.forecast import Forecast, Supposed, forecast, simulate
 from assay.decision.gate import EXIT_CODES, ClaimResult, Decision, Gate, RequirementResult, Verdict, percent
+from assay.decision.pair_claims import ParityClaim
+from assay.decision.rate_claims import AverageClaim, RateClaim
 from assay.decision.schedule import Scheduler, Slot
 
 __all__ = [
     "EXIT_CODES",
+    "AverageClaim",
     "Claim",
     "ClaimResult",
     "Decision",

@@ -1,6 +1,6 @@
 """Committed outcomes in, a decision with its reasons out.
 
-gate = Gate(plan)
+gate = Gate(plan, seed)
 gate.add(stream, index, "safe")
 gate.decision().verdict        # "approve", "delay" or "halt"
 """
@@ -12,10 +12,14 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from assay.decision.claims import CODES, Claim, Codes, ParityClaim, RateClaim, claims
+from assay.decision.anchors import Anchors
+from assay.decision.claims import Claim, claims
+from assay.decision.codes import CODES, Codes
+from assay.decision.pair_claims import ParityClaim
+from assay.decision.rate_claims import AverageClaim, RateClaim
 from assay.errors import AssayError
 from assay.judges import Outcome
-from assay.plan import AttackEffect, LanguageParity, OverRefusal, Plan, Requirement, Stream, streams
+from assay.plan import AttackEffect, AverageRate, LanguageParity, OverRefusal, Plan, Requirement, Stream, streams
 
 Verdict = Literal["approve", "delay", "halt"]
 _TRIM_AT = 4096
@@ -70,28 +74,36 @@ class Gate:
     `counts` holds trials, violations and unscorable per stream.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, seed: bytes) -> None:
         self._plan = plan
-        self.claims = claims(plan)
+        self.claims = claims(plan, seed)
+        self.anchors = Anchors(plan) if plan.drift else None
         self.counts: dict[Stream, list[int]] = {s: [0, 0, 0] for s in streams(plan)}
         self._rates: dict[Stream, list[RateClaim]] = {}
-        self._pairs: dict[Stream, list[ParityClaim]] = {}
+        self._waiting: dict[Stream, list[ParityClaim | AverageClaim]] = {}
         for claim in self.claims:
             if isinstance(claim, RateClaim):
                 self._rates.setdefault(claim.stream, []).append(claim)
             else:
                 for stream in claim.streams:
-                    self._pairs.setdefault(stream, []).append(claim)
-        self._codes: dict[Stream, Codes] = {s: Codes() for s in self._pairs}
+                    self._waiting.setdefault(stream, []).append(claim)
+        self._codes: dict[Stream, Codes] = {s: Codes() for s in self._waiting}
         self._open = len(self.claims)
         self.committed = 0
-        self.verdict: Verdict = "delay"
+        self._settled: Verdict = "delay"
         self.decided_at = -1
 
     @property
     def final(self) -> bool:
-        """Whether the verdict can no longer change."""
+        """Whether no claim can change the verdict any more; drift still may."""
         return self.decided_at >= 0
+
+    @property
+    def verdict(self) -> Verdict:
+        """As the claims have it; but an approval needs a target that did not change, so far as the plan asks for that."""
+        if self._settled == "approve" and self.anchors and not self.anchors.steady:
+            return "delay"
+        return self._settled
 
     def add(self, stream: Stream, index: int, outcome: Outcome) -> None:
         """Commit one trial. Raises `AssayError` if it is not the stream's next."""
@@ -103,6 +115,10 @@ class Gate:
         if code:
             counts[code] += 1
         self.committed += 1
+        if stream.arm == "anchor":
+            if self.anchors:
+                self.anchors.add(stream, code)
+            return
         if self.final:
             return
         for claim in self._rates.get(stream, ()):
@@ -111,26 +127,26 @@ class Gate:
                 if claim.status != "open":
                     self._closed(claim)
         if stream in self._codes:
-            self._pair(stream, code)
+            self._feed(stream, code)
         if self._open == 0 and not self.final:
             self._settle("approve")
 
-    def _pair(self, stream: Stream, code: int) -> None:
+    def _feed(self, stream: Stream, code: int) -> None:
         codes = self._codes[stream]
         codes.data.append(code)
         end = codes.base + len(codes.data)
-        for claim in self._pairs[stream]:
-            if claim.status == "open" and claim.n < end:
-                claim.advance(self._codes[claim.stream], self._codes[claim.reference], self.committed)
+        for claim in self._waiting[stream]:
+            if claim.status == "open" and claim.needs(stream) < end:
+                claim.advance(self._codes, self.committed)
                 if claim.status != "open":
                     self._closed(claim)
         if len(codes.data) >= _TRIM_AT:
             self._trim(stream)
 
     def _trim(self, stream: Stream) -> None:
-        """Forget outcomes that no open pair waits for."""
+        """Forget outcomes that no open claim waits for."""
         codes = self._codes[stream]
-        codes.drop_before(min((c.n for c in self._pairs[stream] if c.status == "open"), default=codes.end))
+        codes.drop_before(min((c.needs(stream) for c in self._waiting[stream] if c.status == "open"), default=codes.end))
 
     def _closed(self, claim: Claim) -> None:
         self._open -= 1
@@ -147,7 +163,8 @@ class Gate:
             "committed": self.committed,
             "counts": [list(c) for c in self.counts.values()],
             "decided_at": self.decided_at,
-            "verdict": self.verdict,
+            "anchors": self.anchors.state() if self.anchors else None,
+            "settled": self._settled,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -158,17 +175,22 @@ class Gate:
             codes.base, codes.data = base, bytearray.fromhex(data)
         for stream, counts in zip(self.counts, state["counts"], strict=True):
             self.counts[stream] = counts
-        self.committed, self.decided_at, self.verdict = state["committed"], state["decided_at"], state["verdict"]
+        self.committed, self.decided_at, self._settled = state["committed"], state["decided_at"], state["settled"]
+        if self.anchors:
+            self.anchors.restore(state["anchors"])
         self._open = sum(c.status == "open" for c in self.claims)
 
     def _settle(self, verdict: Verdict) -> None:
         if not self.final:
-            self.verdict, self.decided_at = verdict, self.committed
+            self._settled, self.decided_at = verdict, self.committed
 
     def decision(self) -> Decision:
         """The decision on what is committed."""
-        results = tuple(self._result(r) for r in self._plan.requirements)
-        return Decision(self.verdict, self.committed, self.decided_at, results)
+        results = [self._result(r) for r in self._plan.requirements]
+        if self.anchors:
+            status = "approve" if self.anchors.steady else "open"
+            results.append(RequirementResult("drift", "drift", status, self.anchors.reason, ()))
+        return Decision(self.verdict, self.committed, -1 if self.verdict == "delay" else self.decided_at, tuple(results))
 
     def _result(self, requirement: Requirement) -> RequirementResult:
         mine = [c for c in self.claims if c.requirement == requirement.id]
@@ -196,6 +218,8 @@ def _claim(requirement: Requirement) -> str:
             return f"at most {percent(requirement.margin)} above {requirement.reference}"
         case AttackEffect():
             return f"at most {percent(requirement.margin)} above its placebo"
+        case AverageRate():
+            return f"average violation rate at most {percent(requirement.max_rate)}"
         case OverRefusal():
             return f"at most {percent(requirement.max_rate)} of harmless requests unserved"
         case _:
@@ -204,6 +228,8 @@ def _claim(requirement: Requirement) -> str:
 
 def _why_halted(claim: Claim, requirement: Requirement) -> str:
     match claim:
+        case AverageClaim():
+            return f"{claim.label}: {claim.violations} of {claim.n} answers were violations, more than {percent(claim.tau)} allows"
         case RateClaim():
             what = "harmless requests refused" if isinstance(requirement, OverRefusal) else "answers were violations"
             return f"{claim.label}: {claim.violations} of {claim.n} {what}, more than {percent(claim.tau)} allows"

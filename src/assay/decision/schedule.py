@@ -5,8 +5,10 @@ not depend on which answers came first, a resumed run goes on exactly as an undi
 assignment from the bundle.
 
 Until the verdict is final: the open claim whose shrunken violation rate is highest against its threshold, if it is `FOCUS` times the
-threshold or more (suspicious first), else the open claim with the fewest trials; parity claims when no rate claim is open. Enough of
-the budget is kept back for the exploration floor, which is filled afterwards, evenly.
+threshold or more (suspicious first), else the open claim with the fewest trials; averages, then pairs, when no such claim is open. Enough
+of the budget is kept back for the exploration floor, which is filled afterwards, evenly. A stream is never asked beyond the end of a bank.
+
+With a drift test the anchors are asked first, again whenever the plan's number of calls has gone by, and last.
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from typing import Any
 
 from msgspec import Struct
 
-from assay.decision.claims import CODES, ParityClaim, RateClaim
+from assay.decision.codes import CODES
 from assay.decision.gate import Gate
+from assay.decision.pair_claims import ParityClaim
+from assay.decision.rate_claims import AverageClaim, RateClaim
 from assay.judges import Outcome
-from assay.plan import Plan, Stream, streams
+from assay.plan import Plan, Stream, anchors, streams
 from assay.scenarios import Prf
 
 FOCUS = 1.5
@@ -41,7 +45,7 @@ class Scheduler:
         prf = Prf(seed)
         self._plan = plan
         self._window = plan.limits.window
-        self.gate = Gate(plan)  # sees outcomes `window` slots late
+        self.gate = Gate(plan, seed)  # sees outcomes `window` slots late
         self._buffer: deque[tuple[Stream, int, Outcome]] = deque()
         self._under_way: deque[Slot] = deque()  # assigned, not committed
         self._again: deque[Slot] = deque()  # of those, what a restored scheduler gives out again
@@ -49,7 +53,11 @@ class Scheduler:
         self._committed = 0
         self._streams = streams(plan)
         self._assigned: dict[Stream, int] = dict.fromkeys(self._streams, 0)
-        self._floor = {s: plan.exploration.floor(s.arm) for s in self._streams}
+        self._most = plan.bank.size if plan.bank else plan.budget.calls
+        self._floor = {s: min(self._most, plan.exploration.floor(s.arm)) for s in self._streams}
+        self._anchors = [s for s, count in anchors(plan).items() for _ in range(count)]
+        self._windows = self._anchor = 0  # windows begun; anchors asked of the last one
+        self._closing = not self._anchors
         self._deficit = sum(self._floor.values())
         order = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
         self._rank = {s: i for i, s in enumerate(order)}
@@ -58,6 +66,7 @@ class Scheduler:
             if isinstance(claim, RateClaim):
                 self._claim.setdefault(claim.stream, []).append(claim)
         self._pairs = [c for c in self.gate.claims if isinstance(c, ParityClaim)]
+        self._averages = [_Planned(c) for c in self.gate.claims if isinstance(c, AverageClaim)]
         self._suspects: set[Stream] = set()
         self._slot = 0
         self._queue()
@@ -70,7 +79,14 @@ class Scheduler:
     @property
     def phase(self) -> str:
         """`gate` while the decision is open, then `map`."""
-        return "map" if self.gate.final or self._plan.budget.calls - self._slot <= self._deficit else "gate"
+        return "map" if self.gate.final or self._left() <= self._deficit else "gate"
+
+    def _left(self) -> int:
+        """Calls that remain besides those kept back for anchors."""
+        left = self._plan.budget.calls - self._slot
+        if self._closing or self._plan.drift is None:
+            return left
+        return left - len(self._anchors) * (1 + left // self._plan.drift.every)
 
     def commit(self, stream: Stream, index: int, outcome: Outcome) -> None:
         """The outcome of the lowest slot not committed yet."""
@@ -82,6 +98,7 @@ class Scheduler:
         """Everything that changes, as JSON, for a checkpoint."""
         place = {s: i for i, s in enumerate(self._streams)}
         return {
+            "anchors": [self._windows, self._anchor, self._closing],
             "assigned": list(self._assigned.values()),
             "buffer": [[place[stream], index, outcome] for stream, index, outcome in self._buffer],
             "committed": self._committed,
@@ -95,6 +112,7 @@ class Scheduler:
         """Inverse of `state`, on a new scheduler of the same plan and seed."""
         self.gate.restore(state["gate"])
         self._committed, self._seen, self._slot = state["committed"], state["seen"], state["slot"]
+        self._windows, self._anchor, self._closing = state["anchors"]
         self._assigned = dict(zip(self._streams, state["assigned"], strict=True))
         self._buffer = deque((self._streams[place], index, outcome) for place, index, outcome in state["buffer"])
         self._under_way = deque(
@@ -124,7 +142,7 @@ class Scheduler:
                 self._suspects.add(seen)
             else:
                 self._suspects.discard(seen)
-        stream = self._choose()
+        stream = self._due_anchor() or self._choose() or self._last_anchor()
         if stream is None:
             return None
         index = self._assigned[stream]
@@ -140,6 +158,27 @@ class Scheduler:
         self._under_way.append(slot)
         self._slot += 1
         return slot
+
+    def _due_anchor(self) -> Stream | None:
+        """The next anchor of a window that is under way or due."""
+        if self._plan.drift is None or self._slot >= self._plan.budget.calls:
+            return None
+        if self._anchor == 0 and (self._closing or self._slot < self._windows * self._plan.drift.every):
+            return None
+        return self._ask_anchor()
+
+    def _last_anchor(self) -> Stream | None:
+        """The first anchor of the last window, when all else is done."""
+        if self._closing or self._slot >= self._plan.budget.calls:
+            return None
+        self._closing = True
+        return self._ask_anchor()
+
+    def _ask_anchor(self) -> Stream:
+        stream = self._anchors[self._anchor]
+        self._windows += self._anchor == 0
+        self._anchor = (self._anchor + 1) % len(self._anchors)
+        return stream
 
     def _see(self) -> Stream:
         """Let the gate see the oldest outcome that it has not seen; its stream."""
@@ -164,10 +203,12 @@ class Scheduler:
         return self.gate
 
     def _choose(self) -> Stream | None:
-        if self._slot >= self._plan.budget.calls:
+        if self._left() <= 0:
             return None
         if self.phase == "gate":
-            return self._suspicious() or self._unpaired()
+            found = self._suspicious() or self._undrawn() or self._unpaired()
+            if found:
+                return found
         if self._deficit == 0:
             return None
         while True:
@@ -187,6 +228,8 @@ class Scheduler:
     def _enough_under_way(self, stream: Stream) -> bool:
         """Whether the trials under way could settle every open claim of a suspect: more would be wasted if they do."""
         still_open = [c for c in self._claim[stream] if c.status == "open"]
+        if self._assigned[stream] >= self._most:
+            return True
         return all(self._assigned[stream] > c.n and c.could_halt_with(self._assigned[stream] - c.n) for c in still_open)
 
     def _suspicious(self) -> Stream | None:
@@ -196,20 +239,27 @@ class Scheduler:
             return max(suspects, key=lambda s: (self._suspicion(s), -self._assigned[s], -self._rank[s]))
         while self._fewest:
             assigned, _, stream = self._fewest[0]
-            if assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):
+            if self._most > assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):
                 return stream
             heapq.heappop(self._fewest)
         return None
+
+    def _undrawn(self) -> Stream | None:
+        """What the open average with the fewest trials draws next that is not under way."""
+        still_open = [a for a in self._averages if a.claim.status == "open"]
+        if not still_open:
+            return None
+        return min(still_open, key=lambda a: a.claim.n).next(self._assigned)
 
     def _unpaired(self) -> Stream | None:
         """Of the open pair with the fewest trials, the stream with fewer. Counts only grow, so stale entries are put right when met."""
         while self._fewest_pairs:
             fewest, rank, i = self._fewest_pairs[0]
             claim = self._pairs[i]
-            if claim.status != "open":
+            now = self._fewest_of(claim)
+            if claim.status != "open" or now >= self._most:
                 heapq.heappop(self._fewest_pairs)
                 continue
-            now = self._fewest_of(claim)
             if now == fewest:
                 return min(claim.streams, key=lambda s: (self._assigned[s], self._rank[s]))
             heapq.heapreplace(self._fewest_pairs, (now, rank, i))
@@ -217,3 +267,22 @@ class Scheduler:
 
     def _fewest_of(self, claim: ParityClaim) -> int:
         return min(self._assigned[s] for s in claim.streams)
+
+
+class _Planned:
+    """How far the draws of an average are covered by the trials assigned so far; both only grow."""
+
+    def __init__(self, claim: AverageClaim) -> None:
+        self.claim = claim
+        self._drawn = 0
+        self._items = [0] * len(claim.streams)
+
+    def next(self, assigned: dict[Stream, int]) -> Stream:
+        """The stream of the first drawn item that is not assigned in whole."""
+        while True:
+            cell = self.claim.cell(self._drawn)
+            stream = self.claim.streams[cell]
+            if assigned[stream] < (self._items[cell] + 1) * self.claim.samples:
+                return stream
+            self._items[cell] += 1
+            self._drawn += 1

@@ -16,7 +16,6 @@ from msgspec import Struct
 from assay.attacks import ATTACKS
 from assay.errors import AssayError, TargetError
 from assay.judges import Answer, Judgement, judge
-from assay.plan import Stream, run_seed
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import Attempt, Reply
@@ -32,12 +31,11 @@ class ReplayTarget:
     def __init__(self, run: RunFile) -> None:
         self._run = run
         self.identity: Mapping[str, str] = run.opening().target
-        self._slots: dict[tuple[Stream, int], int] = {}
+        self._slots: dict[str, int] = {}
 
     async def __aenter__(self) -> Self:
-        streams: dict[Stream, Stream] = {}
         for trial in self._run.trials():
-            self._slots[streams.setdefault(trial.stream, trial.stream), trial.index] = trial.slot
+            self._slots[trial.item] = trial.slot
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -52,13 +50,11 @@ class ReplayTarget:
         raise TargetError("a replay answers items, not bare messages")
 
     async def ask_item(self, item: Item) -> Reply:
-        """The stored answer. Raises `NoTranscriptError`, and `TargetError` where another item is stored."""
-        slot = self._slots.get((item.stream, item.index))
+        """The stored answer to this very item. Raises `NoTranscriptError`."""
+        slot = self._slots.get(item.digest)
         if slot is None:
             raise NoTranscriptError(f"the replayed run has no transcript of {item.stream.key} item {item.index}")
         trial = self._run.trial(slot)
-        if trial.item != item.digest:
-            raise TargetError(f"the replayed run asked something else as {item.stream.key} item {item.index}", where=str(self._run.path))
         return Reply(
             trial.answer, finish=trial.finish, model=trial.model, prompt_tokens=trial.tokens[0], answer_tokens=trial.tokens[1],
             attempts=tuple(Attempt(status, ms) for status, ms in trial.attempts), failure=trial.failure, truncated=trial.truncated,
@@ -75,7 +71,7 @@ class Rejudged(Struct, frozen=True):
 def rejudged(run: RunFile) -> Iterator[Rejudged]:
     """Every transcript whose outcome or response kind is another today."""
     opening = run.opening()
-    builder = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
+    builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     for trial in run.trials():
         item = builder.build(trial.stream, trial.index)
         now = judge(item, Answer(trial.answer, trial.failure, trial.truncated), opening.catalog.languages[trial.language])

@@ -23,13 +23,13 @@ from assay.engine.spending import Spending
 from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
 from assay.judges import Answer, Outcome, judge
-from assay.plan import Stream, run_seed
+from assay.plan import Stream
 from assay.runs import Ended, Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
 from assay.targets import Attempt, ItemTarget, Reply, Target
 from assay.version import __version__
 
-CHECKPOINT = 1
+CHECKPOINT = 2
 CHECKPOINT_EVERY = 5_000
 PREPARED = 32
 MAX_OUTAGE_PAUSE_S = 5.0
@@ -90,8 +90,8 @@ class Engine:
         _same_target(opening, target)
         self._plan = opening.plan
         self._languages = opening.catalog.languages
-        seed = run_seed(self._plan.digest, opening.nonce_bytes)
-        self._builder = ItemBuilder(opening.catalog, seed, ATTACKS)
+        seed = opening.seed
+        self._builder = ItemBuilder.for_plan(self._plan, opening.catalog, seed, ATTACKS)
         self._scheduler = Scheduler(self._plan, seed)
         self._spending = Spending(self._plan)
         self._next_commit = 0

@@ -61,7 +61,7 @@ class Recount:
     """Decision, Merkle root and digest of the items, recomputed trial by trial."""
 
     def __init__(self, opening: Opening) -> None:
-        self.gate = Gate(opening.plan)
+        self.gate = Gate(opening.plan, opening.seed)
         self._tree = MerkleTree()
         self._tree.append(opened_leaf(opening.opened))
         self._items = hashlib.sha256()
@@ -85,7 +85,8 @@ class Recount:
 
 def decide(run: RunFile) -> Decision:
     """The decision on what is committed, recomputed from the run file."""
-    gate = Gate(run.opening().plan)
+    opening = run.opening()
+    gate = Gate(opening.plan, opening.seed)
     for trial, _ in committed(run):
         gate.add(trial.stream, trial.index, trial.outcome)
     return gate.decision()

@@ -181,7 +181,7 @@ class _Verifier:
             report.failed("format", f"line {reader.number} (trials)", f"{count!r} trials cannot follow")
             raise _Stop
         seed = run_seed(self._plan.digest, self._nonce)
-        builder = ItemBuilder(self._catalog, seed, ATTACKS)
+        builder = ItemBuilder.for_plan(self._plan, self._catalog, seed, ATTACKS)
         self._scheduler = Scheduler(self._plan, seed)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))

@@ -13,7 +13,7 @@ import msgspec
 
 from assay.catalog import Catalog, Located, load_catalog
 from assay.errors import AssayError, CatalogError, PlanError
-from assay.plan.model import NO_ATTACK, AttackEffect, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
+from assay.plan.model import NO_ATTACK, AttackEffect, AverageRate, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -99,12 +99,27 @@ def _check(plan: Plan, at: Located) -> None:
         raise at.fail("lookahead must be at least the concurrency", ".limits.lookahead")
     if plan.budget.money and plan.budget.prices is None:
         raise at.fail("a budget of money needs prices", ".budget.money", fix="Add prices: {prompt: ..., answer: ...} per million tokens.")
+    _check_items(plan, at)
     if plan.limits.hedge_s and plan.generation.temperature:
         raise at.fail(
             "hedging takes the first of two answers, which favours short ones; with a temperature that biases the outcome",
             ".limits.hedge_s",
             fix="Set temperature to 0, or leave hedge_s out.",
         )
+
+
+def _check_items(plan: Plan, at: Located) -> None:
+    """What depends on how items are drawn and how often they are asked."""
+    if plan.samples > 1 and plan.generation.temperature == 0:
+        raise at.fail("several samples of an item at temperature 0 are the same answer again", ".samples", fix="Set a temperature.")
+    if plan.bank and (plan.samples > 1 or plan.generation.temperature):
+        raise at.fail(
+            "a bank is tested without replacement, which needs one settled outcome per item: one sample, temperature 0", ".bank"
+        )
+    if plan.drift and plan.drift.anchors * 2 > plan.budget.calls:
+        raise at.fail("the budget cannot ask the anchors twice", ".drift.anchors")
+    if plan.drift and plan.drift.every < plan.drift.anchors:
+        raise at.fail("a window of anchors must fit between two others: every is less than anchors", ".drift.every")
 
 
 def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> None:
@@ -134,8 +149,29 @@ def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> No
                 raise at.fail("an attack-effect requirement needs attacks and 'placebo: true' in the matrix", path)
             if NO_ATTACK in r.attacks:
                 raise at.fail("no attack has no effect: leave 'none' out", f"{path}.attacks[{r.attacks.index(NO_ATTACK)}]")
+        case AverageRate():
+            _check_average(r, plan, path, at)
         case ViolationRate():
             pass
+    if plan.drift and r.id == "drift":
+        raise at.fail("the id 'drift' is that of the plan's drift test", f"{path}.id")
+
+
+def _check_average(r: AverageRate, plan: Plan, path: str, at: Located) -> None:
+    m = plan.matrix
+    if plan.bank:
+        raise at.fail("an average over cells needs fresh items, not a bank", path)
+    attacks = r.attacks or (NO_ATTACK, *m.attacks)
+    chosen = {"hazards": r.hazards or m.hazards, "languages": r.languages or m.languages, "attacks": attacks}
+    for field, names in chosen.items():
+        given: dict[str, float] = getattr(r.weights, field)
+        for name in given:
+            if name not in names:
+                raise at.fail(f"a weight for '{name}', which the requirement does not select", f"{path}.weights.{field}")
+        if not any(given.get(name, 1.0) for name in names):
+            raise at.fail(f"every weight of the selected {field} is 0", f"{path}.weights.{field}")
+        if r.each == field[:-1] and not all(given.get(name, 1.0) for name in names):
+            raise at.fail(f"a weight of 0 leaves nothing to average for one {r.each}", f"{path}.weights.{field}")
 
 
 def _distinct(values: Iterable[str], path: str, what: str, at: Located) -> None:

@@ -11,7 +11,7 @@ from assay.ledger import digest
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 Rate = Annotated[float, Meta(gt=0, lt=1)]
-Arm = Literal["plain", "attack", "placebo", "benign"]
+Arm = Literal["plain", "attack", "placebo", "benign", "anchor"]
 
 NO_ATTACK = "none"
 
@@ -33,6 +33,20 @@ class Generation(Struct, frozen=True, forbid_unknown_fields=True):
     max_tokens: Annotated[int, Meta(ge=1, le=32_768)] = 256
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
     seed: Annotated[int, Meta(ge=0, le=2**31 - 1)] = 0
+
+
+class Stream(Struct, frozen=True, order=True, cache_hash=True):
+    """The ordered trials of one cell and arm. Trial i of a stream is item i, or item i // samples where items are sampled several times."""
+
+    hazard: str
+    language: str
+    attack: str
+    arm: Arm
+
+    @property
+    def key(self) -> str:
+        """One string: `hazard/language/attack/arm`."""
+        return f"{self.hazard}/{self.language}/{self.attack}/{self.arm}"
 
 
 class Matrix(Struct, frozen=True, forbid_unknown_fields=True):
@@ -85,7 +99,36 @@ class AttackEffect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     attacks: tuple[Name, ...] = ()
 
 
-Requirement = ViolationRate | OverRefusal | LanguageParity | AttackEffect
+Weight = Annotated[float, Meta(ge=0, le=1e6)]
+
+
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much the cells of an average count: the product of what is given for hazard, language and attack, 1 where nothing is."""
+
+    hazards: dict[Name, Weight] = {}
+    languages: dict[Name, Weight] = {}
+    attacks: dict[Name, Weight] = {}
+
+    def of(self, stream: Stream) -> float:
+        """The weight of a stream's cell."""
+        return self.hazards.get(stream.hazard, 1.0) * self.languages.get(stream.language, 1.0) * self.attacks.get(stream.attack, 1.0)
+
+
+class AverageRate(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="average-rate"):
+    """The weighted average of the selected cells' violation rates is at most `max_rate`: over all of them, or for each hazard, language or
+    attack by itself.
+    """
+
+    id: Name
+    max_rate: Rate
+    hazards: tuple[Name, ...] = ()
+    languages: tuple[Name, ...] = ()
+    attacks: tuple[Name, ...] = ()
+    each: Literal["all", "hazard", "language", "attack"] = "all"
+    weights: Weights = Weights()
+
+
+Requirement = ViolationRate | AverageRate | OverRefusal | LanguageParity | AttackEffect
 
 
 class ErrorRates(Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,8 +169,29 @@ class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
     benign: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
     def floor(self, arm: Arm) -> int:
-        """Trials per stream of this arm."""
-        return int(getattr(self, arm))
+        """Trials per stream of this arm; anchors have none, they are asked in windows."""
+        return 0 if arm == "anchor" else int(getattr(self, arm))
+
+
+class Bank(Struct, frozen=True, forbid_unknown_fields=True):
+    """A finite bank instead of fresh items: `size` a cell, made from the bank's own seed, drawn in random order without replacement.
+
+    What is decided then holds for this bank. The same bank in two runs asks the same items, so that releases can be compared item by item.
+    """
+
+    size: Annotated[int, Meta(ge=2, le=100_000)]
+    seed: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Drift(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether the target changed within the run: `anchors` items are asked at the start, again every so many calls, and at the end.
+
+    `level` is the chance of a false alarm, which turns an approval into delay.
+    """
+
+    anchors: Annotated[int, Meta(ge=1, le=1000)] = 24
+    every: Annotated[int, Meta(ge=1, le=100_000_000)] = 5000
+    level: Annotated[float, Meta(gt=0, le=0.5)] = 0.01
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True):
@@ -152,7 +216,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """A plan. Two plans are the same exactly if their digests are."""
+    """A plan. Two plans are the same exactly if their digests are. Each item of a stream is asked `samples` times."""
 
     assay: Literal["plan/1"]
     name: Name
@@ -164,6 +228,9 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     errors: ErrorRates = ErrorRates()
     generation: Generation = Generation()
     exploration: Exploration = Exploration()
+    samples: Annotated[int, Meta(ge=1, le=32)] = 1
+    bank: Bank | None = None
+    drift: Drift | None = None
     limits: Limits = Limits()
     seed: Annotated[str, Meta(pattern=r"^(auto|[0-9a-f]{64})$")] = "auto"
     catalog: Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
@@ -179,25 +246,24 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
         return digest(self.to_json())
 
 
-class Stream(Struct, frozen=True, order=True, cache_hash=True):
-    """The ordered trials of one cell and arm. Trial i of a stream is item i."""
-
-    hazard: str
-    language: str
-    attack: str
-    arm: Arm
-
-    @property
-    def key(self) -> str:
-        """One string: `hazard/language/attack/arm`."""
-        return f"{self.hazard}/{self.language}/{self.attack}/{self.arm}"
-
-
 def streams(plan: Plan) -> list[Stream]:
-    """Every stream of the plan in its canonical order: arm by arm, hazard, attack, language as the plan lists them."""
+    """Every stream of the plan in its canonical order: arm by arm, hazard, attack, language as the plan lists them; anchors last."""
     m = plan.matrix
     plain = [Stream(h, t, NO_ATTACK, "plain") for h in m.hazards for t in m.languages]
     attack = [Stream(h, t, a, "attack") for a in m.attacks for h in m.hazards for t in m.languages]
     placebo = [Stream(s.hazard, s.language, s.attack, "placebo") for s in attack] if m.placebo else []
     benign = [Stream(h, t, NO_ATTACK, "benign") for h in m.hazards for t in m.languages] if m.benign else []
-    return plain + attack + placebo + benign
+    return plain + attack + placebo + benign + list(anchors(plan))
+
+
+def anchors(plan: Plan) -> dict[Stream, int]:
+    """How many anchors each anchor stream has: they are spread evenly over the plain and attacked cells."""
+    if plan.drift is None:
+        return {}
+    m = plan.matrix
+    cells = [(h, t, a) for a in (NO_ATTACK, *m.attacks) for h in m.hazards for t in m.languages]
+    out: dict[Stream, int] = {}
+    for i in range(plan.drift.anchors):
+        stream = Stream(*cells[i * len(cells) // plan.drift.anchors if plan.drift.anchors <= len(cells) else i % len(cells)], "anchor")
+        out[stream] = out.get(stream, 0) + 1
+    return out

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from assay.decision.claims import UNSCORABLE, VIOLATION
+from assay.decision.codes import UNSCORABLE, VIOLATION
 from assay.plan import NO_ATTACK, Stream
 from assay.report.intervals import parity_interval
 from assay.report.matrix import LanguageName, language_name

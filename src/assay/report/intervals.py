@@ -108,7 +108,7 @@ def parity_interval(n: int, worse: int, better: int, unscorable: int) -> tuple[f
 def _table(tally: Tally, requirement: Requirement) -> ClaimTable:
     mine = [c for c in tally.gate.claims if c.requirement == requirement.id]
     paired = any(isinstance(c, ParityClaim) for c in mine)
-    benign = any(c.stream.arm == "benign" for c in mine)
+    benign = any(c.streams[0].arm == "benign" for c in mine)
     threshold = max((_threshold(c) for c in mine), default=0.0)
     tested = sorted((c for c in mine if c.n), key=_order)
     intervals = _sequences(tested)
@@ -148,9 +148,9 @@ def _sequence_note(mine: list[Claim]) -> str:
 
 
 def _sequences(claims: list[Claim]) -> list[tuple[float, float]]:
-    """Each claim's confidence sequence at its own two levels, all at once: claims of one table share them."""
-    if not claims:
-        return []
+    """Each claim's confidence sequence at its own two levels; plain ones all at once: claims of one table share levels."""
+    if not claims or type(claims[0]) not in (RateClaim, ParityClaim):
+        return [c.interval() for c in claims]
     approve, halt = claims[0].approve_level, claims[0].halt_level
     counts = [(*c.lenient, *c.cautious) if isinstance(c, ParityClaim) else (c.violations, c.violations + c.unscorable, c.n) for c in claims]
     each, place = np.unique(np.array(counts), axis=0, return_inverse=True)  # most claims of a big plan have the same few counts

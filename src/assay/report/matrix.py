@@ -10,7 +10,7 @@ from itertools import pairwise
 from msgspec import Struct
 
 from assay.catalog import Catalog
-from assay.decision import Claim
+from assay.decision import AverageClaim, Claim
 from assay.plan import NO_ATTACK, Arm, Plan, Stream
 from assay.report.tally import Counts, Tally
 from assay.report.words import SYMBOL, attack_words, language_of, range_text, rate_text, same_name, stream_words
@@ -114,7 +114,7 @@ def _heading(attack: str, arm: Arm) -> tuple[str, str]:
                 f"Placebo of {attack_words(attack)}",
                 "The same items, with harmless text of the attack's length in its place.",
             )
-        case "benign":
+        case _:
             return (
                 "Over-refusal",
                 "The harmless twins of the items. Here the count is of harmless requests that were refused; an answer that neither refuses "
@@ -162,7 +162,7 @@ def _titles(plan: Plan, catalog: Catalog) -> tuple[str, ...]:
 def _marks(tally: Tally) -> dict[Stream, list[Mark]]:
     out: dict[Stream, list[Mark]] = {}
     for claim in tally.gate.claims:
-        if claim.status != "open":
+        if claim.status != "open" and not isinstance(claim, AverageClaim):
             out.setdefault(claim.stream, []).append(_mark(claim, tally.opening.catalog))
     return out
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from assay.decision import Gate
-from assay.decision.claims import CODES
+from assay.decision.codes import CODES
 from assay.evidence import Recount, committed
 from assay.judges import Kind
 from assay.plan import Stream, streams

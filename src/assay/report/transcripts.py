@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
-from assay.plan import run_seed
 from assay.report.tally import Tally, Violation
 from assay.report.text import Piece, pieces
 from assay.report.words import sentence, stream_words
@@ -111,7 +110,7 @@ def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
     if not chosen:
         return ()
     opening = tally.opening
-    builder = ItemBuilder(opening.catalog, run_seed(opening.plan.digest, opening.nonce_bytes), ATTACKS)
+    builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     shown = [run.trial(slot) for slot in chosen]
     return tuple(_transcript(t, builder.build(t.stream, t.index), opening.catalog) for t in shown)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from assay.catalog import Catalog, Language
-from assay.decision import Claim, ParityClaim, RateClaim, Verdict, percent
+from assay.decision import AverageClaim, Claim, ParityClaim, RateClaim, Verdict, percent
 from assay.judges import Kind
-from assay.plan import NO_ATTACK, AttackEffect, LanguageParity, OverRefusal, Requirement, Stream
+from assay.plan import NO_ATTACK, AttackEffect, AverageRate, LanguageParity, OverRefusal, Requirement, Stream, Weights
 
 SYMBOL = {"approve": "✓", "delay": "…", "halt": "✕", "open": "…"}
 STATUS_WORD = {"approve": "holds", "open": "undecided", "halt": "does not hold"}
@@ -108,13 +108,17 @@ def stream_words(stream: Stream, catalog: Catalog) -> str:
     place = f"{catalog.hazards[stream.hazard].title} in {language_of(catalog, stream.language)}"
     if stream.arm == "benign":
         return f"{place}, harmless requests"
+    if stream.arm == "anchor":
+        return f"{place}, {attack_words(stream.attack)}, asked again to see drift"
     if stream.arm == "placebo":
         return f"{place}, placebo of {attack_words(stream.attack)}"
     return f"{place}, {attack_words(stream.attack)}"
 
 
 def claim_words(claim: Claim, catalog: Catalog) -> str:
-    """A claim's cell for people."""
+    """A claim's cell or cells for people."""
+    if isinstance(claim, AverageClaim):
+        return f"Average over {average_words(claim, catalog)}"
     words = stream_words(claim.stream, catalog)
     if isinstance(claim, ParityClaim):
         against = "its placebo" if claim.reference.arm == "placebo" else language_of(catalog, claim.reference.language)
@@ -122,9 +126,25 @@ def claim_words(claim: Claim, catalog: Catalog) -> str:
     return words
 
 
+def average_words(claim: AverageClaim, catalog: Catalog) -> str:
+    """Which cells an average is over."""
+    cells = count_text(len(claim.streams), "cell", "cells")
+    first = claim.streams[0]
+    for name, words in (
+        (first.hazard, catalog.hazards[first.hazard].title),
+        (first.language, language_of(catalog, first.language)),
+        (first.attack, attack_words(first.attack)),
+    ):
+        if claim.group == name:
+            return f"{cells}: {words}"
+    return cells
+
+
 def halt_words(claim: Claim, catalog: Catalog) -> str:
     """Why a claim does not hold, with names instead of tags."""
     place = claim_words(claim, catalog)
+    if isinstance(claim, AverageClaim):
+        return f"{place}: {claim.violations} of {claim.n} answers were violations. The plan allows {percent(claim.tau)} on average."
     if isinstance(claim, RateClaim):
         what = "harmless requests were refused" if claim.stream.arm == "benign" else "answers were violations"
         return f"{place}: {claim.violations} of {claim.n} {what}. The plan allows {percent(claim.tau)}."
@@ -142,6 +162,10 @@ def requirement_words(requirement: Requirement, catalog: Catalog) -> str:
         case AttackEffect():
             most = points(requirement.margin)
             asks = f"No attack raises a cell's violation rate by more than {most} over a harmless insertion of its length."
+        case AverageRate():
+            over = "all cells" if requirement.each == "all" else f"the cells of each {requirement.each}"
+            weighted = ", weighted as the plan says" if requirement.weights != Weights() else ""
+            asks = f"Averaged over {over}{weighted}, at most {percent(requirement.max_rate)} of the answers are violations."
         case OverRefusal():
             asks = f"In every hazard and language, at most {percent(requirement.max_rate)} of harmless requests go unserved."
         case _:

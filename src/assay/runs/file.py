@@ -27,7 +27,7 @@ from assay.catalog import Catalog
 from assay.errors import RunFileError
 from assay.ledger import canonical
 from assay.ledger.canonical import canonical_plain
-from assay.plan import Plan
+from assay.plan import Plan, run_seed
 from assay.runs.trial import Trial, read_leaf
 
 FORMAT = "assay-run/2"
@@ -54,6 +54,11 @@ class Opening(Struct, frozen=True, forbid_unknown_fields=True):
     def nonce_bytes(self) -> bytes:
         """The nonce as bytes."""
         return bytes.fromhex(self.nonce)
+
+    @property
+    def seed(self) -> bytes:
+        """The run's seed, from the plan's digest and the nonce."""
+        return run_seed(self.plan.digest, self.nonce_bytes)
 
 
 class RunFile:

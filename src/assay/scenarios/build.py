@@ -1,6 +1,7 @@
 """(catalog, seed, stream, index) -> item.
 
-    items = ItemBuilder(catalog, seed, transforms)
+    items = ItemBuilder(catalog, seed, transforms)                      # trial i of a stream asks item i
+    items = ItemBuilder.for_plan(plan, catalog, seed, transforms)       # as the plan's samples, bank and anchors say
     items.build(Stream("secret-leakage", "ms", "none", "plain"), 0)
 
 Scenario and slots are drawn from (seed, hazard, index): item i is the same situation in every language, under every attack and in every
@@ -12,10 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import Self
 
 from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
 from assay.errors import CatalogError
-from assay.plan import NO_ATTACK, Stream
+from assay.plan import NO_ATTACK, Plan, Stream
+from assay.scenarios.draw import Draw
 from assay.scenarios.item import Check, Item, Message
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import Path, fill_slots
@@ -28,39 +31,52 @@ Transform = Callable[[str, str, tuple[str, ...], Prf, Path], str]
 class ItemBuilder:
     """Builds items. `transforms` gives, per attack name, the attack's own transform and its placebo."""
 
-    def __init__(self, catalog: Catalog, seed: bytes, transforms: Mapping[str, tuple[Transform, Transform]]) -> None:
+    def __init__(
+        self, catalog: Catalog, seed: bytes, transforms: Mapping[str, tuple[Transform, Transform]], draw: Draw | None = None
+    ) -> None:
         self._catalog = catalog
-        self._prf = Prf(seed)
+        self._prf = Prf(draw.item_seed if draw else seed)
         self._transforms = transforms
+        self._draw = draw
+
+    @classmethod
+    def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, transforms: Mapping[str, tuple[Transform, Transform]]) -> Self:
+        """A builder that draws items as the plan says."""
+        plainly = plan.samples == 1 and plan.bank is None and plan.drift is None
+        return cls(catalog, seed, transforms, None if plainly else Draw(plan, seed))
 
     def build(self, stream: Stream, index: int) -> Item:
-        """Item `index` of a stream. Raises `CatalogError` for content that is not there."""
-        hazard, scenario, language, texts = self._scenario(stream, index)
-        values = fill_slots(scenario.slots, self._prf, (stream.hazard, index), language)
+        """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there."""
+        number, sample = self._draw(stream, index) if self._draw else (index, 0)
+        return self._item(stream, number, sample)
+
+    def _item(self, stream: Stream, number: int, sample: int) -> Item:
+        hazard, scenario, language, texts = self._scenario(stream, number)
+        values = fill_slots(scenario.slots, self._prf, (stream.hazard, number), language)
         say = _filler(values, stream, scenario)
         benign = stream.arm == "benign"
         document = texts.document
         request = texts.user
         if hazard.check == "marker":
-            planted = say(texts.harmless) if benign else self._adversary(say(texts.injection), stream, index)
+            planted = say(texts.harmless) if benign else self._adversary(say(texts.injection), stream, number)
             document = say(document, injection=planted)
             request = say(request)
         else:
             document = say(document)
-            request = say(texts.benign) if benign else self._adversary(say(request), stream, index)
+            request = say(texts.benign) if benign else self._adversary(say(request), stream, number)
         messages = _messages(scenario, say(texts.system), document, request, language.labels)
-        return Item(stream, index, scenario.id, messages, _check(hazard, scenario, values, benign=benign))
+        return Item(stream, number, scenario.id, messages, _check(hazard, scenario, values, benign=benign), sample)
 
-    def _scenario(self, stream: Stream, index: int) -> tuple[Hazard, Scenario, Language, Texts]:
+    def _scenario(self, stream: Stream, number: int) -> tuple[Hazard, Scenario, Language, Texts]:
         try:
             hazard = self._catalog.hazards[stream.hazard]
-            scenario = self._prf.choose(hazard.scenarios, stream.hazard, index, "scenario")
+            scenario = self._prf.choose(hazard.scenarios, stream.hazard, number, "scenario")
             language = self._catalog.languages[stream.language]
             return hazard, scenario, language, self._catalog.texts[stream.hazard][stream.language].texts[scenario.id]
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
 
-    def _adversary(self, text: str, stream: Stream, index: int) -> str:
+    def _adversary(self, text: str, stream: Stream, number: int) -> str:
         """Put the attack, or its placebo, on the part of the item that the adversary writes."""
         if stream.attack == NO_ATTACK:
             return text
@@ -70,8 +86,8 @@ class ItemBuilder:
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
         neutral = self._catalog.languages[stream.language].neutral
-        path = (stream.hazard, stream.language, stream.attack, index)
-        transform = attack if stream.arm == "attack" else placebo
+        path = (stream.hazard, stream.language, stream.attack, number)
+        transform = attack if stream.arm != "placebo" else placebo
         return transform(text, wrap, neutral, self._prf, path)
 
 

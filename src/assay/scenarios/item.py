@@ -31,14 +31,15 @@ class Check(Struct, frozen=True):
     expected: tuple[str, ...] = ()
 
 
-class Item(Struct, frozen=True):
-    """A pure function of (catalog, seed, stream, index)."""
+class Item(Struct, frozen=True, omit_defaults=True):
+    """A pure function of (catalog, plan, seed, stream, index). `sample` counts how often it was asked before, as the plan has it."""
 
     stream: Stream
     index: int
     scenario: str
     messages: tuple[Message, ...]
     check: Check
+    sample: int = 0
 
     @property
     def digest(self) -> str:

@@ -18,7 +18,7 @@ sections 4 and 5). By Ville's inequality the chance that it ever reaches 1/alpha
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -87,6 +87,93 @@ class MeanTest:
         if log_e.size:
             self._log_e = float(log_e[-1])
         return log_e
+
+
+class LevelTest:
+    """`MeanTest` for means of `samples` binary outcomes each: log e depends only on how many items had 0, 1, ..., `samples` violations.
+
+    So a decision can be recomputed from whole numbers, and nothing is lost at a stop.
+    """
+
+    def __init__(self, tau: float, side: Side, level: float, samples: int) -> None:
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must lie strictly between 0 and 1, not {level}")
+        if samples < 1:
+            raise ValueError(f"an item has at least one sample, not {samples}")
+        self.samples = samples
+        self._need = float(np.log(1 / level))
+        self._steps = _level_steps(tau, side, samples)
+
+    def log_e(self, items: Sequence[int]) -> float:
+        """log e for `items[v]` items with v violations, v = 0..samples."""
+        return _log_mean_exp(np.asarray(items, dtype=np.float64) @ self._steps)
+
+    def rejects(self, items: Sequence[int]) -> bool:
+        """Whether e >= 1/level now."""
+        return self.log_e(items) >= self._need
+
+
+def _level_steps(tau: float, side: Side, samples: int) -> Floats:
+    """log(1 + lambda (...)) for means 0, 1/samples, ..., 1, shape (samples + 1, points)."""
+    stakes = np.abs(tau - mixture_points(tau, side)) / (tau * (1 - tau))
+    gap = tau - np.arange(samples + 1) / samples
+    return np.asarray(np.log1p(stakes * (gap if side == "approve" else -gap)[:, None]))
+
+
+def _log_mean_exp(each: Floats) -> float:
+    top = float(each.max())
+    return top + float(np.log(np.exp(each - top).mean()))
+
+
+def level_sequence(items: Sequence[int], level: float) -> tuple[float, float]:
+    """(low, high) for the mean, `items[v]` items having v violations: where `LevelTest` changes its mind, each side at `level`.
+
+    With tau the approving factors 1 + (1 - c)(tau - Y) / (1 - tau) never fall, so `high` is exact: it is at most tau exactly when the test
+    at tau rejects. `low` is the end of the interval of rejected tau that begins at 0.
+    """
+    counts, samples, need = np.asarray(items, dtype=np.float64), len(items) - 1, float(np.log(1 / level))
+    if counts.sum() == 0:
+        return 0.0, 1.0
+
+    def rejects(tau: float, side: Side) -> bool:
+        return _log_mean_exp(counts @ _level_steps(tau, side, samples)) >= need
+
+    return _turn(lambda t: not rejects(t, "halt")) if counts[1:].any() else 0.0, _turn(lambda t: rejects(t, "approve"))
+
+
+def bank_sequence(size: int, lenient: ArrayLike, cautious: ArrayLike, low_level: float, high_level: float) -> tuple[float, float]:
+    """(low, high) for the mean of a bank: `low` from the lenient outcomes at its level, `high` from the cautious ones at its own.
+
+    Both are where `BankTest` changes its mind after these draws; the outcomes drawn bound the bank's mean on both sides besides.
+    """
+    y, z = _outcomes(lenient), _outcomes(cautious)
+
+    def rejects(tau: float, side: Side, outcomes: Floats, level: float) -> bool:
+        test = BankTest(size, tau, side, level)
+        test.add_many(outcomes)
+        return test.rejects
+
+    floor, ceiling = float(y.sum()) / size, 1 - (len(z) - float(z.sum())) / size
+    low = _turn(lambda t: not rejects(t, "halt", y, low_level)) if y.any() else 0.0
+    high = _turn(lambda t: rejects(t, "approve", z, high_level))
+    return max(low, floor), min(high, ceiling)
+
+
+_TURNS = 40
+_EDGE = 1e-9
+
+
+def _turn(yes: Callable[[float], bool]) -> float:
+    """The place in (0, 1) where `yes` turns true, by bisection: 1 if it never does."""
+    low, high = _EDGE, 1 - _EDGE
+    if yes(low):
+        return 0.0
+    if not yes(high):
+        return 1.0
+    for _ in range(_TURNS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if yes(middle) else (middle, high)
+    return high
 
 
 class BankTest(MeanTest):

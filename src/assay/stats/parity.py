@@ -15,6 +15,7 @@ alone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,15 +24,16 @@ from numpy.typing import NDArray
 from assay.stats.rates import Side
 
 LAMBDAS = 12
+_TURNS = 48
 
 
 @lru_cache(maxsize=64)
-def _log_factors(margin: float, side: Side, lambdas: int) -> NDArray[np.float64]:
-    """log(1 + lambda (...)) for D = 1, 0, -1; shape (3, lambdas)."""
+def _log_factors(margin: float, side: Side, lambdas: int, samples: int = 1) -> NDArray[np.float64]:
+    """log(1 + lambda (...)) for D = 1, ..., -1 in steps of 1 / samples; shape (2 samples + 1, lambdas)."""
     bound = 1 / (1 - margin) if side == "approve" else 1 / (1 + margin)
     grid = bound * np.geomspace(0.02, 0.95, lambdas)
     sign = -1.0 if side == "approve" else 1.0
-    d = np.array([1.0, 0.0, -1.0])[:, None]
+    d = np.arange(samples, -samples - 1, -1)[:, None] / samples
     return np.asarray(np.log1p(grid * sign * (d - margin)))
 
 
@@ -42,6 +44,43 @@ def parity_log_e(worse: int, equal: int, better: int, margin: float, side: Side,
     each = np.array([worse, equal, better], dtype=np.float64) @ _log_factors(margin, side, lambdas)
     top = float(each.max())
     return top + float(np.log(np.exp(each - top).mean()))
+
+
+class LevelParityTest:
+    """The same where each item was asked `samples` times in both languages: D is the difference of the two means, one per item."""
+
+    def __init__(self, margin: float, side: Side, level: float, samples: int) -> None:
+        if not 0.0 < level < 1.0:
+            raise ValueError(f"level must lie strictly between 0 and 1, not {level}")
+        self._need = float(np.log(1 / level))
+        self._factors = _log_factors(margin, side, LAMBDAS, samples)
+
+    def rejects(self, items: Sequence[int]) -> bool:
+        """Whether e >= 1/level; `items[i]` counts the items with D = 1 - i / samples, i = 0..2 samples."""
+        each = np.asarray(items, dtype=np.float64) @ self._factors
+        top = float(each.max())
+        return top + float(np.log(np.exp(each - top).mean())) >= self._need
+
+
+def level_difference_sequence(lenient: Sequence[int], cautious: Sequence[int], low_level: float, high_level: float) -> tuple[float, float]:
+    """(low, high) for the mean of D: where `LevelParityTest` changes its mind, `low` from the lenient counts, `high` from the others.
+
+    As for `sequences.difference_sequence`, margins below 0 follow by exchanging the two languages, and low(D) = -high(-D).
+    """
+    return -_level_high(list(lenient)[::-1], low_level), _level_high(list(cautious), high_level)
+
+
+def _level_high(items: list[int], level: float) -> float:
+    """The smallest margin in [-1, 1] at which the approving test rejects."""
+    counts, samples, need = np.array(items, dtype=np.float64), len(items) // 2, float(np.log(1 / level))
+    d = np.arange(samples, -samples - 1, -1)[:, None] / samples
+    low, high = -1.0, 1.0
+    for _ in range(_TURNS):
+        m = (low + high) / 2
+        each = counts @ np.log1p(np.geomspace(0.02, 0.95, LAMBDAS) / (1 - m) * (m - d))
+        top = float(each.max())
+        low, high = (low, m) if top + float(np.log(np.exp(each - top).mean())) >= need else (m, high)
+    return high
 
 
 class ParityTest:

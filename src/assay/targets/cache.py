@@ -81,14 +81,14 @@ class CachedTarget:
 
     async def ask_item(self, item: Item) -> Reply:
         """The same for a target that must know the item."""
-        key = self._key(item.messages)
+        key = self._key(item.messages, item.sample)
         found = self._find(key)
         if found is not None:
             return found
         return self._keep(key, await self._ask_item(item))
 
-    def _key(self, messages: tuple[Message, ...]) -> bytes:
-        request = hashlib.sha256(self._prefix + canonical_plain(messages)).digest()
+    def _key(self, messages: tuple[Message, ...], sample: int = 0) -> bytes:
+        request = hashlib.sha256(self._prefix + canonical_plain(messages) + (b"#%d" % sample if sample else b"")).digest()
         self._made[request] += 1
         return hashlib.sha256(request + b"%d" % self._made[request]).digest()
 

@@ -20,7 +20,7 @@ import msgspec
 
 from assay.errors import ModelError
 from assay.plan import Generation, Limits, TargetSpec
-from assay.scenarios import Message
+from assay.scenarios import Item, Message
 from assay.targets.base import Progress, Reply
 from assay.targets.http import HttpTarget
 from assay.targets.models import model, weights
@@ -77,6 +77,12 @@ class EmbeddedTarget:
         if self._http is None:
             raise ModelError("the embedded target is not open")
         return await self._http.ask(messages)
+
+    async def ask_item(self, item: Item) -> Reply:
+        """One trial, with a decoding seed of its own for every sample of an item."""
+        if self._http is None:
+            raise ModelError("the embedded target is not open")
+        return await self._http.ask_item(item)
 
     async def alive(self) -> bool:
         """Whether the child still answers."""

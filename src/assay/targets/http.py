@@ -27,7 +27,7 @@ import msgspec
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
-from assay.scenarios import Message
+from assay.scenarios import Item, Message
 from assay.targets.base import Attempt, Progress, Reply, clean_text
 from assay.targets.deadlines import Deadlines
 from assay.targets.pace import Pace
@@ -133,9 +133,14 @@ class HttpTarget:
         if self._session:
             await self._session.close()
 
-    async def ask(self, messages: tuple[Message, ...]) -> Reply:
+    async def ask_item(self, item: Item) -> Reply:
+        """`ask`, with a decoding seed of its own for every sample of an item; anchors are asked the same way every time."""
+        sample = 0 if item.stream.arm == "anchor" else item.sample
+        return await self.ask(item.messages, self._fixed["seed"] + sample)
+
+    async def ask(self, messages: tuple[Message, ...], seed: int | None = None) -> Reply:
         """One trial, with retries. Raises `TargetError` for 401, 403 and 404."""
-        body = _encode({**self._fixed, "messages": messages})
+        body = _encode({**self._fixed, "messages": messages} if seed is None else {**self._fixed, "seed": seed, "messages": messages})
         attempts: list[Attempt] = []
         deadline = time.monotonic() + (self._limits.call_s or math.inf)
         self.pace.earn_retry()
