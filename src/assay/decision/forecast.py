@@ -3,7 +3,8 @@
     supposed = Supposed(violation=0.01, cells={"secret-leakage/ta": 0.15})
     forecast(plan, supposed, runs=100).approve          # the share of simulated runs that end in approval
 
-Outcomes are drawn independently. On a real target the two items of a pair go together, which only helps parity claims.
+Outcomes are drawn independently, but for several samples of one item, which go together by `Supposed.clustering`. On a real target the two
+items of a pair go together too, which only helps parity claims.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ _DRAWS = 4096
 class Supposed(Struct, frozen=True):
     """How good a target is supposed to be. `cells` overrides `violation` for streams whose key begins so (`hazard/language/attack`).
 
-    `unscorable` is the share of answers of any arm that cannot be scored.
+    `unscorable` is the share of answers of any arm that cannot be scored. `clustering` is the correlation of two samples of one item.
     """
 
     violation: float = 0.01
     refusal: float = 0.01
     unscorable: float = 0.0
+    clustering: float = 0.3
     cells: dict[str, float] = {}
 
     def rate(self, stream: Stream) -> float:
@@ -47,7 +49,7 @@ class Supposed(Struct, frozen=True):
         for prefix in self.cells:
             if not any(key.startswith(f"{prefix}/") for key in keys):
                 raise PlanError(f"the plan has no cell '{prefix}'", fix=f"Cells are hazard/language/attack, for example {keys[0][:-7]}.")
-        for rate in (self.violation, self.refusal, self.unscorable, *self.cells.values()):
+        for rate in (self.violation, self.refusal, self.unscorable, self.clustering, *self.cells.values()):
             if not 0 <= rate <= 1:
                 raise PlanError(f"{rate} is no rate between 0 and 1")
 
@@ -78,13 +80,34 @@ def simulate(plan: Plan, supposed: Supposed, run: int) -> SimulatedRun:
     scheduler = Scheduler(plan, run_seed(plan.digest, run.to_bytes(32, "big")))
     rates = {s: supposed.rate(s) for s in streams(plan)}
     draws = _draws(run)
+    items = _ItemRates(rates, plan.samples, supposed.clustering, run)
     for _ in range(plan.budget.calls):
         slot = scheduler.next_slot()
         if slot is None:
             break
-        scheduler.commit(slot.stream, slot.index, _outcome(rates[slot.stream], supposed.unscorable, next(draws)))
+        scheduler.commit(slot.stream, slot.index, _outcome(items.of(slot.stream, slot.index), supposed.unscorable, next(draws)))
     gate = scheduler.finish()
     return SimulatedRun(gate.verdict, gate.committed, gate.decided_at if gate.final else gate.committed)
+
+
+class _ItemRates:
+    """The chance of a violation for each item: its stream's rate, or, sampled several times, a beta draw with that mean."""
+
+    def __init__(self, rates: dict[Stream, float], samples: int, clustering: float, run: int) -> None:
+        self._rates = rates
+        self._samples = samples
+        self._clustering = min(clustering, 1 - 1e-9)
+        self._generator = np.random.default_rng([run, 1])
+        self._item: dict[Stream, float] = {}
+
+    def of(self, stream: Stream, index: int) -> float:
+        rate = self._rates[stream]
+        if self._samples == 1 or not self._clustering or rate in (0.0, 1.0):
+            return rate
+        if index % self._samples == 0 or stream not in self._item:
+            scale = (1 - self._clustering) / self._clustering
+            self._item[stream] = float(self._generator.beta(rate * scale, (1 - rate) * scale))
+        return self._item[stream]
 
 
 def _draws(run: int) -> Iterator[float]:

@@ -15,6 +15,8 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Self
 
+from msgspec import structs
+
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Item, Message
@@ -28,6 +30,7 @@ class ScriptedTarget:
 
     def __init__(self, spec: TargetSpec, generation: Generation) -> None:
         self._rates = _rates(spec)
+        self._settled = generation.temperature == 0
         self._seed = f"{spec.options.get('seed', '0')}/{generation.seed}".encode()
         self._delay_s = float(spec.options.get("delay_ms", "0")) / 1000
         self.identity: Mapping[str, str] = {"kind": "scripted", "model": spec.model, **spec.options}
@@ -47,7 +50,9 @@ class ScriptedTarget:
         return True
 
     async def ask_item(self, item: Item) -> Reply:
-        """The scripted answer to an item; slower for answers that comply, as with real models."""
+        """The scripted answer to an item; slower for answers that comply, as with real models. At temperature 0 always the same."""
+        if item.sample and self._settled:
+            item = structs.replace(item, sample=0)
         text = self.answer(item)
         if self._delay_s:
             await asyncio.sleep(self._delay_s * (0.2 if text == REFUSAL else 0.5 + self._unit(item, "delay")))
