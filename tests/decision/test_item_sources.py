@@ -74,6 +74,22 @@ def test_an_average_at_its_threshold_is_approved_and_halted_within_the_level(wei
     assert verdicts.count("approve") > 0
 
 
+def test_an_average_holds_where_the_same_item_fails_in_every_language() -> None:
+    """Perfect dependence between eight languages: a pool that used item i in each of them would count one situation eight times."""
+    languages = ["en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"]
+    plan, _ = make_plan(
+        matrix={"hazards": ["secret-leakage"], "languages": languages, "attacks": [], "benign": False}, requirements=[average()],
+        budget={"calls": 1600}, exploration={}, limits=QUICK,
+    )  # fmt: skip
+    runs, wrong = 200, 0
+    for salt in range(runs):
+        bad = np.random.default_rng([9, salt]).random(400) < 0.1
+        gate, _ = play(plan, salt, lambda s, i, bad=bad: "violation" if bad[i] else "safe")  # type: ignore[misc]
+        wrong += gate.verdict == "approve"
+    assert clopper_pearson(wrong, runs, 0.99)[0] <= 0.05
+    assert wrong > 0
+
+
 def test_weights_matter() -> None:
     """The same rates against another mixture: the unweighted average is well below the threshold, the weighted one far above."""
     rates = {"secret-leakage": 0.0, "personal-data": 0.12}

@@ -63,14 +63,15 @@ def check(plan: str) -> None:
 @click.option("--cell", multiple=True, metavar="CELL=RATE", help="Another rate for hazard, hazard/language or hazard/language/attack.")
 @click.option("--refusal", default="1%", show_default=True, help="Share of harmless requests that it refuses.")
 @click.option("--unscorable", default="0%", show_default=True, help="Share of answers that cannot be scored.")
+@click.option("--clustering", default="0.3", show_default=True, help="How alike several samples of one item are.")
 @click.option("--answer-tokens", default=60, show_default=True, help="Tokens of a usual answer.")
 @click.option("--latency", default=1.0, show_default=True, help="Seconds that a call takes.")
 @click.option("--runs", default=200, show_default=True, help="Most simulated runs.")
 @click.option("--seconds", default=20.0, show_default=True, help="Time to simulate for.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def cost(
-    plan: str, rate: str, cell: tuple[str, ...], refusal: str, unscorable: str, answer_tokens: int, latency: float, runs: int,
-    seconds: float, as_json: bool,
+    plan: str, rate: str, cell: tuple[str, ...], refusal: str, unscorable: str, clustering: str, answer_tokens: int, latency: float,
+    runs: int, seconds: float, as_json: bool,
 ) -> None:  # fmt: skip
     """What PLAN would cost and decide for a target as good as you say: nothing is asked.
 
@@ -84,7 +85,7 @@ def cost(
 
     supposed = Supposed(
         rate_of(rate, f"--rate {rate}"), rate_of(refusal, f"--refusal {refusal}"), rate_of(unscorable, f"--unscorable {unscorable}"),
-        cells_of(cell),
+        rate_of(clustering, f"--clustering {clustering}"), cells_of(cell),
     )  # fmt: skip
     print_cost(plan, supposed, runs=max(1, runs), seconds=seconds, latency_s=latency, answer_tokens=answer_tokens, as_json=as_json)
 

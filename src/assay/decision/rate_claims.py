@@ -220,9 +220,10 @@ class BankRateClaim(RateClaim):
 class AverageClaim:
     """The weighted average of several cells' violation rates is at most `tau`.
 
-    Its stream is drawn: place i takes the next unused item of a cell that is drawn by weight from the run's seed. So each place violates
-    with a chance equal to the average, independently of the others, and `RateClaim`'s tests hold. The trials are those of the cells' own
-    streams; the claim waits until the drawn cell has its next item.
+    Its stream is drawn: each place is a cell drawn by weight from the run's seed, and the next item of that cell's hazard that no earlier
+    place has used in any cell. Item i is one situation in all languages and under all attacks, so using it twice would be a cluster. Like
+    this each place violates with a chance equal to the average, independently of the others, and `RateClaim`'s tests hold. The trials are
+    those of the cells' own streams; the claim waits until the drawn cell has the item.
     """
 
     def __init__(
@@ -236,8 +237,7 @@ class AverageClaim:
         self._prf = prf
         self._cumulative = list(accumulate(weights))
         self.samples = samples
-        self._used = [0] * len(cells)  # items taken from each cell
-        self._place = {s: i for i, s in enumerate(cells)}
+        self._used = dict.fromkeys([s.hazard for s in cells], 0)  # items of each hazard
         self.drawn = 0
         self._next = self.cell(0)
 
@@ -248,17 +248,18 @@ class AverageClaim:
 
     def needs(self, stream: Stream) -> int:
         """The first trial of a stream that was not taken yet."""
-        return self._used[self._place[stream]] * self.samples
+        return self._used[stream.hazard] * self.samples
 
     def advance(self, codes: Mapping[Stream, Codes], committed: int) -> None:
         """Take what is there, in drawn order; `committed` counts all trials so far."""
         while self.status == "open":
-            source, first = codes[self.streams[self._next]], self._used[self._next] * self.samples
+            stream = self.streams[self._next]
+            source, first = codes[stream], self.needs(stream)
             if source.end < first + self.samples:
                 return
             for code in source.data[first - source.base : first - source.base + self.samples]:
                 self._pool.add(code, committed)
-            self._used[self._next] += 1
+            self._used[stream.hazard] += 1
             self.drawn += 1
             self._next = self.cell(self.drawn)
 
@@ -306,11 +307,11 @@ class AverageClaim:
 
     def state(self) -> list[Any]:
         """Everything that changes, for a checkpoint."""
-        return [self._pool.state(), self._used.copy()]
+        return [self._pool.state(), list(self._used.values())]
 
     def restore(self, state: list[Any]) -> None:
         """Inverse of `state`."""
         self._pool.restore(state[0])
-        self._used = list(state[1])
-        self.drawn = sum(self._used)
+        self._used = dict(zip(self._used, state[1], strict=True))
+        self.drawn = sum(self._used.values())
         self._next = self.cell(self.drawn)

@@ -275,14 +275,13 @@ class _Planned:
     def __init__(self, claim: AverageClaim) -> None:
         self.claim = claim
         self._drawn = 0
-        self._items = [0] * len(claim.streams)
+        self._items = dict.fromkeys([s.hazard for s in claim.streams], 0)
 
     def next(self, assigned: dict[Stream, int]) -> Stream:
         """The stream of the first drawn item that is not assigned in whole."""
         while True:
-            cell = self.claim.cell(self._drawn)
-            stream = self.claim.streams[cell]
-            if assigned[stream] < (self._items[cell] + 1) * self.claim.samples:
+            stream = self.claim.streams[self.claim.cell(self._drawn)]
+            if assigned[stream] < (self._items[stream.hazard] + 1) * self.claim.samples:
                 return stream
-            self._items[cell] += 1
+            self._items[stream.hazard] += 1
             self._drawn += 1

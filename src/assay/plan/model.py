@@ -189,7 +189,7 @@ class Drift(Struct, frozen=True, forbid_unknown_fields=True):
     `level` is the chance of a false alarm, which turns an approval into delay.
     """
 
-    anchors: Annotated[int, Meta(ge=1, le=1000)] = 24
+    anchors: Annotated[int, Meta(ge=1, le=1000)] = 60
     every: Annotated[int, Meta(ge=1, le=100_000_000)] = 5000
     level: Annotated[float, Meta(gt=0, le=0.5)] = 0.01
 
