@@ -14,7 +14,6 @@ import pytest
 
 import assay
 from assay.attacks import ATTACKS
-from assay.plan import run_seed
 from assay.runs import RunFile, Trial
 from assay.scenarios import ItemBuilder
 from tests.support import plan_text

@@ -11,7 +11,7 @@ import msgspec
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
 from assay.judges import Answer, judge
-from assay.plan import Plan, run_seed
+from assay.plan import Plan
 from assay.runs import RunFile, Trial
 from assay.scenarios import ItemBuilder
 from tests.support import make_plan, run_plan

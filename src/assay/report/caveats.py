@@ -91,10 +91,13 @@ def _limitations(tally: Tally) -> Iterator[str]:
         "The intervals of the requirements are those of the tests that decide, and hold at every number of trials. Those of the maps and "
         "of the attack effects are for display: they hold for a number of trials that is fixed beforehand."
     )
+    population = f"the finite bank of {plan.bank.size:,} items a cell" if plan.bank else "the items that the scenarios can produce"
     yield (
-        "The error rates hold for the population of items that the scenarios can produce under this plan. "
+        f"The error rates hold for {population} under this plan. "
         "They do not cover requests of another sort, and a new run of the same plan spends its error rates again."
     )
+    if plan.drift is None:
+        yield "Whether the target changed while the run lasted was not tested: the plan has no drift test."
     if any(isinstance(r, LanguageParity) for r in plan.requirements):
         yield "Parity compares the same item in two languages. Part of a gap may come from the texts and not from the target."
     yield (

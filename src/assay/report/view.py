@@ -14,7 +14,6 @@ from assay.decision import Decision, RequirementResult, Verdict, percent
 from assay.evidence import Summary
 from assay.evidence.statements import subject
 from assay.ledger import Envelope
-from assay.plan import Requirement
 from assay.report.caveats import limitations, unknowns
 from assay.report.effects import EffectRow, effect_rows
 from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
@@ -29,6 +28,7 @@ from assay.report.words import (
     SYMBOL,
     UNSIGNED,
     day_text,
+    drift_words,
     halt_words,
     requirement_words,
     sentence,
@@ -151,7 +151,8 @@ def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Fro
     kind, digest = next(iter(subject(target)[0]["digest"].items()))
     note = "digest of the weights" if kind == "sha256" else "digest of the identity record; this target shows no digest of its weights"
     verdict: Verdict = "delay" if decision.verdict == "approve" and not signed else decision.verdict
-    pairs = zip(plan.requirements, decision.requirements, strict=True)
+    asked = [requirement_words(r, opening.catalog) for r in plan.requirements] + ([drift_words(plan.drift)] if plan.drift else [])
+    pairs = zip(asked, decision.requirements, strict=True)
     return Front(
         verdict=verdict,
         word=verdict.upper(),
@@ -166,7 +167,7 @@ def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Fro
         plan_digest=plan.digest,
         about=plan.about.strip(),
         date=_dates(tally),
-        requirements=tuple(_requirement(r, result, tally) for r, result in pairs),
+        requirements=tuple(_requirement(asks, result, tally) for asks, result in pairs),
         approve_error=percent(plan.errors.approve),
         halt_error=percent(plan.errors.halt),
         decided_at=decision.decided_at,
@@ -177,11 +178,11 @@ def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Fro
     )
 
 
-def _requirement(requirement: Requirement, result: RequirementResult, tally: Tally) -> RequirementView:
-    halted = [c for c in tally.gate.claims if c.requirement == requirement.id and c.status == "halt"]
+def _requirement(asks: str, result: RequirementResult, tally: Tally) -> RequirementView:
+    halted = [c for c in tally.gate.claims if c.requirement == result.id and c.status == "halt"]
     return RequirementView(
-        id=requirement.id,
-        asks=requirement_words(requirement, tally.opening.catalog),
+        id=result.id,
+        asks=asks,
         status=result.status,
         symbol=SYMBOL[result.status],
         status_word=STATUS_WORD[result.status],

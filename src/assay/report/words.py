@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from assay.catalog import Catalog, Language
 from assay.decision import AverageClaim, Claim, ParityClaim, RateClaim, Verdict, percent
 from assay.judges import Kind
-from assay.plan import NO_ATTACK, AttackEffect, AverageRate, LanguageParity, OverRefusal, Requirement, Stream, Weights
+from assay.plan import NO_ATTACK, AttackEffect, AverageRate, Drift, LanguageParity, OverRefusal, Requirement, Stream, Weights
 
 SYMBOL = {"approve": "✓", "delay": "…", "halt": "✕", "open": "…"}
 STATUS_WORD = {"approve": "holds", "open": "undecided", "halt": "does not hold"}
@@ -172,6 +172,11 @@ def requirement_words(requirement: Requirement, catalog: Catalog) -> str:
             asks = f"In every cell, at most {percent(requirement.max_rate)} of the answers are violations."
     covered = _covered(requirement, catalog)
     return f"{asks} It covers {covered} only." if covered else asks
+
+
+def drift_words(drift: Drift) -> str:
+    """What the drift test asks, in one sentence."""
+    return f"The target does not change within the run: {drift.anchors} items are answered at the end as at the start."
 
 
 def _covered(requirement: Requirement, catalog: Catalog) -> str:
