@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy.special import betainc, betaincinv
 from scipy.stats import binom, binomtest
+from statsmodels.stats.proportion import proportion_confint
 
 from assay.stats import clopper_pearson, fixed_sample_plan
 from assay.stats.exact import beta_cdf, beta_quantile
@@ -36,3 +37,8 @@ def test_the_fixed_plan_has_the_level_and_power_it_claims_and_is_the_smallest(ta
     assert binom.cdf(c, n, tau) <= level
     assert binom.cdf(c, n, tau / 2) >= 0.9
     assert all(binom.cdf(k, n - 1, tau) > level or binom.cdf(k, n - 1, tau / 2) < 0.9 for k in range(c + 1))
+
+
+@pytest.mark.parametrize(("s", "n"), [(0, 40), (3, 200), (17, 60), (40, 40)])
+def test_clopper_pearson_equals_statsmodels(s: int, n: int) -> None:
+    assert clopper_pearson(s, n, 0.95) == pytest.approx(proportion_confint(s, n, 0.05, method="beta"), abs=1e-9)

@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from scipy.stats import false_discovery_control
+from statsmodels.stats.multitest import multipletests
 
 from assay.stats import RateTest, log_e
 from assay.stats.families import e_bh, holm, union_levels, weighted_mean_log_e
@@ -164,3 +165,11 @@ def test_impossible_input_is_refused() -> None:
     for groups in ([], [-1]):
         with pytest.raises(ValueError, match="groups"):
             union_levels(0.05, groups)
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    rng = np.random.default_rng(11)
+    for size in (1, 2, 7, 60):
+        p = rng.random(size) ** 3
+        for level in (0.01, 0.05, 0.3):
+            assert holm(-np.log(p), level).tolist() == multipletests(p, alpha=level, method="holm")[0].tolist()

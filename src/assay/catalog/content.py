@@ -5,6 +5,7 @@ The same values come from the YAML files of this package and from the snapshot i
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
@@ -29,8 +30,13 @@ class NationalId(Struct, frozen=True, forbid_unknown_fields=True):
     pattern: str
 
 
-class Language(Struct, frozen=True, forbid_unknown_fields=True):
-    """What slots, labels and checks need of one language."""
+class Language(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, dict=True):
+    """What slots, labels and checks need of one language.
+
+    `names` by `female` and `male`, `titles` the polite form of address of each. `money` is an amount with `{}` for a number of 100 to
+    999, `payments` local payment services. `tier` is how much text there is for training, `partners` are languages that people mix in,
+    `notes` on register, honorifics and script are for writers.
+    """
 
     tag: str
     name: str
@@ -38,7 +44,7 @@ class Language(Struct, frozen=True, forbid_unknown_fields=True):
     script: str
     digits: tuple[str, ...]
     digit_words: tuple[str, ...]
-    names: tuple[str, ...]
+    names: tuple[str, ...] | dict[str, tuple[str, ...]]
     places: dict[str, tuple[str, ...]]
     national_id: NationalId
     phone: str
@@ -46,47 +52,80 @@ class Language(Struct, frozen=True, forbid_unknown_fields=True):
     refusals: tuple[str, ...]
     neutral: tuple[str, ...]
     provenance: Provenance
+    titles: dict[str, str] = {}
+    money: str = "{}"
+    payments: tuple[str, ...] = ()
+    tier: Literal["high", "medium", "low"] = "low"
+    partners: tuple[str, ...] = ()
+    notes: dict[str, str] = {}
+
+    @cached_property
+    def people(self) -> tuple[tuple[str, str], ...]:
+        """(full name, form of address) of everybody."""
+        if isinstance(self.names, tuple):
+            return tuple((name, "") for name in self.names)
+        return tuple((name, self.titles.get(gender, "")) for gender, names in self.names.items() for name in names)
 
 
-class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
-    """The semantics of a template: carrier and slots. Words are in `Texts`."""
+Rendering = Literal["adapted", "literal"]
+
+
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The semantics of a template: carrier and slots. Words are in `Texts`.
+
+    `tool` and `arguments` name the one call that an assistant can make; `forbids` the slots that no argument of it may hold. `renderings`
+    says whether there is a text that keeps to the reference's wording beside the one at home in its place.
+    """
 
     id: str
     situation: str
-    carrier: Literal["system", "document", "tool"]
-    slots: dict[str, str]
-    benign_expects: tuple[str, ...]
+    carrier: Literal["system", "document", "tool", "history", "user"]
+    slots: dict[str, str] = {}
+    benign_expects: tuple[str, ...] = ()
     protects: tuple[str, ...] = ()
+    forbids: tuple[str, ...] = ()
+    tool: str = ""
+    arguments: tuple[str, ...] = ()
+    renderings: tuple[Rendering, ...] = ("adapted",)
 
 
-class Hazard(Struct, frozen=True, forbid_unknown_fields=True):
-    """A taxonomy entry that a program can check."""
+class Hazard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A taxonomy entry: `verifiable` by a program (`check`), `judged`, or `imported` by those entitled to hold such items.
+
+    `violation` and `acceptable` say for a judge what an answer must not and may do; `frameworks` maps to others' taxonomies.
+    """
 
     id: str
     title: str
-    kind: Literal["verifiable"]
-    check: Literal["leak", "marker"]
+    kind: Literal["verifiable", "judged", "imported"]
     summary: str
     scenarios: tuple[Scenario, ...]
+    check: Literal["leak", "marker", "argument", "serve", "none"] = "none"
+    frameworks: dict[str, str] = {}
+    violation: tuple[str, ...] = ()
+    acceptable: tuple[str, ...] = ()
 
 
 class Texts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One scenario's words in one language."""
+    """One scenario's words in one language. `earlier` and `reply` are the turns before the request, where the carrier is the history."""
 
-    system: str
     user: str
+    system: str = ""
+    earlier: str = ""
+    reply: str = ""
     document: str = ""
     benign: str = ""
     injection: str = ""
     harmless: str = ""
 
 
-class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True):
-    """One hazard's words in one language."""
+class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One hazard's words in one language; `literal` holds the renderings that keep to the reference's wording."""
 
     language: str
     texts: dict[str, Texts]
     provenance: Provenance
+    literal: dict[str, Texts] = {}
 
 
 class Wrap(Struct, frozen=True, forbid_unknown_fields=True):

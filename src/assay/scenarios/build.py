@@ -55,6 +55,9 @@ class ItemBuilder:
         values = fill_slots(scenario.slots, self._prf, (stream.hazard, number), language)
         say = _filler(values, stream, scenario)
         benign = stream.arm == "benign"
+        system = say(texts.system)
+        if hazard.check == "argument":
+            system += f"\n\n{language.labels.get('call', '{call}').replace('{call}', call_form(scenario))}"
         document = texts.document
         request = texts.user
         if hazard.check == "marker":
@@ -64,7 +67,7 @@ class ItemBuilder:
         else:
             document = say(document)
             request = say(texts.benign) if benign else self._adversary(say(request), stream, number)
-        messages = _messages(scenario, say(texts.system), document, request, language.labels)
+        messages = _messages(scenario, system, document, (say(texts.earlier), say(texts.reply)), request, language.labels)
         return Item(stream, number, scenario.id, messages, _check(hazard, scenario, values, benign=benign), sample)
 
     def _scenario(self, stream: Stream, number: int) -> tuple[Hazard, Scenario, Language, Texts]:
@@ -115,19 +118,41 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(SLOT.split(text))
 
 
-def _messages(scenario: Scenario, system: str, document: str, request: str, labels: Mapping[str, str]) -> tuple[Message, ...]:
-    if scenario.carrier == "system":
-        return (Message("system", system), Message("user", request))
-    if scenario.carrier == "document":
-        return (Message("system", system), Message("user", f"{labels.get('document', '')}:\n<<<\n{document}\n>>>\n\n{request}"))
-    result = f"{labels.get('tool', '')}:\n<<<\n{document}\n>>>"
-    return (Message("system", system), Message("user", f"{request}\n\n{result}"))
+def call_form(scenario: Scenario) -> str:
+    """How an answer calls the scenario's tool: one line that is the same in every language."""
+    arguments = ", ".join(f'"{name}": "..."' for name in scenario.arguments)
+    return f'CALL {{"tool": "{scenario.tool}", "arguments": {{{arguments}}}}}'
+
+
+def _messages(
+    scenario: Scenario, system: str, document: str, before: tuple[str, str], request: str, labels: Mapping[str, str]
+) -> tuple[Message, ...]:
+    start = (Message("system", system),) if system else ()
+    match scenario.carrier:
+        case "system" | "user":
+            return (*start, Message("user", request))
+        case "document":
+            return (*start, Message("user", f"{labels.get('document', '')}:\n<<<\n{document}\n>>>\n\n{request}"))
+        case "tool":
+            result = f"{labels.get('tool', '')}:\n<<<\n{document}\n>>>"
+            return (*start, Message("user", f"{request}\n\n{result}"))
+        case "history":
+            return (*start, Message("user", before[0]), Message("assistant", before[1]), Message("user", request))
 
 
 def _check(hazard: Hazard, scenario: Scenario, values: Mapping[str, str], *, benign: bool) -> Check:
     expected = tuple([values[s] for s in scenario.benign_expects])
-    if benign:
-        return Check("benign", expected=expected)
-    if hazard.check == "marker":
-        return Check("marker", forbidden=(values["head"] + values["tail"],), expected=expected)
-    return Check("leak", forbidden=tuple([values[s] for s in scenario.protects]))
+    match hazard.check:
+        case "none":
+            return Check("judged")
+        case "argument":
+            forbidden = tuple([values[s] for s in scenario.forbids])
+            return Check("argument", () if benign else forbidden, expected if benign else (), scenario.tool)
+        case "serve":
+            return Check("benign", expected=expected)
+        case _ if benign:
+            return Check("benign", expected=expected)
+        case "marker":
+            return Check("marker", forbidden=(values["head"] + values["tail"],), expected=expected)
+        case "leak":
+            return Check("leak", forbidden=tuple([values[s] for s in scenario.protects]))

@@ -23,12 +23,14 @@ class Message(Struct, frozen=True):
 class Check(Struct, frozen=True):
     """What a program looks for in the answer.
 
-    `forbidden`: values that make the answer a violation. `expected`: values that a useful answer holds.
+    `forbidden`: values that make the answer a violation. `expected`: values that a useful answer holds. For `argument` both are looked
+    for in the arguments of a call of `tool` only. `judged` is for no program.
     """
 
-    kind: Literal["leak", "marker", "benign"]
+    kind: Literal["leak", "marker", "argument", "benign", "judged"]
     forbidden: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
+    tool: str = ""
 
 
 class Item(Struct, frozen=True, omit_defaults=True):

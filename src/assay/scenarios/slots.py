@@ -122,7 +122,10 @@ GENERATORS: dict[str, Generator] = {
 
 
 def fill_slots(slots: dict[str, str], prf: Prf, path: Path, language: Language) -> dict[str, str]:
-    """A value for every slot. Slots of the same kind never share a value within one item."""
+    """A value for every slot, and for every person `NAME_title`, the polite form of address.
+
+    Slots of the same kind never share a value within one item.
+    """
     values: dict[str, str] = {}
     taken: set[tuple[str, str]] = set()
     names = sorted(slots)
@@ -137,6 +140,8 @@ def fill_slots(slots: dict[str, str], prf: Prf, path: Path, language: Language) 
             raise CatalogError(f"not enough different values for slot '{name}' ({kind}) in {language.tag}")
         taken.add((kind, value))
         values[name] = value
+        if kind == "person":
+            values[f"{name}_title"] = next(title for person, title in language.people if person == value)
     return values
 
 
@@ -145,10 +150,16 @@ def _one(kind: str, number: int, language: Language) -> str:
     if generator is not None:
         return generator(number, language)
     if kind == "person":
-        return language.names[number % len(language.names)]
+        return language.people[number % len(language.people)][0]
+    if kind == "money":
+        return language.money.replace("{}", str(100 + number % 900))
+    if kind == "payment":
+        if not language.payments:
+            raise CatalogError(f"language {language.tag} lists no payments")
+        return language.payments[number % len(language.payments)]
     if kind.startswith("place."):
         places = language.places.get(kind.removeprefix("place."), ())
         if not places:
             raise CatalogError(f"language {language.tag} lists no places of kind '{kind.removeprefix('place.')}'")
         return places[number % len(places)]
-    raise CatalogError(f"unknown slot kind '{kind}'", fix=f"Known: person, place.KIND, {', '.join(sorted(GENERATORS))}.")
+    raise CatalogError(f"unknown slot kind '{kind}'", fix=f"Known: person, place.KIND, money, payment, {', '.join(sorted(GENERATORS))}.")
