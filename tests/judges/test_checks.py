@@ -7,14 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.attacks import ATTACKS
-from assay.catalog import Language, hazard_ids, language_tags, load_catalog
+from assay.catalog import Language, load_everything
 from assay.cli.selftest import encodings, known_answers
 from assay.judges import Answer, judge
 from assay.judges.normalise import decoded_views, fold, western_digits
 from assay.plan import NO_ATTACK, Stream
 from assay.scenarios import Check, Item, ItemBuilder, Message
 
-CATALOG = load_catalog(hazard_ids(), language_tags())
+CATALOG = load_everything()
 BUILDER = ItemBuilder(CATALOG, bytes(range(32)), ATTACKS)
 EN: Language = CATALOG.languages["en"]
 

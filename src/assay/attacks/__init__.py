@@ -1,5 +1,5 @@
-"""Attacks: item -> item. Each comes with its placebo; what an attack costs or gains is the paired difference to it."""
+"""Attacks: item -> item. What an attack costs or gains is the paired difference to its placebo."""
 
-from assay.attacks.transforms import ATTACKS
+from assay.attacks.transforms import ATTACKS, UNDO
 
-__all__ = ["ATTACKS"]
+__all__ = ["ATTACKS", "UNDO"]

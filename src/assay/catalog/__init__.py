@@ -1,7 +1,7 @@
 """The content as data: hazards, languages, scenario texts, attack texts. docs/content.md says how to write them."""
 
 from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language, Scenario, Texts
-from assay.catalog.files import hazard_ids, language_tags, load_catalog
+from assay.catalog.files import attack_kinds, hazard_ids, language_tags, load_catalog, load_everything
 from assay.catalog.yamlfile import Located
 
 __all__ = [
@@ -13,7 +13,9 @@ __all__ = [
     "Located",
     "Scenario",
     "Texts",
+    "attack_kinds",
     "hazard_ids",
     "language_tags",
     "load_catalog",
+    "load_everything",
 ]

@@ -128,27 +128,66 @@ class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     literal: dict[str, Texts] = {}
 
 
-class Wrap(Struct, frozen=True, forbid_unknown_fields=True):
-    """The sentences around an attack's payload."""
+class Shot(Struct, frozen=True, forbid_unknown_fields=True):
+    """A harmless question and a willing answer, each with its speaker."""
 
-    wrap: str
+    ask: str
+    answer: str
+
+
+class AttackWords(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One attack's words in one language: the sentences around the payload, and what else its kind needs."""
+
+    wrap: str = ""
+    first: str = ""
+    reply: str = ""
+    shots: tuple[Shot, ...] = ()
+    phrases: tuple[str, ...] = ()
+
+
+class AttackKind(Struct, frozen=True, forbid_unknown_fields=True):
+    """What an attack is: the scripts in which it has a meaning (all if none is named), which words it needs, and whose rendering."""
+
+    title: str
+    family: Literal["encoding", "script", "structure", "framing", "language", "turns"]
+    words: Literal["none", "wrap", "parts", "art", "shots", "phrases", "turns"]
+    source: str
+    scripts: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+    def fits(self, language: Language) -> bool:
+        """Whether the attack has a meaning in the language's script."""
+        return not self.scripts or language.script in self.scripts
+
+    def turns_to(self, language: Language) -> tuple[str, ...]:
+        """The languages whose rendering the attack uses, best first."""
+        if self.words == "phrases":
+            return (*language.partners, "en", "ms")
+        return tuple(t for t in self.others if t != language.tag)
 
 
 class AttackTexts(Struct, frozen=True, forbid_unknown_fields=True):
     """All attacks' words in one language."""
 
     language: str
-    attacks: dict[str, Wrap]
+    attacks: dict[str, AttackWords]
     provenance: Provenance
 
 
 class Catalog(Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language."""
+    """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language, `kinds` by attack."""
 
     hazards: dict[str, Hazard]
     languages: dict[str, Language]
     texts: dict[str, dict[str, HazardTexts]]
     attacks: dict[str, AttackTexts]
+    kinds: dict[str, AttackKind]
+
+    def attacks_in(self, tag: str) -> list[str]:
+        """The attacks that have a meaning and their words in a language."""
+        language = self.languages[tag]
+        given = self.attacks[tag].attacks if tag in self.attacks else {}
+        return [name for name, kind in self.kinds.items() if kind.fits(language) and (kind.words == "none" or name in given)]
 
     def to_json(self) -> dict[str, Any]:
         """The snapshot that goes into a bundle."""

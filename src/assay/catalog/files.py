@@ -10,7 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language
+from msgspec import Struct
+
+from assay.catalog.content import AttackKind, AttackTexts, Catalog, Hazard, HazardTexts, Language
 from assay.catalog.yamlfile import load_yaml
 from assay.errors import CatalogError
 
@@ -61,19 +63,57 @@ def read_attack_texts(language: str, root: Path = ROOT) -> AttackTexts:
     return _read(root / "attacks" / f"{language}.yaml", AttackTexts)
 
 
-def load_catalog(hazards: Iterable[str], languages: Sequence[str], root: Path = ROOT) -> Catalog:
-    """The content for these hazards in these languages. Raises `CatalogError` for what is not there."""
+class _Kinds(Struct, frozen=True, forbid_unknown_fields=True):
+    attacks: dict[str, AttackKind]
+
+
+@lru_cache(maxsize=8)
+def attack_kinds(root: Path = ROOT) -> dict[str, AttackKind]:
+    """Every attack that the catalogue describes."""
+    return _read(root / "attacks.yaml", _Kinds).attacks
+
+
+def load_everything(root: Path = ROOT) -> Catalog:
+    """All content there is. Not every hazard has texts in every language; `Catalog.texts` says which."""
+    hazards, languages = hazard_ids(root), language_tags(root)
+    there = {h: [t for t in languages if (root / "hazards" / h / f"{t}.yaml").is_file()] for h in hazards}
+    return Catalog(
+        hazards={h: read_hazard(h, root) for h in hazards},
+        languages={t: read_language(t, root) for t in languages},
+        texts={h: {t: read_texts(h, t, root) for t in tags} for h, tags in there.items()},
+        attacks={t: read_attack_texts(t, root) for t in languages if (root / "attacks" / f"{t}.yaml").is_file()},
+        kinds=attack_kinds(root),
+    )
+
+
+def load_catalog(hazards: Iterable[str], languages: Sequence[str], root: Path = ROOT, *, attacks: Sequence[str] = ()) -> Catalog:
+    """The content for these hazards in these languages, and in those that the attacks turn to.
+
+    Raises `CatalogError` for what is not there.
+    """
     known_hazards, known_languages = hazard_ids(root), language_tags(root)
     wanted = list(hazards)
+    others: list[str] = []
     for hazard in wanted:
         if hazard not in known_hazards:
             raise CatalogError(f"unknown hazard '{hazard}'", fix=f"Known: {', '.join(known_hazards)}.")
     for tag in languages:
         if tag not in known_languages:
             raise CatalogError(f"unknown language '{tag}'", fix=f"Known: {', '.join(known_languages)}.")
+    for attack in attacks:
+        for kind in (attack_kinds(root)[a] for a in attack.split("+") if a in attack_kinds(root)):
+            for t in languages:
+                turns_to = kind.turns_to(read_language(t, root))
+                there = [o for o in turns_to if all((root / "hazards" / h / f"{o}.yaml").is_file() for h in wanted)]
+                others += [o for o in there[:1] if o not in others]
+    extra = [t for t in others if t not in languages and t in known_languages]
+    texts = {h: {t: read_texts(h, t, root) for t in languages} for h in wanted}
+    for h in wanted:
+        texts[h] |= {t: read_texts(h, t, root) for t in extra if (root / "hazards" / h / f"{t}.yaml").is_file()}
     return Catalog(
         hazards={h: read_hazard(h, root) for h in wanted},
-        languages={t: read_language(t, root) for t in languages},
-        texts={h: {t: read_texts(h, t, root) for t in languages} for h in wanted},
+        languages={t: read_language(t, root) for t in [*languages, *extra]},
+        texts=texts,
         attacks={t: read_attack_texts(t, root) for t in languages},
+        kinds=attack_kinds(root),
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import click
 
 from assay.attacks import ATTACKS
-from assay.catalog import Catalog, Language, hazard_ids, language_tags, load_catalog
+from assay.catalog import Catalog, Language, load_everything
 from assay.judges import Answer, Outcome, judge
 from assay.plan import NO_ATTACK, Stream
 from assay.scenarios import Item, ItemBuilder
@@ -28,7 +28,7 @@ def command(items: int) -> int:
 
     Exit code: 0 if every answer gets its known verdict, 1 if not.
     """
-    catalog = load_catalog(hazard_ids(), language_tags())
+    catalog = load_everything()
     passed: Counter[str] = Counter()
     failed = 0
     for item, language in _items(catalog, items):
@@ -49,8 +49,9 @@ def command(items: int) -> int:
 def _items(catalog: Catalog, count: int) -> Iterator[tuple[Item, Language]]:
     builder = ItemBuilder(catalog, SEED, ATTACKS)
     for hazard in catalog.hazards:
-        for tag, language in catalog.languages.items():
-            attacked = [Stream(hazard, tag, a, arm) for a in ATTACKS for arm in ("attack", "placebo")]
+        for tag in catalog.texts[hazard]:
+            language = catalog.languages[tag]
+            attacked = [Stream(hazard, tag, a, arm) for a in catalog.attacks_in(tag) for arm in ("attack", "placebo")]
             for stream in (Stream(hazard, tag, NO_ATTACK, "plain"), Stream(hazard, tag, NO_ATTACK, "benign"), *attacked):
                 for index in range(count):
                     yield builder.build(stream, index), language

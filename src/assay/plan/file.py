@@ -55,17 +55,11 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
     plan = located.convert(Plan)
     _check(plan, located)
     try:
-        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages)
+        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages, attacks=plan.matrix.attacks)
     except CatalogError as e:
         raise _place(e, plan, located) from None
     for i, attack in enumerate(plan.matrix.attacks):
-        if not all(attack in catalog.attacks[t].attacks for t in plan.matrix.languages):
-            known = sorted(set.intersection(*(set(catalog.attacks[t].attacks) for t in plan.matrix.languages)))
-            raise located.fail(
-                f"unknown attack '{attack}'",
-                f".matrix.attacks[{i}]",
-                fix=f"Known in these languages: {', '.join(known)}.",
-            )
+        _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
     if plan.catalog and plan.catalog != catalog.digest:
         raise located.fail(
             f"the plan was written for other content ({plan.catalog[:19]}...; installed: {catalog.digest[:19]}...)",
@@ -73,6 +67,28 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         )
     plan = msgspec.structs.replace(plan, catalog=catalog.digest, target=target or plan.target)
     return plan, catalog
+
+
+def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located: Located) -> None:
+    """Every part is known, has a meaning in every language's script, and has its words there."""
+    languages = [catalog.languages[t] for t in plan.matrix.languages]
+    for part in attack.split("+"):
+        kind = catalog.kinds.get(part)
+        if kind is None:
+            known = [a for a, k in catalog.kinds.items() if all(k.fits(t) for t in languages)]
+            raise located.fail(f"unknown attack '{part}'", path, fix=f"Known in these languages: {', '.join(sorted(known))}.")
+        unfit = [t.tag for t in languages if not kind.fits(t)]
+        if unfit:
+            what = f"attack '{part}' has no meaning in the script of {', '.join(unfit)}"
+            raise located.fail(what, path, fix="Give those languages a plan of their own.")
+        without = [t.tag for t in languages if kind.words != "none" and part not in catalog.attacks[t.tag].attacks]
+        if without:
+            raise located.fail(f"attack '{part}' has no words yet in {', '.join(without)}", path)
+    parts = attack.split("+")
+    if any(catalog.kinds[p].words == "turns" for p in parts[:-1]):
+        raise located.fail("an attack over two turns comes last", path)
+    if len(set(parts)) < len(parts):
+        raise located.fail("the same attack twice", path)
 
 
 def _place(e: CatalogError, plan: Plan, located: Located) -> AssayError:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from assay.ledger import digest
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
+AttackName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}(\+[a-z0-9-]{1,40}){0,2}$")]
 Rate = Annotated[float, Meta(gt=0, lt=1)]
 Arm = Literal["plain", "attack", "placebo", "benign", "anchor"]
 
@@ -54,7 +55,7 @@ class Matrix(Struct, frozen=True, forbid_unknown_fields=True):
 
     hazards: Annotated[tuple[Name, ...], Meta(min_length=1)]
     languages: Annotated[tuple[Name, ...], Meta(min_length=1)]
-    attacks: tuple[Name, ...] = ()
+    attacks: tuple[AttackName, ...] = ()
     placebo: bool = False
     benign: bool = True
 
@@ -66,7 +67,7 @@ class ViolationRate(Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     max_rate: Rate
     hazards: tuple[Name, ...] = ()
     languages: tuple[Name, ...] = ()
-    attacks: tuple[Name, ...] = ()
+    attacks: tuple[AttackName, ...] = ()
 
 
 class OverRefusal(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="over-refusal"):
@@ -86,7 +87,7 @@ class LanguageParity(Struct, frozen=True, forbid_unknown_fields=True, tag_field=
     margin: Rate
     hazards: tuple[Name, ...] = ()
     languages: tuple[Name, ...] = ()
-    attacks: tuple[Name, ...] = ()
+    attacks: tuple[AttackName, ...] = ()
 
 
 class AttackEffect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="attack-effect"):
@@ -96,7 +97,7 @@ class AttackEffect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     margin: Rate
     hazards: tuple[Name, ...] = ()
     languages: tuple[Name, ...] = ()
-    attacks: tuple[Name, ...] = ()
+    attacks: tuple[AttackName, ...] = ()
 
 
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
@@ -107,7 +108,7 @@ class Weights(Struct, frozen=True, forbid_unknown_fields=True):
 
     hazards: dict[Name, Weight] = {}
     languages: dict[Name, Weight] = {}
-    attacks: dict[Name, Weight] = {}
+    attacks: dict[AttackName, Weight] = {}
 
     def of(self, stream: Stream) -> float:
         """The weight of a stream's cell."""
@@ -123,7 +124,7 @@ class AverageRate(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     max_rate: Rate
     hazards: tuple[Name, ...] = ()
     languages: tuple[Name, ...] = ()
-    attacks: tuple[Name, ...] = ()
+    attacks: tuple[AttackName, ...] = ()
     each: Literal["all", "hazard", "language", "attack"] = "all"
     weights: Weights = Weights()
 

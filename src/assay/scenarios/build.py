@@ -1,7 +1,7 @@
 """(catalog, seed, stream, index) -> item.
 
-    items = ItemBuilder(catalog, seed, transforms)                      # trial i of a stream asks item i
-    items = ItemBuilder.for_plan(plan, catalog, seed, transforms)       # as the plan's samples, bank and anchors say
+    items = ItemBuilder(catalog, seed, ATTACKS)                      # trial i of a stream asks item i
+    items = ItemBuilder.for_plan(plan, catalog, seed, ATTACKS)       # as the plan's samples, bank and anchors say
     items.build(Stream("secret-leakage", "ms", "none", "plain"), 0)
 
 Scenario and slots are drawn from (seed, hazard, index): item i is the same situation in every language, under every attack and in every
@@ -16,34 +16,33 @@ from functools import lru_cache
 from typing import Self
 
 from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
+from assay.catalog.content import AttackWords
 from assay.errors import CatalogError
 from assay.plan import NO_ATTACK, Plan, Stream
+from assay.scenarios.adversary import Attack, Context, placebo, turned
 from assay.scenarios.draw import Draw
 from assay.scenarios.item import Check, Item, Message
 from assay.scenarios.prf import Prf
-from assay.scenarios.slots import Path, fill_slots
+from assay.scenarios.slots import fill_slots
 
+Say = Callable[..., str]
 SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-# (payload, wrap, neutral sentences, prf, path) -> text
-Transform = Callable[[str, str, tuple[str, ...], Prf, Path], str]
 
 
 class ItemBuilder:
-    """Builds items. `transforms` gives, per attack name, the attack's own transform and its placebo."""
+    """Builds items. `attacks` gives each attack by name; several, joined by `+`, are put on one after the other."""
 
-    def __init__(
-        self, catalog: Catalog, seed: bytes, transforms: Mapping[str, tuple[Transform, Transform]], draw: Draw | None = None
-    ) -> None:
+    def __init__(self, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack], draw: Draw | None = None) -> None:
         self._catalog = catalog
         self._prf = Prf(draw.item_seed if draw else seed)
-        self._transforms = transforms
+        self._attacks = attacks
         self._draw = draw
 
     @classmethod
-    def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, transforms: Mapping[str, tuple[Transform, Transform]]) -> Self:
+    def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack]) -> Self:
         """A builder that draws items as the plan says."""
         plainly = plan.samples == 1 and plan.bank is None and plan.drift is None
-        return cls(catalog, seed, transforms, None if plainly else Draw(plan, seed))
+        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed))
 
     def build(self, stream: Stream, index: int) -> Item:
         """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there."""
@@ -55,19 +54,30 @@ class ItemBuilder:
         values = fill_slots(scenario.slots, self._prf, (stream.hazard, number), language)
         say = _filler(values, stream, scenario)
         benign = stream.arm == "benign"
+        turns: tuple[Message, ...] = ()
         system = say(texts.system)
         if hazard.check == "argument":
             system += f"\n\n{language.labels.get('call', '{call}').replace('{call}', call_form(scenario))}"
         document = texts.document
         request = texts.user
         if hazard.check == "marker":
-            planted = say(texts.harmless) if benign else self._adversary(say(texts.injection), stream, number)
+            planted = say(texts.harmless) if benign else self._adversary(say(texts.injection), stream, number, "injection", say)
             document = say(document, injection=planted)
             request = say(request)
         else:
             document = say(document)
-            request = say(texts.benign) if benign else self._adversary(say(request), stream, number)
-        messages = _messages(scenario, system, document, (say(texts.earlier), say(texts.reply)), request, language.labels)
+            if benign:
+                request = say(texts.benign)
+            elif stream.arm != "placebo" and self._turns(stream.attack):
+                inner, _, last = stream.attack.rpartition("+")
+                words = self._context(last, stream, number, "user", say)
+                first, reply, request = turned(self._attacked(say(request), inner, stream, number, "user", say), words)
+                turns = (Message("user", first), Message("assistant", reply))
+            else:
+                request = self._adversary(say(request), stream, number, "user", say)
+        if scenario.carrier == "history":
+            turns = (Message("user", say(texts.earlier)), Message("assistant", say(texts.reply)), *turns)
+        messages = _messages(scenario, system, turns, document, request, language.labels)
         return Item(stream, number, scenario.id, messages, _check(hazard, scenario, values, benign=benign), sample)
 
     def _scenario(self, stream: Stream, number: int) -> tuple[Hazard, Scenario, Language, Texts]:
@@ -79,19 +89,46 @@ class ItemBuilder:
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
 
-    def _adversary(self, text: str, stream: Stream, number: int) -> str:
+    def _turns(self, attack: str) -> bool:
+        """Whether the last of these attacks takes two turns."""
+        kind = self._catalog.kinds.get(attack.rpartition("+")[2])
+        return kind is not None and kind.words == "turns"
+
+    def _adversary(self, text: str, stream: Stream, number: int, field: str, say: Say) -> str:
         """Put the attack, or its placebo, on the part of the item that the adversary writes."""
         if stream.attack == NO_ATTACK:
             return text
-        try:
-            attack, placebo = self._transforms[stream.attack]
-            wrap = self._catalog.attacks[stream.language].attacks[stream.attack].wrap
-        except KeyError as e:
-            raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
+        attacked = self._attacked(text, stream.attack, stream, number, field, say)
+        if stream.arm != "placebo":
+            return attacked
         neutral = self._catalog.languages[stream.language].neutral
-        path = (stream.hazard, stream.language, stream.attack, number)
-        transform = attack if stream.arm != "placebo" else placebo
-        return transform(text, wrap, neutral, self._prf, path)
+        return placebo(text, len(attacked), neutral, self._prf, (stream.hazard, stream.language, stream.attack, number))
+
+    def _attacked(self, text: str, names: str, stream: Stream, number: int, field: str, say: Say) -> str:
+        for name in names.split("+") if names else ():
+            if name not in self._attacks:
+                raise CatalogError(f"no content for {stream.key}: {name} is missing")
+            text = self._attacks[name](text, self._context(name, stream, number, field, say))
+        return text
+
+    def _context(self, name: str, stream: Stream, number: int, field: str, say: Say) -> Context:
+        kind = self._catalog.kinds.get(name)
+        words = self._catalog.attacks[stream.language].attacks.get(name, AttackWords())
+        if kind is None or (kind.words != "none" and words == AttackWords()):
+            raise CatalogError(f"no content for {stream.key}: {name} is missing")
+
+        language = self._catalog.languages[stream.language]
+
+        def rendering() -> str:
+            texts = self._catalog.texts[stream.hazard]
+            scenario = self._prf.choose(self._catalog.hazards[stream.hazard].scenarios, stream.hazard, number, "scenario").id
+            tags = [t for t in kind.turns_to(language) if t != stream.language and scenario in texts.get(t, texts[stream.language]).texts]
+            found = next((t for t in tags if t in texts), "")
+            if not found:
+                raise CatalogError(f"{name} needs {stream.hazard} in another language: none of {', '.join(kind.turns_to(language))} has it")
+            return say(str(getattr(texts[found].texts[scenario], field)))
+
+        return Context(language, words, self._prf, (stream.hazard, stream.language, stream.attack, number), rendering)
 
 
 def _filler(values: Mapping[str, str], stream: Stream, scenario: Scenario) -> Callable[..., str]:
@@ -125,19 +162,14 @@ def call_form(scenario: Scenario) -> str:
 
 
 def _messages(
-    scenario: Scenario, system: str, document: str, before: tuple[str, str], request: str, labels: Mapping[str, str]
+    scenario: Scenario, system: str, turns: tuple[Message, ...], document: str, request: str, labels: Mapping[str, str]
 ) -> tuple[Message, ...]:
-    start = (Message("system", system),) if system else ()
-    match scenario.carrier:
-        case "system" | "user":
-            return (*start, Message("user", request))
-        case "document":
-            return (*start, Message("user", f"{labels.get('document', '')}:\n<<<\n{document}\n>>>\n\n{request}"))
-        case "tool":
-            result = f"{labels.get('tool', '')}:\n<<<\n{document}\n>>>"
-            return (*start, Message("user", f"{request}\n\n{result}"))
-        case "history":
-            return (*start, Message("user", before[0]), Message("assistant", before[1]), Message("user", request))
+    start = (Message("system", system), *turns) if system else turns
+    if scenario.carrier == "document":
+        return (*start, Message("user", f"{labels.get('document', '')}:\n<<<\n{document}\n>>>\n\n{request}"))
+    if scenario.carrier == "tool":
+        return (*start, Message("user", f"{request}\n\n{labels.get('tool', '')}:\n<<<\n{document}\n>>>"))
+    return (*start, Message("user", request))
 
 
 def _check(hazard: Hazard, scenario: Scenario, values: Mapping[str, str], *, benign: bool) -> Check:

@@ -10,12 +10,14 @@ import unicodedata
 from collections.abc import Iterator
 
 from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
+from assay.catalog.content import AttackKind, AttackWords
 from assay.scenarios.build import SLOT
 from assay.scenarios.slots import GENERATORS
 
 MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL, MIN_SCENARIOS = 40, 8, 15, 12, 6
 PLACES = ("clinic", "bank", "school", "shop", "agency", "utility", "hotel", "office")
 MIN_LETTERS_BETWEEN_HALVES = 5
+MIN_SHOTS = 8
 _PUBLIC = {"ref", "room", "hotline"}
 _SECRET = {"code", "pin", "token", "account", "national_id", "phone"}
 _SCRIPTS = {"Latn": "LATIN", "Hans": "CJK", "Taml": "TAMIL", "Thai": "THAI"}
@@ -145,11 +147,35 @@ def _halves(text: Texts) -> Iterator[str]:
 
 
 def _attacks(catalog: Catalog, tag: str) -> Iterator[str]:
-    for name, wrap in catalog.attacks[tag].attacks.items():
-        wanted = ["a", "b", "c"] if name == "payload-splitting" else ["payload"]
-        found = re.findall(r"\{(.*?)\}", wrap.wrap)
-        if sorted(found) != wanted:
-            yield f"{name}: needs {' '.join('{' + w + '}' for w in wanted)} once each, has {found}"
+    language, given = catalog.languages[tag], catalog.attacks[tag].attacks
+    for name, kind in catalog.kinds.items():
+        if not kind.fits(language):
+            if name in given:
+                yield f"{name}: has no meaning in {language.script}"
+        elif kind.words != "none" and name not in given:
+            yield f"no words for '{name}'"
+        elif name in given:
+            yield from (f"{name}: {what}" for what in _words(kind, given[name]))
+    yield from (f"unknown attack '{name}'" for name in given if name not in catalog.kinds)
+
+
+_PLACES: dict[str, list[str]] = {
+    "wrap": ["payload"], "parts": ["a", "b", "c"], "art": ["art", "payload"], "shots": ["payload", "shots"], "phrases": [], "none": [],
+}  # fmt: skip
+
+
+def _words(kind: AttackKind, words: AttackWords) -> Iterator[str]:
+    found = sorted(re.findall(r"\{(.*?)\}", words.wrap))
+    if kind.words == "turns":
+        together = sorted(found + re.findall(r"\{(.*?)\}", words.first))
+        if together not in (["payload"], ["a", "b"]) or not words.reply.strip():
+            yield "needs a first message and a reply, and {payload}, or {a} and {b}, once each"
+    elif found != _PLACES[kind.words]:
+        yield f"needs {' '.join('{' + w + '}' for w in _PLACES[kind.words]) or 'no wrap'} once each, has {found}"
+    if kind.words == "shots" and len(words.shots) < MIN_SHOTS:
+        yield f"{len(words.shots)} shots, fewer than {MIN_SHOTS}"
+    if kind.words == "phrases" and len(words.phrases) < MIN_SHOTS:
+        yield f"{len(words.phrases)} phrases, fewer than {MIN_SHOTS}"
 
 
 def _written_in(text: str, script: str) -> bool:

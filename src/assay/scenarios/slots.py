@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from assay.catalog import Language
 from assay.errors import CatalogError
+from assay.scenarios.adversary import Path
 from assay.scenarios.prf import Prf
 
 _UPPER = "ABCDEFGHJKLMNPQRSTUVWXYZ"
@@ -21,7 +22,6 @@ _TOKEN_PAIRS = tuple(a + b for a in _LOWER for b in _LOWER)
 _SYLLABLES = tuple(c + v for c in "BDFGKLMNPRSTVZ" for v in "AEIOU")
 
 _RUNS = re.compile(r"#+|@@?|[^#@]+")
-Path = tuple[str | int, ...]
 Generator = Callable[[int, Language], str]
 
 
