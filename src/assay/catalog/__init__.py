@@ -1,11 +1,13 @@
 """The content as data: hazards, languages, scenario texts, attack texts. docs/content.md says how to write them."""
 
+from assay.catalog.banks import BankFile, read_bank
 from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language, Scenario, Texts
 from assay.catalog.files import attack_kinds, hazard_ids, language_tags, load_catalog, load_everything
 from assay.catalog.yamlfile import Located
 
 __all__ = [
     "AttackTexts",
+    "BankFile",
     "Catalog",
     "Hazard",
     "HazardTexts",
@@ -18,4 +20,5 @@ __all__ = [
     "language_tags",
     "load_catalog",
     "load_everything",
+    "read_bank",
 ]

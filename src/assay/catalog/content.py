@@ -15,12 +15,13 @@ from assay.errors import CatalogError
 from assay.ledger import digest
 
 
-class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who wrote a text, how, and who has reviewed it."""
+class Provenance(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Who wrote a text, how, who has reviewed it (`none`, or a name and a date), and its licence (the project's own if empty)."""
 
     author: str
     method: str
     review: str
+    licence: str = ""
 
 
 class NationalId(Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +93,8 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 class Hazard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A taxonomy entry: `verifiable` by a program (`check`), `judged`, or `imported` by those entitled to hold such items.
 
-    `violation` and `acceptable` say for a judge what an answer must not and may do; `frameworks` maps to others' taxonomies.
+    `finite` ones are banks: item i is scenario i, and its text has no slots. `violation` and `acceptable` say for a judge what an answer
+    must not and may do; `frameworks` maps to others' taxonomies.
     """
 
     id: str
@@ -104,6 +106,7 @@ class Hazard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     frameworks: dict[str, str] = {}
     violation: tuple[str, ...] = ()
     acceptable: tuple[str, ...] = ()
+    finite: bool = False
 
 
 class Texts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

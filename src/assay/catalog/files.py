@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from assay.catalog.banks import BankFile
 from assay.catalog.content import AttackKind, AttackTexts, Catalog, Hazard, HazardTexts, Language
 from assay.catalog.yamlfile import load_yaml
 from assay.errors import CatalogError
@@ -86,17 +87,21 @@ def load_everything(root: Path = ROOT) -> Catalog:
     )
 
 
-def load_catalog(hazards: Iterable[str], languages: Sequence[str], root: Path = ROOT, *, attacks: Sequence[str] = ()) -> Catalog:
-    """The content for these hazards in these languages, and in those that the attacks turn to.
+def load_catalog(
+    hazards: Iterable[str], languages: Sequence[str], root: Path = ROOT, *, attacks: Sequence[str] = (), banks: Sequence[BankFile] = ()
+) -> Catalog:
+    """The content for these hazards in these languages, and in those that the attacks turn to. `banks` are hazards too.
 
     Raises `CatalogError` for what is not there.
     """
     known_hazards, known_languages = hazard_ids(root), language_tags(root)
-    wanted = list(hazards)
+    named = {bank.name: bank for bank in banks}
+    asked = list(hazards)
+    wanted = [h for h in asked if h not in named]
     others: list[str] = []
     for hazard in wanted:
         if hazard not in known_hazards:
-            raise CatalogError(f"unknown hazard '{hazard}'", fix=f"Known: {', '.join(known_hazards)}.")
+            raise CatalogError(f"unknown hazard '{hazard}'", fix=f"Known: {', '.join([*known_hazards, *named])}.")
     for tag in languages:
         if tag not in known_languages:
             raise CatalogError(f"unknown language '{tag}'", fix=f"Known: {', '.join(known_languages)}.")
@@ -110,8 +115,13 @@ def load_catalog(hazards: Iterable[str], languages: Sequence[str], root: Path = 
     texts = {h: {t: read_texts(h, t, root) for t in languages} for h in wanted}
     for h in wanted:
         texts[h] |= {t: read_texts(h, t, root) for t in extra if (root / "hazards" / h / f"{t}.yaml").is_file()}
+    for bank in (named[h] for h in asked if h in named):
+        missing = [t for t in languages if t not in bank.prompts]
+        if missing:
+            raise CatalogError(f"bank '{bank.name}' has no prompts in {', '.join(missing)}", fix=f"It has {', '.join(bank.prompts)}.")
+        texts[bank.name] = {t: v for t, v in bank.texts().items() if t in languages or t in extra}
     return Catalog(
-        hazards={h: read_hazard(h, root) for h in wanted},
+        hazards={h: named[h].hazard() if h in named else read_hazard(h, root) for h in asked},
         languages={t: read_language(t, root) for t in [*languages, *extra]},
         texts=texts,
         attacks={t: read_attack_texts(t, root) for t in languages},

@@ -23,8 +23,12 @@ COMMANDS = {
     "plan": "Start, check and list plans.",
     "catalog": "What is in the box: hazards, languages, attacks; and its lint.",
     "selftest": "Prove the checks: what must trip them does, what must not does not.",
+    "import": "Others' test sets as banks: moonshot, ailuminate, table.",
     "models": "The embedded models: list, fetch, add.",
 }
+
+MODULES = {"import": "importing"}
+"""Modules that cannot have their command's name."""
 
 
 class _Commands(click.Group):
@@ -36,7 +40,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"assay.cli.{cmd_name}").command
+        command: click.Command = import_module(f"assay.cli.{MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

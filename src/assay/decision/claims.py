@@ -39,8 +39,8 @@ def claims(plan: Plan, seed: bytes) -> list[Claim]:
 
 def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: float) -> RateClaim:
     approve_level = plan.errors.approve
-    if plan.bank:
-        return BankRateClaim(requirement, stream, tau, approve_level, halt_level, plan.bank.size)
+    if size := plan.bank_size(stream.hazard):
+        return BankRateClaim(requirement, stream, tau, approve_level, halt_level, size)
     if plan.samples > 1:
         return SampledRateClaim(requirement, stream, tau, approve_level, halt_level, plan.samples)
     return RateClaim(requirement, stream, tau, approve_level, halt_level)
@@ -48,8 +48,8 @@ def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: 
 
 def _pair(plan: Plan, requirement: str, stream: Stream, reference: Stream, margin: float, halt_level: float) -> ParityClaim:
     approve_level = plan.errors.approve
-    if plan.bank:
-        return BankParityClaim(requirement, stream, reference, margin, approve_level, halt_level, plan.bank.size)
+    if size := plan.bank_size(stream.hazard):
+        return BankParityClaim(requirement, stream, reference, margin, approve_level, halt_level, size)
     if plan.samples > 1:
         return SampledParityClaim(requirement, stream, reference, margin, approve_level, halt_level, plan.samples)
     return ParityClaim(requirement, stream, reference, margin, approve_level, halt_level)

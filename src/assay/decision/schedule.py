@@ -53,8 +53,8 @@ class Scheduler:
         self._committed = 0
         self._streams = streams(plan)
         self._assigned: dict[Stream, int] = dict.fromkeys(self._streams, 0)
-        self._most = plan.bank.size if plan.bank else plan.budget.calls
-        self._floor = {s: min(self._most, plan.exploration.floor(s.arm)) for s in self._streams}
+        self._most = {s: (plan.bank_size(s.hazard) if s.arm != "anchor" else 0) or plan.budget.calls for s in self._streams}
+        self._floor = {s: min(self._most[s], plan.exploration.floor(s.arm)) for s in self._streams}
         self._anchors = [s for s, count in anchors(plan).items() for _ in range(count)]
         self._windows = self._anchor = 0  # windows begun; anchors asked of the last one
         self._closing = not self._anchors
@@ -228,7 +228,7 @@ class Scheduler:
     def _enough_under_way(self, stream: Stream) -> bool:
         """Whether the trials under way could settle every open claim of a suspect: more would be wasted if they do."""
         still_open = [c for c in self._claim[stream] if c.status == "open"]
-        if self._assigned[stream] >= self._most:
+        if self._assigned[stream] >= self._most[stream]:
             return True
         return all(self._assigned[stream] > c.n and c.could_halt_with(self._assigned[stream] - c.n) for c in still_open)
 
@@ -239,7 +239,7 @@ class Scheduler:
             return max(suspects, key=lambda s: (self._suspicion(s), -self._assigned[s], -self._rank[s]))
         while self._fewest:
             assigned, _, stream = self._fewest[0]
-            if self._most > assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):
+            if self._most[stream] > assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):
                 return stream
             heapq.heappop(self._fewest)
         return None
@@ -257,7 +257,7 @@ class Scheduler:
             fewest, rank, i = self._fewest_pairs[0]
             claim = self._pairs[i]
             now = self._fewest_of(claim)
-            if claim.status != "open" or now >= self._most:
+            if claim.status != "open" or now >= self._most[claim.stream]:
                 heapq.heappop(self._fewest_pairs)
                 continue
             if now == fewest:

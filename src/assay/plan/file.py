@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from assay.catalog import Catalog, Located, load_catalog
+from assay.catalog import Catalog, Located, load_catalog, read_bank
 from assay.errors import AssayError, CatalogError, PlanError
 from assay.plan.model import NO_ATTACK, AttackEffect, AverageRate, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
 
@@ -53,11 +53,17 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
     """As `read_plan`, from text."""
     located = Located(text, where=where, error=PlanError)
     plan = located.convert(Plan)
+    if plan.sizes:
+        raise located.fail("the sizes of banks are read from the banks", ".sizes", fix="Leave it out.")
     _check(plan, located)
     try:
-        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages, attacks=plan.matrix.attacks)
+        banks = [read_bank(_beside(where, name)) for name in plan.content]
+        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages, attacks=plan.matrix.attacks, banks=banks)
     except CatalogError as e:
         raise _place(e, plan, located) from None
+    plan = msgspec.structs.replace(plan, sizes={h.id: len(h.scenarios) for h in catalog.hazards.values() if h.finite})
+    if plan.sizes:
+        _check_finite(plan, located)
     for i, attack in enumerate(plan.matrix.attacks):
         _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
     if plan.catalog and plan.catalog != catalog.digest:
@@ -122,6 +128,23 @@ def _check(plan: Plan, at: Located) -> None:
             ".limits.hedge_s",
             fix="Set temperature to 0, or leave hedge_s out.",
         )
+
+
+def _beside(where: str, name: str) -> Path:
+    """A bank file's path, which a plan gives from its own folder."""
+    return Path(name) if Path(name).is_absolute() else Path(where).parent / name
+
+
+def _check_finite(plan: Plan, at: Located) -> None:
+    if plan.samples > 1 or plan.generation.temperature:
+        what = "a bank is tested without replacement, which needs one settled outcome per item: one sample, temperature 0"
+        raise at.fail(what, ".content")
+    for i, r in enumerate(plan.requirements):
+        if isinstance(r, AverageRate) and set(r.hazards or plan.matrix.hazards) & set(plan.sizes):
+            raise at.fail("an average over cells needs fresh items, not a bank", f".requirements[{i}]", fix="Select other hazards.")
+    if plan.matrix.benign:
+        fix = "Set benign: false, and test over-refusal in a plan of its own."
+        raise at.fail("imported prompts have no harmless twins", ".matrix.benign", fix=fix)
 
 
 def _check_items(plan: Plan, at: Located) -> None:

@@ -217,7 +217,10 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
-    """A plan. Two plans are the same exactly if their digests are. Each item of a stream is asked `samples` times."""
+    """A plan. Two plans are the same exactly if their digests are. Each item of a stream is asked `samples` times.
+
+    `content` names bank files; `sizes`, filled in when the plan is read, has the items a cell of each hazard that comes from one.
+    """
 
     assay: Literal["plan/1"]
     name: Name
@@ -234,6 +237,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     drift: Drift | None = None
     limits: Limits = Limits()
     seed: Annotated[str, Meta(pattern=r"^(auto|[0-9a-f]{64})$")] = "auto"
+    content: Annotated[tuple[Annotated[str, Meta(max_length=1000)], ...], Meta(max_length=100)] = ()
+    sizes: dict[Name, Annotated[int, Meta(ge=2, le=200_000)]] = {}
     catalog: Annotated[str, Meta(pattern=r"^(sha256:[0-9a-f]{64})?$")] = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -245,6 +250,10 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     def digest(self) -> str:
         """SHA-256 over the canonical JSON."""
         return digest(self.to_json())
+
+    def bank_size(self, hazard: str) -> int:
+        """Items a cell of this hazard, where they are finite; 0 where they are fresh."""
+        return self.sizes.get(hazard) or (self.bank.size if self.bank else 0)
 
 
 def streams(plan: Plan) -> list[Stream]:

@@ -41,7 +41,7 @@ class ItemBuilder:
     @classmethod
     def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack]) -> Self:
         """A builder that draws items as the plan says."""
-        plainly = plan.samples == 1 and plan.bank is None and plan.drift is None
+        plainly = plan.samples == 1 and plan.bank is None and plan.drift is None and not plan.sizes
         return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed))
 
     def build(self, stream: Stream, index: int) -> Item:
@@ -52,7 +52,7 @@ class ItemBuilder:
     def _item(self, stream: Stream, number: int, sample: int) -> Item:
         hazard, scenario, language, texts = self._scenario(stream, number)
         values = fill_slots(scenario.slots, self._prf, (stream.hazard, number), language)
-        say = _filler(values, stream, scenario)
+        say = _as_it_is if hazard.finite else _filler(values, stream, scenario)
         benign = stream.arm == "benign"
         turns: tuple[Message, ...] = ()
         system = say(texts.system)
@@ -83,11 +83,17 @@ class ItemBuilder:
     def _scenario(self, stream: Stream, number: int) -> tuple[Hazard, Scenario, Language, Texts]:
         try:
             hazard = self._catalog.hazards[stream.hazard]
-            scenario = self._prf.choose(hazard.scenarios, stream.hazard, number, "scenario")
+            scenario = self._chosen(hazard, number)
             language = self._catalog.languages[stream.language]
             return hazard, scenario, language, self._catalog.texts[stream.hazard][stream.language].texts[scenario.id]
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
+
+    def _chosen(self, hazard: Hazard, number: int) -> Scenario:
+        """The scenario of an item: drawn, or, in a bank, the one of its number. Anchors of a bank are drawn from it."""
+        if hazard.finite and number < len(hazard.scenarios):
+            return hazard.scenarios[number]
+        return self._prf.choose(hazard.scenarios, hazard.id, number, "scenario")
 
     def _turns(self, attack: str) -> bool:
         """Whether the last of these attacks takes two turns."""
@@ -121,7 +127,7 @@ class ItemBuilder:
 
         def rendering() -> str:
             texts = self._catalog.texts[stream.hazard]
-            scenario = self._prf.choose(self._catalog.hazards[stream.hazard].scenarios, stream.hazard, number, "scenario").id
+            scenario = self._chosen(self._catalog.hazards[stream.hazard], number).id
             tags = [t for t in kind.turns_to(language) if t != stream.language and scenario in texts.get(t, texts[stream.language]).texts]
             found = next((t for t in tags if t in texts), "")
             if not found:
@@ -129,6 +135,11 @@ class ItemBuilder:
             return say(str(getattr(texts[found].texts[scenario], field)))
 
         return Context(language, words, self._prf, (stream.hazard, stream.language, stream.attack, number), rendering)
+
+
+def _as_it_is(text: str, **_: str) -> str:
+    """Texts of a bank have no slots: a brace in them is a brace."""
+    return text.strip()
 
 
 def _filler(values: Mapping[str, str], stream: Stream, scenario: Scenario) -> Callable[..., str]:

@@ -37,10 +37,11 @@ class Draw:
         if stream.arm == "anchor":
             each = self._anchors.get(stream, 1)
             return FIRST_ANCHOR + index % each, index // each
-        if self._plan.bank is None:
+        size = self._plan.bank_size(stream.hazard)
+        if not size:
             return divmod(index, self._plan.samples)
-        if index >= self._plan.bank.size:
-            raise ValueError(f"a bank of {self._plan.bank.size} items has no item {index}")
+        if index >= size:
+            raise ValueError(f"a bank of {size} items has no item {index}")
         return self._order(stream.hazard)[index], 0
 
     @property
@@ -50,7 +51,7 @@ class Draw:
 
     def _order(self, hazard: str) -> list[int]:
         if hazard not in self._orders:
-            size = self._plan.bank.size if self._plan.bank else 0
+            size = self._plan.bank_size(hazard)
             keys = np.array([v >> 64 for v in Prf(self._seed).integers(size, "bank", hazard)], dtype=np.uint64)
             self._orders[hazard] = [int(i) for i in np.argsort(keys, kind="stable")]
         return self._orders[hazard]

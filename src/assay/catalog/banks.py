@@ -1,0 +1,88 @@
+"""Bank files: finite sets of prompts that others have made, with their licence, as content that a plan can name.
+
+    bank = read_bank(Path("mlc-ipv.bank.json"))
+    bank.hazard(), bank.texts()
+
+`assay import` writes them. A bank is JSON, so that it is read quickly; its texts are taken as they are, without slots.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from assay.catalog.content import Hazard, HazardTexts, Provenance, Scenario, Texts
+from assay.errors import CatalogError
+
+MAX_BYTES = 512 * 1024 * 1024
+MAX_ITEMS = 200_000
+MAX_PROMPT = 32_000
+Tag = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$")]
+ItemId = Annotated[str, Meta(min_length=1, max_length=200)]
+Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
+Line = Annotated[str, Meta(max_length=2000)]
+
+
+class BankFile(Struct, frozen=True, forbid_unknown_fields=True, rename={"format": "assay-bank"}):
+    """One hazard's prompts. `prompts` is keyed by language, then by item; every language has the same items.
+
+    `source` names where the set came from and the SHA-256 of every file read; `hazard` is the code that the source gives.
+    """
+
+    format: Literal["bank/1"]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    title: Annotated[str, Meta(min_length=1, max_length=300)]
+    licence: Annotated[str, Meta(min_length=1, max_length=300)]
+    source: dict[Line, Line]
+    prompts: Annotated[dict[Tag, dict[ItemId, Prompt]], Meta(min_length=1)]
+    taxonomy: Line = ""
+    code: Line = ""
+
+    @property
+    def items(self) -> list[ItemId]:
+        """The items, in the order of their ids."""
+        return sorted(next(iter(self.prompts.values())))
+
+    def hazard(self) -> Hazard:
+        """As a judged hazard with one scenario per item."""
+        frameworks = {self.taxonomy: self.code} if self.taxonomy and self.code else {}
+        summary = f"Imported from {', '.join(self.source) or 'elsewhere'}; licence {self.licence}."
+        scenarios = tuple(Scenario(id=i, situation="", carrier="user") for i in self.items)
+        return Hazard(self.name, self.title, "judged", summary, scenarios, frameworks=frameworks, finite=True)
+
+    def texts(self) -> dict[str, HazardTexts]:
+        """As texts by language."""
+        author = ", ".join(self.source) or "unknown"
+        provenance = Provenance(author=author, method="imported", review="none", licence=self.licence)
+        return {tag: HazardTexts(tag, {i: Texts(user=p) for i, p in each.items()}, provenance) for tag, each in self.prompts.items()}
+
+
+def read_bank(path: Path) -> BankFile:
+    """A bank file, checked. Raises `CatalogError`."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CatalogError(f"larger than {MAX_BYTES:,} bytes", where=str(path))
+        bank = msgspec.json.decode(path.read_bytes(), type=BankFile)
+    except OSError as e:
+        raise CatalogError(f"cannot read this bank: {e.strerror}", where=str(path), fix="Make one with: assay import") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError) as e:
+        raise CatalogError(f"not a bank file: {e}", where=str(path), fix="Make one with: assay import") from None
+    check_bank(bank, str(path))
+    return bank
+
+
+def check_bank(bank: BankFile, where: str) -> None:
+    """Every language has the same items, and not more than can be handled. Raises `CatalogError`."""
+    first, *others = bank.prompts.items()
+    if len(first[1]) > MAX_ITEMS or len(first[1]) < 2:
+        raise CatalogError(f"{len(first[1]):,} items; a bank has 2 to {MAX_ITEMS:,}", where=where)
+    for tag, prompts in others:
+        if prompts.keys() != first[1].keys():
+            raise CatalogError(f"'{tag}' and '{first[0]}' do not have the same items", where=where, fix="Make a bank of each.")
+    for tag, prompts in bank.prompts.items():
+        empty = next((i for i, text in prompts.items() if not text.strip()), None)
+        if empty is not None:
+            raise CatalogError(f"item {empty!r} has no text in '{tag}'", where=where)

@@ -1,0 +1,69 @@
+"""`assay import moonshot|ailuminate|table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from assay.cli.words import program
+from assay.exchange import Imported, from_ailuminate, from_moonshot, from_table, write_banks
+
+_OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("banks"), show_default=True, help="Folder for the bank files.")
+_SOURCE = click.argument("source", type=click.Path(exists=True, path_type=Path))
+
+
+@click.group()
+def command() -> None:
+    """Others' test sets as finite banks, with their licences.
+
+    \b
+    Examples:
+      assay import moonshot moonshot-data/datasets
+      assay import ailuminate prompts.csv --licence CC-BY-4.0
+      assay import table prompts.jsonl --name mine --licence CC-BY-4.0 --language ms
+    """
+
+
+@command.command()
+@_SOURCE
+@_OUT
+@click.option("--by-order", is_flag=True, help="Pair items across languages by their place in the file, where ids differ.")
+def moonshot(source: Path, out: Path, by_order: bool) -> None:
+    """Project Moonshot's datasets: SOURCE is a dataset, a recipe, a cookbook, or a folder that holds them."""
+    _write(from_moonshot(source, by_order=by_order), out)
+
+
+@command.command()
+@_SOURCE
+@_OUT
+@click.option("--licence", required=True, help="Of this set; the demo set is CC-BY-4.0.")
+def ailuminate(source: Path, out: Path, licence: str) -> None:
+    """MLCommons AILuminate's prompts: SOURCE is a CSV file. One bank per hazard."""
+    _write(from_ailuminate(source, licence=licence), out)
+
+
+@command.command()
+@_SOURCE
+@_OUT
+@click.option("--name", required=True, help="The bank's name: the hazard that a plan names.")
+@click.option("--title", default="", help="For people.")
+@click.option("--licence", default="", help="Of this set; a dataset card's own if left out.")
+@click.option("--prompt", default="", help="Column of the prompt, if it has no usual name.")
+@click.option("--item", default="", help="Column of the item's id, if it has no usual name.")
+@click.option("--language", default="", help="Language tag, or the column that holds it.")
+def table(source: Path, out: Path, name: str, title: str, licence: str, prompt: str, item: str, language: str) -> None:
+    """CSV, TSV, JSON lines, JSON, Parquet: SOURCE is a file, or a folder as the Hugging Face hub lays it out."""
+    _write(from_table(source, name=name, title=title, licence=licence, prompt=prompt, item=item, language=language), out)
+
+
+def _write(imported: Imported, out: Path) -> None:
+    paths = write_banks(imported, out)
+    for bank, path in zip(imported.banks, paths, strict=True):
+        click.echo(f"{path}: {len(bank.items):,} items in {', '.join(sorted(bank.prompts))}; {bank.licence}")
+    for note in imported.notes:
+        click.echo(f"  note: {note}")
+    click.echo("\nNext, name them in a plan:\n")
+    click.echo(f"  content: [{', '.join(str(p) for p in paths[:3])}]")
+    click.echo(f"  matrix: {{hazards: [{', '.join(b.name for b in imported.banks[:3])}], languages: [...], benign: false}}")
+    click.echo(f"\n  {program()} plan check my-plan.yaml")
