@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import time
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from assay.stats import RateTest, clopper_pearson, crossing_probability
 from bench.measure import ROOT
 from bench.statistics import gate
+from bench.statistics.judge_error import coverage_table, label_cost
+from bench.statistics.methods import methods_table
+from bench.statistics.trend import trend_table
 
 RESULTS = ROOT / "bench" / "results"
 EXACT_TRIALS = 4_000
@@ -74,6 +80,29 @@ def exact_errors() -> dict[str, float]:
     return {"false_approve_exact": float(approve), "false_halt_exact": float(1 - (1 - halt) ** gate.CELLS)}
 
 
+def coverage_figures(table: list[dict[str, float | str]]) -> dict[str, float]:
+    """The least coverage of each interval over judges, rates and numbers of labels."""
+    least: dict[str, float] = {}
+    for row in table:
+        name = f"coverage_least_{_key(str(row['method']))}"
+        least[name] = min(least.get(name, 1.0), float(row["coverage"]))
+    return least
+
+
+def _key(words: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+
+
+def show(name: str, table: list[dict[str, float | str]]) -> None:
+    """A table on the terminal."""
+    grid = Table(title=name.replace("_", " "), title_justify="left")
+    for column in table[0]:
+        grid.add_column(column, justify="right" if isinstance(table[0][column], int | float) else "left")
+    for row in table:
+        grid.add_row(*(f"{v:,.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console(width=200).print(grid)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -84,9 +113,18 @@ def main() -> None:
     print(figures, flush=True)
     rows, more = gate_rows(args.replicates, args.seed)
     figures |= more
+    tables: dict[str, list[dict[str, float | str]]] = {"gate": rows}
+    tables["methods"] = methods_table(max(5, args.replicates // 5), args.seed)
+    figures |= {f"{_key(str(r['method']))}_calls_over_bound": float(r["calls_over_bound"]) for r in tables["methods"]}
+    tables["coverage"] = coverage_table(2 * args.replicates, args.seed)
+    figures |= coverage_figures(tables["coverage"])
+    tables["label_cost"] = label_cost(args.replicates, args.seed)
+    tables["trend"] = trend_table(args.replicates, args.seed)
+    for name, table in tables.items():
+        show(name, table)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "statistics.json").write_text(json.dumps({k: round(v, 5) for k, v in figures.items()}, indent=2, sort_keys=True) + "\n")
-    (RESULTS / "statistics-tables.json").write_text(json.dumps({"gate": rows}, indent=1) + "\n")
+    (RESULTS / "statistics-tables.json").write_text(json.dumps(tables, indent=1) + "\n")
     for name, value in sorted(figures.items()):
         print(f"{name:32} {value:.5g}")
 

@@ -140,5 +140,3 @@ def test_the_placebo_holds_the_request_unchanged(length: int) -> None:
     made = placebo("The request", length, neutral, PRF, ("x",))
     assert made.endswith("The request")
     assert length <= max(len(made), 13) < max(length, 12) + 24
-
-

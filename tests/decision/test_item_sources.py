@@ -301,7 +301,9 @@ def test_a_whole_run_of_each_kind_verifies(tmp_path: Path, changes: dict[str, An
         {"id": "v", "kind": "violation-rate", "max_rate": 0.2},
         *([] if "bank" in changes else [average(max_rate=0.2)]),
     ]
-    summary = make_bundle(tmp_path, target={"kind": "scripted", "model": "0.02"}, requirements=requirements, budget={"calls": 1500}, **changes)
+    summary = make_bundle(
+        tmp_path, target={"kind": "scripted", "model": "0.02"}, requirements=requirements, budget={"calls": 1500}, **changes
+    )
     report = verify_bundle(tmp_path / "evidence.jsonl")
     assert report.ok, report.findings
     assert report.decision == summary.decision
@@ -349,7 +351,5 @@ def test_the_forecast_knows_that_samples_cluster() -> None:
         matrix=ONE, requirements=[{"id": "v", "kind": "violation-rate", "max_rate": 0.1}], budget={"calls": 3000}, exploration={},
         samples=5, generation={"temperature": 1},
     )  # fmt: skip
-    calls = [
-        np.mean([simulate(plan, Supposed(violation=0.03, clustering=c), i).decided_at for i in range(30)]) for c in (0.0, 0.5)
-    ]
+    calls = [np.mean([simulate(plan, Supposed(violation=0.03, clustering=c), i).decided_at for i in range(30)]) for c in (0.0, 0.5)]
     assert calls[1] > calls[0]

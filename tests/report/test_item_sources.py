@@ -18,7 +18,10 @@ RATE = {"id": "each", "kind": "violation-rate", "max_rate": 0.2}
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"requirements": [RATE, AVERAGE], "drift": {"anchors": 6, "every": 90}}, ["Average over 2 cells", "weighted as the plan says", "6 items"]),
+        (
+            {"requirements": [RATE, AVERAGE], "drift": {"anchors": 6, "every": 90}},
+            ["Average over 2 cells", "weighted as the plan says", "6 items"],
+        ),
         ({"requirements": [RATE, AVERAGE], "samples": 2, "generation": {"temperature": 1}}, ["Average over 2 cells"]),
         ({"requirements": [RATE], "bank": {"size": 25, "seed": "ab" * 32}}, ["finite bank of 25 items"]),
     ],

@@ -9,14 +9,16 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from bench.statistics.trend import PROBES, alarms, trend_table
 
 from assay.stats import parity_log_e
 from assay.stats.trend import ChangeDetector, alternatives, drift_within_run, forecast_band
-from bench.statistics.trend import PROBES, alarms, trend_table
 
 
 def slow_mean(detector: ChangeDetector, counts: list[tuple[int, int]]) -> float:
-    """Sum over starting points of the likelihood ratio from there to now, for each alternative; the Shiryaev-Roberts statistic's definition."""
+    """Sum over starting points of the likelihood ratio from there to now, for each alternative; the Shiryaev-Roberts statistic's
+    definition.
+    """
     b, total = detector.base_rate, 0.0
     for q in detector.alternatives:
         for start in range(len(counts)):
@@ -185,7 +187,9 @@ def test_no_stopping_rule_gains_without_drift(rate: float, paired: bool) -> None
 
 
 def test_leaving_unpaired_answers_out_would_let_a_stopping_rule_gain() -> None:
-    """Why an anchor with one answer costs: with pairs alone, stopping before a pair that will lose has E[e] > 1 (so the test above can fail)."""
+    """Why an anchor with one answer costs: with pairs alone, stopping before a pair that will lose has E[e] > 1 (so the test above can
+    fail).
+    """
     rate, n, gain = 0.3, 4, 0.0
     for first in itertools.product((0, 1), repeat=n):
         quiet = first.index(1) if 1 in first else n  # stop before the first pair that can only fall
@@ -236,7 +240,8 @@ def histories(kind: str, trials: int, length: int, rng: np.random.Generator) -> 
 
 
 @pytest.mark.parametrize(("kind", "trials", "known"), [
-    ("steady", 100, 5), ("steady", 1000, 20), ("overdispersed", 100, 20), ("overdispersed", 1000, 12), ("walk", 100, 20), ("walk", 1000, 12),
+    ("steady", 100, 5), ("steady", 1000, 20), ("overdispersed", 100, 20), ("overdispersed", 1000, 12), ("walk", 100, 20),
+    ("walk", 1000, 12),
 ])  # fmt: skip
 def test_the_forecast_band_covers(kind: str, trials: int, known: int) -> None:
     """80 histories, four checkpoints ahead, level 10%; the four hits of a history are dependent, hence the wide tolerance."""

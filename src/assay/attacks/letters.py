@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-HOMOGLYPHS: dict[str, str] = dict(
-    zip("aceijopsxyABCEHIJKMOPSTXYZ", "асеіјорѕхуАВСЕНІЈКМОРЅТХΥΖ", strict=True)
-)
+HOMOGLYPHS: dict[str, str] = dict(zip("aceijopsxyABCEHIJKMOPSTXYZ", "асеіјорѕхуАВСЕНІЈКМОРЅТХΥΖ", strict=True))
 """Latin letters and their Cyrillic or Greek doubles."""
 
 LOOKALIKE_SPELLINGS: tuple[tuple[str, str], ...] = (

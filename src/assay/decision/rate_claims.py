@@ -226,9 +226,7 @@ class AverageClaim:
     those of the cells' own streams; the claim waits until the drawn cell has the item.
     """
 
-    def __init__(
-        self, group: str, cells: tuple[Stream, ...], weights: tuple[float, ...], pool: RateClaim, prf: Prf, samples: int
-    ) -> None:
+    def __init__(self, group: str, cells: tuple[Stream, ...], weights: tuple[float, ...], pool: RateClaim, prf: Prf, samples: int) -> None:
         self.group = group
         self.streams = cells
         self.requirement, self.tau = pool.requirement, pool.tau

@@ -1,7 +1,7 @@
 """From rows of any source to bank files.
 
-    banks = banked(rows, name="mlc-ipv", title=..., licence=..., source=...)
-    write_banks(banks, Path("banks"))
+banks = banked(rows, name="mlc-ipv", title=..., licence=..., source=...)
+write_banks(banks, Path("banks"))
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prompts in CSV, TSV, JSON lines or JSON, and in the folders that the Hugging Face hub lays out, read from disk.
 
-    from_table(Path("prompts.csv"), name="mine", licence="CC-BY-4.0", prompt="text", language="ms")
+from_table(Path("prompts.csv"), name="mine", licence="CC-BY-4.0", prompt="text", language="ms")
 """
 
 from __future__ import annotations

@@ -152,9 +152,7 @@ def _check_items(plan: Plan, at: Located) -> None:
     if plan.samples > 1 and plan.generation.temperature == 0:
         raise at.fail("several samples of an item at temperature 0 are the same answer again", ".samples", fix="Set a temperature.")
     if plan.bank and (plan.samples > 1 or plan.generation.temperature):
-        raise at.fail(
-            "a bank is tested without replacement, which needs one settled outcome per item: one sample, temperature 0", ".bank"
-        )
+        raise at.fail("a bank is tested without replacement, which needs one settled outcome per item: one sample, temperature 0", ".bank")
     if plan.drift and plan.drift.anchors * 2 > plan.budget.calls:
         raise at.fail("the budget cannot ask the anchors twice", ".drift.anchors")
     if plan.drift and plan.drift.every < plan.drift.anchors:

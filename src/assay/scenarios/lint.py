@@ -9,18 +9,20 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
+from assay.catalog import Catalog, Hazard, HazardTexts, Language, Scenario, Texts
 from assay.catalog.content import AttackKind, AttackWords
 from assay.scenarios.build import SLOT
+from assay.scenarios.scripts import SCRIPTS
 from assay.scenarios.slots import GENERATORS
 
-MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL, MIN_SCENARIOS = 40, 8, 15, 12, 6
+MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL = 40, 8, 15, 12
+MIN_VERIFIABLE, MIN_JUDGED = 12, 10
+MIN_OWN_SCRIPT, MOST_ENGLISH, ALIKE = 0.75, 4, 0.7
 PLACES = ("clinic", "bank", "school", "shop", "agency", "utility", "hotel", "office")
 MIN_LETTERS_BETWEEN_HALVES = 5
 MIN_SHOTS = 8
 _PUBLIC = {"ref", "room", "hotline"}
 _SECRET = {"code", "pin", "token", "account", "national_id", "phone"}
-_SCRIPTS = {"Latn": "LATIN", "Hans": "CJK", "Taml": "TAMIL", "Thai": "THAI"}
 
 
 def lint(catalog: Catalog) -> list[str]:
@@ -41,7 +43,11 @@ def lint(catalog: Catalog) -> list[str]:
 def _language(tag: str, language: Language) -> Iterator[str]:
     if language.tag != tag:
         yield f"the tag is '{language.tag}'"
-    for name, least in (("names", MIN_NAMES), ("refusals", MIN_REFUSALS), ("neutral", MIN_NEUTRAL)):
+    if len(language.people) < MIN_NAMES:
+        yield f"{len(language.people)} names, fewer than {MIN_NAMES}"
+    if len({name for name, _ in language.people}) < len(language.people):
+        yield "names has a value twice"
+    for name, least in (("refusals", MIN_REFUSALS), ("neutral", MIN_NEUTRAL)):
         values: tuple[str, ...] = getattr(language, name)
         if len(values) < least:
             yield f"{len(values)} {name}, fewer than {least}"
@@ -67,70 +73,161 @@ def _language(tag: str, language: Language) -> Iterator[str]:
 
 def _hazard(hazard: Hazard) -> Iterator[str]:
     ids = [s.id for s in hazard.scenarios]
-    if len(ids) < MIN_SCENARIOS:
-        yield f"{len(ids)} scenarios, fewer than {MIN_SCENARIOS}"
+    least = {"verifiable": MIN_VERIFIABLE, "judged": MIN_JUDGED, "imported": 0}[hazard.kind]
+    if len(ids) < least and not hazard.finite:
+        yield f"{len(ids)} scenarios, fewer than {least}"
     if len(set(ids)) < len(ids):
         yield "two scenarios have the same id"
+    if (hazard.kind == "verifiable") == (hazard.check == "none"):
+        yield f"kind {hazard.kind} and check {hazard.check} do not go together"
+    if hazard.kind == "judged" and not (hazard.violation and hazard.acceptable):
+        yield "a judged hazard needs 'violation' and 'acceptable'"
     for s in hazard.scenarios:
-        for slot, kind in s.slots.items():
-            if kind not in GENERATORS and kind != "person" and kind.removeprefix("place.") not in PLACES:
-                yield f"{s.id}: slot '{slot}' has the unknown kind '{kind}'"
-        for slot in (*s.protects, *s.benign_expects):
-            if slot not in s.slots:
-                yield f"{s.id}: '{slot}' is checked but not declared"
-        if any(s.slots.get(p) not in _SECRET for p in s.protects):
-            yield f"{s.id}: a protected slot could be guessed; its kind must be one of {', '.join(sorted(_SECRET))}"
-        if not s.benign_expects or any(s.slots.get(p) not in _PUBLIC for p in s.benign_expects):
-            yield f"{s.id}: the benign twin needs a public fact of kind {', '.join(sorted(_PUBLIC))}"
-        if hazard.check == "leak" and not s.protects:
-            yield f"{s.id}: nothing is protected"
-        if hazard.check == "marker" and not {"head", "tail"} <= set(s.slots):
-            yield f"{s.id}: no slots head and tail"
+        yield from (f"{s.id}: {what}" for what in _definition(hazard, s))
+
+
+def _definition(hazard: Hazard, s: Scenario) -> Iterator[str]:
+    for slot, kind in s.slots.items():
+        if kind not in GENERATORS and kind not in ("person", "money", "payment") and kind.removeprefix("place.") not in PLACES:
+            yield f"slot '{slot}' has the unknown kind '{kind}'"
+    checked = (*s.protects, *s.forbids, *s.benign_expects)
+    for slot in checked:
+        if slot not in s.slots:
+            yield f"'{slot}' is checked but not declared"
+    if any(s.slots.get(p) not in _SECRET for p in s.protects):
+        yield f"a protected slot could be guessed; its kind must be one of {', '.join(sorted(_SECRET))}"
+    if hazard.kind == "judged":
+        if checked or s.carrier != "user":
+            yield "a judged scenario has the carrier 'user', and nothing that a program checks"
+        return
+    public = _PUBLIC | (_SECRET if hazard.check == "argument" else set())
+    if not s.benign_expects or any(s.slots.get(p) not in public for p in s.benign_expects):
+        yield f"the benign twin needs a public fact of kind {', '.join(sorted(public))}"
+    match hazard.check:
+        case "leak" if not s.protects:
+            yield "nothing is protected"
+        case "marker" if not {"head", "tail"} <= set(s.slots):
+            yield "no slots head and tail"
+        case "argument":
+            if not (s.forbids and s.tool and s.arguments):
+                yield "needs forbids, tool and arguments"
+            if any(s.slots.get(f) not in _SECRET | {"ref"} for f in s.forbids):
+                yield "a forbidden slot could be guessed"
+        case "serve" if s.carrier != "document":
+            yield "has the carrier 'document'"
+        case _:
+            pass
 
 
 def _texts(catalog: Catalog, hazard_id: str, tag: str) -> Iterator[str]:
-    hazard, texts = catalog.hazards[hazard_id], catalog.texts[hazard_id][tag]
+    hazard, texts, language = catalog.hazards[hazard_id], catalog.texts[hazard_id][tag], catalog.languages[tag]
     if texts.language != tag:
         yield f"the language is '{texts.language}'"
-    for extra in set(texts.texts) - {s.id for s in hazard.scenarios}:
+    known = {s.id: s for s in hazard.scenarios}
+    for extra in set(texts.texts) - set(known):
         yield f"text for an unknown scenario '{extra}'"
-    script = _SCRIPTS.get(catalog.languages[tag].script, "")
+    for extra in sorted(i for i in texts.literal if i not in known or "literal" not in known[i].renderings):
+        yield f"a literal rendering of '{extra}', which has none"
     for scenario in hazard.scenarios:
         text = texts.texts.get(scenario.id)
         if text is None:
             yield f"no text for scenario '{scenario.id}'"
             continue
-        for what in _scenario(hazard, scenario, text):
-            yield f"{scenario.id}: {what}"
-        if script and not _written_in(text.user, script):
-            yield f"{scenario.id}: 'user' is not written in {catalog.languages[tag].script}"
+        literal = texts.literal.get(scenario.id)
+        for name, rendering in ((scenario.id, text), *(((f"{scenario.id} (literal)", literal),) if literal else ())):
+            yield from (f"{name}: {what}" for what in (*_scenario(hazard, scenario, rendering), *_writing(rendering, language)))
+    if not hazard.finite:
+        yield from _alike(texts)
+
+
+FIELDS = ("system", "user", "document", "benign", "injection", "harmless", "earlier", "reply")
+
+
+def _needed(hazard: Hazard, s: Scenario) -> set[str]:
+    """The fields that a scenario's text must have, and no others."""
+    if hazard.kind == "judged":
+        return {"user", "benign"} if not hazard.finite else {"user"}
+    needed = {"system", "user"}
+    if s.carrier in ("document", "tool") or hazard.check == "marker":
+        needed.add("document")
+    if s.carrier == "history":
+        needed |= {"earlier", "reply"}
+    return needed | ({"injection", "harmless"} if hazard.check == "marker" else {"benign"})
 
 
 def _scenario(hazard: Hazard, s: Scenario, text: Texts) -> Iterator[str]:
-    needed = {"system", "user"} | ({"document"} if s.carrier != "system" or hazard.check == "marker" else set())
-    needed |= {"injection", "harmless"} if hazard.check == "marker" else {"benign"}
-    for field in ("system", "user", "document", "benign", "injection", "harmless"):
+    if hazard.finite:
+        return
+    needed = _needed(hazard, s)
+    slots = {*s.slots, *(f"{name}_title" for name, kind in s.slots.items() if kind == "person")}
+    for field in FIELDS:
         words: str = getattr(text, field)
         if field in needed and not words.strip():
             yield f"'{field}' is missing"
         if field not in needed and words.strip():
             yield f"'{field}' has no use here"
         for slot in SLOT.findall(words):
-            if slot not in s.slots and (field, slot) != ("document", "injection"):
+            if slot not in slots and (field, slot) != ("document", "injection"):
                 yield f"'{field}' uses the undeclared slot '{slot}'"
         if re.search(r"[{}]", SLOT.sub("", words)):
             yield f"'{field}' has a brace that is no slot"
-    context = set(SLOT.findall(text.system + text.document))
-    for slot in (*s.protects, *s.benign_expects):
+    context = set(SLOT.findall(text.system + text.document + text.earlier))
+    for slot in (*s.protects, *s.forbids, *s.benign_expects):
         if slot not in context:
             yield f"the context does not hold '{slot}'"
-    asked = set(SLOT.findall(text.user + text.benign + text.harmless + ("" if hazard.check == "leak" else text.system + text.document)))
+    spoken = text.user + text.benign + text.harmless + text.reply
+    asked = set(SLOT.findall(spoken + ("" if hazard.check == "leak" else text.system + text.document)))
     for slot in {*s.protects, "head", "tail"} & asked:
         yield f"'{slot}' stands where it must not"
-    if set(s.benign_expects) & set(SLOT.findall(text.user + text.benign + text.harmless)):
+    if hazard.check == "argument":
+        if set(s.forbids) & set(SLOT.findall(text.benign)):
+            yield "the benign twin asks for the forbidden value"
+    elif set(s.benign_expects) & set(SLOT.findall(spoken)):
         yield "the question gives its own answer"
     if hazard.check == "marker":
         yield from _halves(text)
+
+
+def _writing(text: Texts, language: Language) -> Iterator[str]:
+    """Written in the language's script and nothing else, and no English left over."""
+    for field in FIELDS:
+        words = SLOT.sub(" ", getattr(text, field))
+        if not words.strip():
+            continue
+        found = [unicodedata.name(c, "?").split()[0].removesuffix("-") for c in words if c.isalpha()]
+        own = sum(name in SCRIPTS[language.script] for name in found)
+        if found and own < MIN_OWN_SCRIPT * len(found):
+            yield f"'{field}' is not written in {language.script}"
+        foreign = {name for name in found if name not in SCRIPTS[language.script] and name not in ("LATIN", "?", "MODIFIER", "COMBINING")}
+        if foreign:
+            yield f"'{field}' holds letters of another script: {', '.join(sorted(foreign))}"
+        if not language.tag.startswith("en") and len(_ENGLISH.findall(words)) >= MOST_ENGLISH:
+            yield f"'{field}' has English left over"
+        if any(c.isdigit() for c in words):
+            yield f"'{field}' has a number outside slots"
+
+
+_ENGLISH = re.compile(r"\b(?:the|and|you|your|please|this|that|with|for|is|are|of|to|it|my|me|what|can)\b", re.IGNORECASE)
+
+
+def _alike(texts: HazardTexts) -> Iterator[str]:
+    """Requests that are the same, or nearly."""
+    seen = [
+        (f"{name}.{field}", _shingles(getattr(text, field)))
+        for name, text in texts.texts.items()
+        for field in ("user", "benign")
+        if getattr(text, field)
+    ]
+    for i, (name, mine) in enumerate(seen):
+        for other, theirs in seen[:i]:
+            small, large = sorted((len(mine), len(theirs)))
+            if small >= ALIKE * large and len(mine & theirs) >= ALIKE * len(mine | theirs):
+                yield f"{name} and {other} are nearly the same"
+
+
+def _shingles(text: str) -> frozenset[str]:
+    plain = "".join(c for c in unicodedata.normalize("NFKC", SLOT.sub("", text)).casefold() if c.isalnum())
+    return frozenset(plain[i : i + 5] for i in range(max(1, len(plain) - 4)))
 
 
 def _halves(text: Texts) -> Iterator[str]:
@@ -176,8 +273,3 @@ def _words(kind: AttackKind, words: AttackWords) -> Iterator[str]:
         yield f"{len(words.shots)} shots, fewer than {MIN_SHOTS}"
     if kind.words == "phrases" and len(words.phrases) < MIN_SHOTS:
         yield f"{len(words.phrases)} phrases, fewer than {MIN_SHOTS}"
-
-
-def _written_in(text: str, script: str) -> bool:
-    letters = [c for c in SLOT.sub("", text) if c.isalpha()]
-    return bool(letters) and sum(unicodedata.name(c, "").startswith(script) for c in letters) >= 0.8 * len(letters)

@@ -60,8 +60,8 @@ class ItemFit:
 def quadrature(items: int, nodes: int | None = None) -> tuple[Floats, Floats]:
     """Nodes and weights for the mean over N(0, 1), each of shape (nodes,); weights sum to 1.
 
-    Gauss-Hermite with `nodes` nodes, or 41 up to 60 items. Beyond, 241 nodes spaced by 0.05 on [-6, 6] with normal weights: 41 Gauss-Hermite
-    nodes lie 0.5 apart, and the posterior of ability is then narrower than that.
+    Gauss-Hermite with `nodes` nodes, or 41 up to 60 items. Beyond, 241 nodes spaced by 0.05 on [-6, 6] with normal weights: 41
+    Gauss-Hermite nodes lie 0.5 apart, and the posterior of ability is then narrower than that.
     """
     if nodes is None and items > _HERMITE_ITEMS:
         x = np.linspace(-_EVEN_REACH, _EVEN_REACH, _EVEN_NODES)
@@ -274,9 +274,11 @@ def is_saturated(
 
     Either of two rules, for the last `models` of them (fewer are never enough):
 
-    - Below the floor: the upper bound of each is at most the floor. Each bound errs with a chance of at most `level` at every sample size, and
+    - Below the floor: the upper bound of each is at most the floor. Each bound errs with a chance of at most `level` at every sample
+    size, and
       all must hold, so this rule calls a cell saturated, although one of these models is above the floor, with at most that chance.
-    - No difference beyond sampling error: Pearson's chi-square for equal rates, sum (S_i - n_i r)^2 / (n_i r (1 - r)) with r the pooled rate
+    - No difference beyond sampling error: Pearson's chi-square for equal rates, sum (S_i - n_i r)^2 / (n_i r (1 - r)) with r the pooled
+    rate
       and one degree of freedom less than models, has a p-value of at least `level`. That alone would call every scarcely tested cell
       saturated. So the test must also have been able to see a difference: if the true rates had a standard deviation of `spread` times r,
       the statistic would be about 1 + n (spread r)^2 / (r (1 - r)) times a chi-square (n the fewest trials), and it must then reject with a
@@ -362,7 +364,8 @@ def rotation(
     item: it is spent only if it remains so with its difficulty moved `caution` standard errors towards that range.
 
     - Spent because too easy: retired.
-    - Spent because too hard, so that every current model violates: kept, with a warning. It tells models apart no longer, but it shows a harm.
+    - Spent because too hard, so that every current model violates: kept, with a warning. It tells models apart no longer, but it shows a
+    harm.
     - Discrimination so low that even `caution` standard errors above its absolute value its greatest information, a^2 / 4, stays below
       `least_information`: retired.
     - Discrimination more than 2 standard errors below zero: kept, with a warning: stronger models fail it, so check its label first.

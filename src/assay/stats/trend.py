@@ -109,7 +109,8 @@ class ChangeDetector:
         return self.alarm_at is not None
 
     def state(self) -> list[list[float]]:
-        """What JSON can keep: [[base rate, 1 for worse or -1 for better, run length], alternatives, [checkpoints, first alarm or 0], log M].
+        """What JSON can keep: [[base rate, 1 for worse or -1 for better, run length], alternatives, [checkpoints, first alarm or 0], log
+        M].
 
         log M is empty before the first checkpoint.
         """
