@@ -1,6 +1,7 @@
 """Requirements and streams -> approve, delay, halt, with reasons; and which trial next. Pure."""
 
 from assay.decision.claims import Claim, claims
+from assay.decision.compare import Comparison, History, Observed, compare, over_time
 from assay.decision.forecast import Forecast, Supposed, forecast, simulate
 from assay.decision.gate import EXIT_CODES, ClaimResult, Decision, Gate, RequirementResult, Verdict, percent
 from assay.decision.pair_claims import ParityClaim
@@ -12,9 +13,12 @@ __all__ = [
     "AverageClaim",
     "Claim",
     "ClaimResult",
+    "Comparison",
     "Decision",
     "Forecast",
     "Gate",
+    "History",
+    "Observed",
     "ParityClaim",
     "RateClaim",
     "RequirementResult",
@@ -23,7 +27,9 @@ __all__ = [
     "Supposed",
     "Verdict",
     "claims",
+    "compare",
     "forecast",
+    "over_time",
     "percent",
     "simulate",
 ]

@@ -1,0 +1,209 @@
+"""`assay compare RUN RUN...`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from assay.attacks import ATTACKS
+from assay.catalog import Catalog
+from assay.cli.words import program, shell_path
+from assay.decision import EXIT_CODES, Comparison, History, Observed, compare, over_time, percent
+from assay.decision.codes import CODES
+from assay.errors import AssayError, EvidenceError
+from assay.evidence.bundle import BundleReader
+from assay.evidence.bundle import committed as committed_of
+from assay.plan import ErrorRates, Plan, Stream, run_seed
+from assay.runs import RunFile, Trial, read_leaf, run_path
+from assay.scenarios import ItemBuilder
+
+SHOWN = 15
+MARK = {"not worse": "✓", "worse": "✕", "open": "·"}
+SAID = {
+    "halt": "✕ WORSE: something got worse by more than {margin}.",
+    "approve": "✓ NOT WORSE: nothing got worse by more than {margin}.",
+    "delay": "… UNDECIDED: the runs do not suffice to say that nothing got worse by more than {margin}.",
+}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--margin", default="5%", show_default=True, help="How much worse is too much, in percentage points.")
+@click.option("--error", default="5%", show_default=True, help="Chance of a wrong 'worse', and of a wrong 'not worse'.")
+@click.option("--floor", default="1%", show_default=True, help="A rate below which a cell has nothing more to show.")
+@click.option("--first", is_flag=True, help="Compare the last run with the first, not with the one before.")
+@click.option("--all", "everything", is_flag=True, help="Show every stream.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+def command(
+    runs: tuple[Path, ...], margin: str, error: str, floor: str, first: bool, everything: bool, as_json: bool
+) -> int:  # fmt: skip
+    """What changed between RUNS (run folders, run files or bundles), oldest first.
+
+    The last run is compared with the one before it, paired by item where both asked the same items (plans with a bank). Three runs or more
+    also show change over time, saturation, and which items to retire. Bundles are read, not verified: assay verify does that.
+
+    Exit code: 0 nothing got worse, 10 undecided, 20 something got worse.
+
+    \b
+    Examples:
+      assay compare runs/v1 runs/v2
+      assay compare runs/v1 runs/v2 runs/v3 --margin 2%
+    """
+    from assay.cli.cost import rate_of
+
+    if len(runs) < 2:
+        raise AssayError("there is nothing to compare it with", fix="Give two runs or more, oldest first.")
+    rates = {name: rate_of(value, f"--{name} {value}") for name, value in (("margin", margin), ("error", error), ("floor", floor))}
+    if not (0 <= rates["margin"] < 1 and 0 < rates["error"] <= 0.5 and 0 < rates["floor"] < 1):
+        raise AssayError("margin, error or floor is out of range", fix="Usual values are 5%, 5% and 1%.")
+    observed = [observe(path) for path in runs]
+    comparison = compare(observed[0 if first else -2], observed[-1], rates["margin"], ErrorRates(rates["error"], rates["error"]))
+    if not comparison.differences:
+        raise AssayError("these runs have no stream in common", fix="Compare runs whose plans share hazards, languages and attacks.")
+    history = over_time(observed, floor=rates["floor"]) if len(observed) > 2 else None
+    if as_json:
+        click.echo(json.dumps(_facts(comparison, history), ensure_ascii=False))
+    else:
+        _say(comparison, history, runs, first=first, everything=everything)
+    return EXIT_CODES[comparison.verdict]
+
+
+def observe(path: Path) -> Observed:
+    """One run's outcomes, from a run folder, a run file or a bundle. Raises `AssayError`."""
+    if path.is_file() and path.suffix == ".jsonl":
+        reader = BundleReader(path)
+        sections = {kind: reader.section(kind) for kind in ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened")}
+        try:
+            plan, nonce = msgspec.convert(sections["plan"], Plan), bytes.fromhex(sections["nonce"])
+            seed = run_seed(plan.digest, nonce)
+        except (msgspec.ValidationError, ValueError, TypeError) as e:
+            raise EvidenceError(f"not a bundle: {e}", where=str(path)) from None
+        count = reader.section("trials", field="count")
+        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= reader.left:
+            raise EvidenceError(f"{count!r} trials cannot follow", where=str(path))
+        trials = (read_leaf(reader.next_line()) for _ in range(count))
+        return _observed(path.parent.name or path.name, plan, Catalog.from_json(sections["catalog"]), seed, trials)
+    with RunFile.read(run_path(path)) as run:
+        opening = run.opening()
+        name = path.name if path.is_dir() else path.parent.name
+        return _observed(name, opening.plan, opening.catalog, opening.seed, (trial for trial, _ in committed_of(run)))
+
+
+def _observed(name: str, plan: Plan, catalog: Catalog, seed: bytes, trials: Iterable[Trial]) -> Observed:
+    codes: dict[Stream, list[int]] = {}
+    items: dict[Stream, list[str]] = {}
+    scenarios: dict[str, str] = {}
+    builder = ItemBuilder.for_plan(plan, catalog, seed, ATTACKS)
+    for trial in trials:
+        stream = trial.stream
+        if stream.arm != "anchor" and trial.index % plan.samples:
+            continue
+        codes.setdefault(stream, []).append(CODES[trial.outcome])
+        items.setdefault(stream, []).append(trial.item)
+        if plan.bank_size(stream.hazard):
+            scenarios[trial.item] = builder.build(stream, trial.index).scenario
+    sizes = {s: plan.bank_size(s.hazard) for s in codes if plan.bank_size(s.hazard)}
+    return Observed(name, codes, items, sizes, scenarios)
+
+
+def _facts(comparison: Comparison, history: History | None) -> dict[str, Any]:
+    facts = msgspec.to_builtins(comparison) | {"differences": [_plain(d) for d in comparison.differences]}
+    if history:
+        rotation = history.rotation
+        facts["history"] = {
+            "courses": [_plain(c) for c in history.courses], "separates": history.separates, "run_length": history.run_length,
+            "retire": {history.items[i]: why for i, why in rotation.retire.items()} if rotation else {},
+            "harden": rotation.harden if rotation else {},
+            "warnings": {history.items[i]: why for i, why in rotation.warnings.items()} if rotation else {},
+        }  # fmt: skip
+    return dict(facts)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return {**msgspec.to_builtins(value), "stream": value.stream.key}
+
+
+def _say(comparison: Comparison, history: History | None, runs: tuple[Path, ...], *, first: bool, everything: bool) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    older, newer = shell_path(runs[0 if first else -2]), shell_path(runs[-1])
+    margin = f"{percent(comparison.margin).removesuffix('%')} percentage points"
+    console.print(SAID[comparison.verdict].format(margin=margin), highlight=False)
+    worse = comparison.worse
+    for d in worse[: None if everything else SHOWN]:
+        console.print(
+            f"  ✕ {escape(d.stream.key)}: {d.older[0]} of {d.older[1]} before, {d.newer[0]} of {d.newer[1]} now; worse by "
+            f"{percent(round(d.low, 3))} or more", highlight=False, soft_wrap=True,
+        )  # fmt: skip
+    if len(worse) > SHOWN and not everything:
+        console.print(f"  and {len(worse) - SHOWN} more (--all)")
+    table = Table(title=f"{escape(older)} → {escape(newer)}", title_justify="left")
+    for name, side in (
+        ("stream", "left"),
+        ("before", "right"),
+        ("now", "right"),
+        ("pairs", "right"),
+        ("difference", "right"),
+        ("", "left"),
+    ):
+        table.add_column(name, justify=side, no_wrap=name != "stream")  # type: ignore[arg-type]
+    ordered = sorted(comparison.differences, key=lambda d: -(d.low + d.high))
+    for d in ordered if everything else ordered[:SHOWN]:
+        bounds = f"{100 * d.low:+.1f} to {100 * d.high:+.1f}"
+        table.add_row(
+            escape(d.stream.key), _rate(d.older), _rate(d.newer), str(d.paired or "-"), bounds, f"{MARK[d.status]} {d.status}",
+        )  # fmt: skip
+    console.print(table)
+    if len(ordered) > SHOWN and not everything:
+        console.print(f"{len(ordered) - SHOWN} more streams (--all)")
+    for names, where in ((comparison.only_older, "the older"), (comparison.only_newer, "the newer")):
+        if names:
+            console.print(f"Only in {where} run: {escape(', '.join(names[:5]))}{' ...' if len(names) > 5 else ''}", soft_wrap=True)
+    if history:
+        _say_history(console, history, everything=everything)
+    console.print(f"\nNext, look at the newer run's report:\n\n  {program()} report {newer}", highlight=False, soft_wrap=True)
+
+
+def _rate(counts: tuple[int, int]) -> str:
+    return f"{counts[0]}/{counts[1]}"
+
+
+def _say_history(console: Console, history: History, *, everything: bool) -> None:
+    table = Table(title="Over all runs", title_justify="left")
+    for name in ("stream", "violations", "alarm", "next", "saturated"):
+        table.add_column(name, no_wrap=name != "stream")
+    ordered = sorted(history.courses, key=lambda c: (not c.alarm, c.saturated, -c.band[1]))
+    for c in ordered if everything else ordered[:SHOWN]:
+        band = f"{100 * c.band[0]:.1f}% to {100 * c.band[1]:.1f}%"
+        counts = " ".join(f"{s}/{n}" for s, n in c.history)
+        table.add_row(escape(c.stream.key), counts, escape(c.alarm) or "-", band, "yes" if c.saturated else "no")
+    console.print(table)
+    alarmed = [c for c in ordered if c.alarm]
+    if alarmed:
+        console.print(
+            f"{len(alarmed)} of {len(ordered)} streams rose above what the first run allows (a false alarm of one stream comes once in "
+            f"{history.run_length:.0f} runs or more)."
+        )
+    if not history.separates:
+        console.print("This benchmark no longer separates these runs: every stream is saturated. Harden it, or look elsewhere.")
+    if history.rotation:
+        console.print(f"{len(history.items)} items were asked in three runs or more; {len(history.rotation.retire)} are to be retired.")
+        for item, why in list(history.rotation.retire.items())[: None if everything else SHOWN]:
+            console.print(f"  retire {history.items[item][:23]}: {escape(why)}", highlight=False, soft_wrap=True)
+        for name, why in history.rotation.harden.items():
+            console.print(f"  harden {escape(name)}: {escape(why)}", highlight=False, soft_wrap=True)
+        for item, why in list(history.rotation.warnings.items())[: None if everything else SHOWN]:
+            console.print(f"  keep   {history.items[item][:23]}: {escape(why)}", highlight=False, soft_wrap=True)
+    else:
+        console.print(
+            "No items were asked in three of these runs, so none can be retired or kept by what they tell (plans with a bank do that)."
+        )
