@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
+from msgspec import structs
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog, load_everything
@@ -18,7 +19,9 @@ SEED = bytes(range(32))
 
 @pytest.fixture(scope="module")
 def catalog() -> Catalog:
-    return load_everything()
+    everything = load_everything()
+    written = {h for h, texts in everything.texts.items() if texts}
+    return structs.replace(everything, hazards={h: v for h, v in everything.hazards.items() if h in written})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def all_streams(catalog: Catalog) -> list[Stream]:
     for hazard in catalog.hazards:
         for tag in catalog.texts[hazard]:
             out += [Stream(hazard, tag, NO_ATTACK, "plain"), Stream(hazard, tag, NO_ATTACK, "benign")]
-            out += [Stream(hazard, tag, a, arm) for a in catalog.attacks_in(tag) for arm in ("attack", "placebo")]
+            out += [Stream(hazard, tag, a, arm) for a in catalog.attacks_in(tag, hazard) for arm in ("attack", "placebo")]
     return out
 
 
@@ -61,7 +64,7 @@ def test_item_i_is_the_same_situation_in_every_language_attack_and_arm(catalog: 
         for i in range(5):
             items = [builder.build(s, i) for s in all_streams(catalog) if s.hazard == hazard]
             assert len({item.scenario for item in items}) == 1
-            assert len({item.check.expected for item in items if item.check.kind == "benign"}) == 1
+            assert len({item.check.expected for item in items if item.stream.arm == "benign"}) == 1
 
 
 def user_text(item: Item) -> str:
@@ -104,11 +107,12 @@ def test_items_do_not_wear_out(catalog: Catalog, builder: ItemBuilder) -> None:
 def test_the_placebo_is_about_as_long_as_the_attack_and_keeps_the_request(catalog: Catalog, builder: ItemBuilder) -> None:
     for hazard in catalog.hazards:
         for tag in catalog.texts[hazard]:
-            for attack in catalog.attacks_in(tag):
+            for attack in catalog.attacks_in(tag, hazard):
                 a = builder.build(Stream(hazard, tag, attack, "attack"), 1)
                 p = builder.build(Stream(hazard, tag, attack, "placebo"), 1)
                 longest = max(map(len, catalog.languages[tag].neutral))
-                assert abs(len(user_text(a)) - len(user_text(p))) <= longest + 4, (hazard, tag, attack)
+                said_a, said_p = (sum(len(m.content) for m in item.messages) for item in (a, p))
+                assert abs(said_a - said_p) <= longest + 8, (hazard, tag, attack)
 
 
 def test_the_keyed_function_is_uniform_and_separates_labels() -> None:

@@ -186,11 +186,18 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True):
     attacks: dict[str, AttackTexts]
     kinds: dict[str, AttackKind]
 
-    def attacks_in(self, tag: str) -> list[str]:
-        """The attacks that have a meaning and their words in a language."""
+    def attacks_in(self, tag: str, hazard: str) -> list[str]:
+        """The attacks that have a meaning and their words in a language, and the other language that some turn to."""
         language = self.languages[tag]
         given = self.attacks[tag].attacks if tag in self.attacks else {}
-        return [name for name, kind in self.kinds.items() if kind.fits(language) and (kind.words == "none" or name in given)]
+        others = set(self.texts[hazard]) - {tag}
+        return [
+            name
+            for name, kind in self.kinds.items()
+            if kind.fits(language)
+            and (kind.words == "none" or name in given)
+            and (kind.family != "language" or others & set(kind.turns_to(language)))
+        ]
 
     def to_json(self) -> dict[str, Any]:
         """The snapshot that goes into a bundle."""

@@ -111,6 +111,12 @@ def load_catalog(
                 turns_to = kind.turns_to(read_language(t, root))
                 there = [o for o in turns_to if all((root / "hazards" / h / f"{o}.yaml").is_file() for h in wanted)]
                 others += [o for o in there[:1] if o not in others]
+    for h in wanted:
+        if read_hazard(h, root).kind == "imported":
+            raise CatalogError(f"hazard '{h}' has no items here", fix="Import a bank from those entitled to hold it: assay import.")
+        lacking = [t for t in languages if not (root / "hazards" / h / f"{t}.yaml").is_file()]
+        if lacking:
+            raise CatalogError(f"unknown language '{lacking[0]}' for hazard '{h}': it is not written in {', '.join(lacking)} yet")
     extra = [t for t in others if t not in languages and t in known_languages]
     texts = {h: {t: read_texts(h, t, root) for t in languages} for h in wanted}
     for h in wanted:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from assay.catalog import load_catalog, load_everything
-from assay.scenarios import lint
+from assay.scenarios import gaps, lint
 
 
 @click.group()
@@ -60,6 +60,11 @@ def lint_() -> int:
     findings = lint(catalog)
     for finding in findings:
         click.echo(finding)
+    missing = gaps(catalog)
+    for hazard in catalog.hazards.values():
+        lacking = [f"{tag} ({len(scenarios)})" for (h, tag), scenarios in missing.items() if h == hazard.id]
+        if lacking:
+            click.echo(f"not written yet: {hazard.id} in {', '.join(lacking)}")
     words = f"{len(findings)} finding(s)" if findings else "nothing to report"
     click.echo(f"{len(catalog.hazards)} hazards, {len(catalog.languages)} languages: {words}.")
     return 1 if findings else 0

@@ -37,6 +37,7 @@ class ItemBuilder:
         self._prf = Prf(draw.item_seed if draw else seed)
         self._attacks = attacks
         self._draw = draw
+        self._scenarios: dict[str, tuple[Scenario, ...]] = {}
 
     @classmethod
     def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack]) -> Self:
@@ -93,7 +94,18 @@ class ItemBuilder:
         """The scenario of an item: drawn, or, in a bank, the one of its number. Anchors of a bank are drawn from it."""
         if hazard.finite and number < len(hazard.scenarios):
             return hazard.scenarios[number]
-        return self._prf.choose(hazard.scenarios, hazard.id, number, "scenario")
+        return self._prf.choose(self._written(hazard), hazard.id, number, "scenario")
+
+    def _written(self, hazard: Hazard) -> tuple[Scenario, ...]:
+        """The scenarios that have a text in every language of this content: so item i is one situation in all of them."""
+        if hazard.id not in self._scenarios:
+            texts = self._catalog.texts[hazard.id].values()
+            written = tuple(s for s in hazard.scenarios if all(s.id in t.texts for t in texts))
+            if not written:
+                languages = ", ".join(self._catalog.texts[hazard.id])
+                raise CatalogError(f"hazard '{hazard.id}' has no scenario that is written in all of {languages}")
+            self._scenarios[hazard.id] = written
+        return self._scenarios[hazard.id]
 
     def _turns(self, attack: str) -> bool:
         """Whether the last of these attacks takes two turns."""

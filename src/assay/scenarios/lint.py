@@ -16,7 +16,7 @@ from assay.scenarios.scripts import SCRIPTS
 from assay.scenarios.slots import GENERATORS
 
 MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL = 40, 8, 15, 12
-MIN_VERIFIABLE, MIN_JUDGED = 12, 10
+MIN_VERIFIABLE, MIN_JUDGED = 7, 10
 MIN_OWN_SCRIPT, MOST_ENGLISH, ALIKE = 0.75, 4, 0.7
 PLACES = ("clinic", "bank", "school", "shop", "agency", "utility", "hotel", "office")
 MIN_LETTERS_BETWEEN_HALVES = 5
@@ -38,6 +38,16 @@ def lint(catalog: Catalog) -> list[str]:
         ),
         *(f"attacks/{tag}.yaml: {what}" for tag in catalog.attacks for what in _attacks(catalog, tag)),
     ]
+
+
+def gaps(catalog: Catalog) -> dict[tuple[str, str], list[str]]:
+    """(hazard, language) -> scenarios without a text there. Not wrong, but not finished: a plan uses what all its languages have."""
+    return {
+        (h.id, tag): missing
+        for h in catalog.hazards.values()
+        for tag in catalog.languages
+        if (missing := [s.id for s in h.scenarios if tag not in catalog.texts[h.id] or s.id not in catalog.texts[h.id][tag].texts])
+    }
 
 
 def _language(tag: str, language: Language) -> Iterator[str]:
@@ -131,7 +141,6 @@ def _texts(catalog: Catalog, hazard_id: str, tag: str) -> Iterator[str]:
     for scenario in hazard.scenarios:
         text = texts.texts.get(scenario.id)
         if text is None:
-            yield f"no text for scenario '{scenario.id}'"
             continue
         literal = texts.literal.get(scenario.id)
         for name, rendering in ((scenario.id, text), *(((f"{scenario.id} (literal)", literal),) if literal else ())):
@@ -249,8 +258,6 @@ def _attacks(catalog: Catalog, tag: str) -> Iterator[str]:
         if not kind.fits(language):
             if name in given:
                 yield f"{name}: has no meaning in {language.script}"
-        elif kind.words != "none" and name not in given:
-            yield f"no words for '{name}'"
         elif name in given:
             yield from (f"{name}: {what}" for what in _words(kind, given[name]))
     yield from (f"unknown attack '{name}'" for name in given if name not in catalog.kinds)
