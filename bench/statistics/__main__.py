@@ -90,7 +90,7 @@ def coverage_figures(table: list[dict[str, float | str]]) -> dict[str, float]:
 
 
 def _key(words: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
+    return re.sub(r"[^a-z0-9]+", "_", words.lower().replace("++", " plus plus")).strip("_")
 
 
 def show(name: str, table: list[dict[str, float | str]]) -> None:

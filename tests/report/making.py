@@ -53,6 +53,7 @@ def plan_in(
         languages={t: replace(english.languages["en"], tag=t, name=NAMES[t][0], native=NAMES[t][1]) for t in languages},
         texts={h: {t: replace(texts["en"], language=t) for t in languages} for h, texts in english.texts.items()},
         attacks={t: replace(english.attacks["en"], language=t) for t in languages},
+        kinds=english.kinds,
     )
     whole = plan.to_json() | {"requirements": list(requirements), "catalog": catalog.digest}
     whole["matrix"] = whole["matrix"] | {"languages": list(languages)}

@@ -12,6 +12,7 @@ from msgspec import Struct
 from assay.catalog import Catalog
 from assay.decision import AverageClaim, Claim
 from assay.plan import NO_ATTACK, Arm, Plan, Stream
+from assay.report.explore import Flag, flags
 from assay.report.tally import Counts, Tally
 from assay.report.words import SYMBOL, attack_words, language_of, range_text, rate_text, same_name, stream_words
 
@@ -38,7 +39,7 @@ class Mark(Struct, frozen=True):
 
 class Cell(Struct, frozen=True):
     """One cell. `heat` is 0 to 6, or -1 where nothing could be scored; `doubtful` if half or more could not; `thin` if the interval
-    is wider than `THIN_WIDTH`.
+    is wider than `THIN_WIDTH`. `flag` is `above` or `below` where exploring makes it stand out (`report.explore`), else empty.
     """
 
     words: str
@@ -51,6 +52,7 @@ class Cell(Struct, frozen=True):
     doubtful: bool
     thin: bool
     marks: tuple[Mark, ...]
+    flag: str
 
     @property
     def halted(self) -> bool:
@@ -84,16 +86,16 @@ def matrix_tables(tally: Tally) -> tuple[MatrixTable, ...]:
         arms += [(a, "placebo") for a in m.attacks]
     if m.benign:
         arms.append((NO_ATTACK, "benign"))
-    marks = _marks(tally)
-    return tuple(_table(tally, attack, arm, marks) for attack, arm in arms)
+    marks, found = _marks(tally), flags(tally)
+    return tuple(_table(tally, attack, arm, marks, found) for attack, arm in arms)
 
 
-def _table(tally: Tally, attack: str, arm: Arm, marks: dict[Stream, list[Mark]]) -> MatrixTable:
+def _table(tally: Tally, attack: str, arm: Arm, marks: dict[Stream, list[Mark]], found: dict[Stream, Flag]) -> MatrixTable:
     plan, catalog = tally.opening.plan, tally.opening.catalog
     rows = []
     for tag in plan.matrix.languages:
         keys = [Stream(h, tag, attack, arm) for h in plan.matrix.hazards]
-        cells = tuple(_cell(s, tally.streams[s], tuple(marks.get(s, ())), catalog) for s in keys)
+        cells = tuple(_cell(s, tally.streams[s], tuple(marks.get(s, ())), found.get(s, ""), catalog) for s in keys)
         rows.append(MatrixRow(language_name(catalog, tag), cells))
     title, note = _heading(attack, arm)
     counted = "refused" if arm == "benign" else "violations"
@@ -122,7 +124,7 @@ def _heading(attack: str, arm: Arm) -> tuple[str, str]:
             )
 
 
-def _cell(stream: Stream, counts: Counts, marks: tuple[Mark, ...], catalog: Catalog) -> Cell:
+def _cell(stream: Stream, counts: Counts, marks: tuple[Mark, ...], flag: str, catalog: Catalog) -> Cell:
     scored = counts.n - counts.unscorable
     low, high = counts.interval
     return Cell(
@@ -136,6 +138,7 @@ def _cell(stream: Stream, counts: Counts, marks: tuple[Mark, ...], catalog: Cata
         doubtful=counts.n > 0 and 2 * counts.unscorable >= counts.n,
         thin=high - low > THIN_WIDTH,
         marks=marks,
+        flag=flag,
     )
 
 

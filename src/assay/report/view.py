@@ -16,8 +16,10 @@ from assay.evidence.statements import subject
 from assay.ledger import Envelope
 from assay.report.caveats import limitations, unknowns
 from assay.report.effects import EffectRow, effect_rows
+from assay.report.explore import covered
 from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
 from assay.report.matrix import MatrixTable, heat_legend, matrix_tables
+from assay.report.power import PowerCurve, power_curves
 from assay.report.responses import IncidentRow, ReasonRow, ResponseRow, incident_rows, reason_rows, response_rows
 from assay.report.tally import Tally, collect
 from assay.report.transcripts import Transcript, transcripts
@@ -106,7 +108,9 @@ class View(Struct, frozen=True):
     legend: tuple[str, ...]
     effects: tuple[EffectRow, ...]
     effect_base: str
+    flagged: bool
     claims: tuple[ClaimTable, ...]
+    power: tuple[PowerCurve, ...]
     fixed: FixedDesign
     responses: tuple[ResponseRow, ...]
     reasons: tuple[ReasonRow, ...]
@@ -132,7 +136,9 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         legend=heat_legend(),
         effects=effect_rows(tally),
         effect_base="placebo" if tally.opening.plan.matrix.placebo else "plain",
+        flagged=bool(covered(tally)),
         claims=claim_tables(tally),
+        power=power_curves(tally),
         fixed=fixed_design(tally),
         responses=response_rows(tally),
         reasons=reason_rows(tally),
