@@ -7,6 +7,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+from bench.statistics.judge_error import JUDGES, RATES, RECOMMENDED, coverage_table, label_cost
 from scipy import stats
 
 from assay.stats import MeanTest, RateTest, clopper_pearson, crossing_probability, log_e
@@ -27,8 +28,7 @@ from assay.stats.judge_error import (
     stratified_interval,
 )
 from assay.stats.rates import Side
-from assay.stats.sequences import mixture_log_e, rate_lower
-from bench.statistics.judge_error import JUDGES, RATES, RECOMMENDED, coverage_table, label_cost
+from assay.stats.sequences import SWITCH, mixture_log_e, rate_lower
 
 SIDES: tuple[Side, ...] = ("approve", "halt")
 TAU, LEVEL = 0.05, 0.05
@@ -78,14 +78,11 @@ def test_the_bound_seldom_exceeds_the_sensitivity_at_any_number_of_labels(sensit
     assert at_most(int(wrong.sum()), runs, level)
     above = np.where(caught > 0, stats.beta.ppf(level, caught, n - caught + 1), 0.0) > sensitivity
     assert not at_most(int(above.any(1).sum()), runs, level)
-    lower = rate_lower(caught[:40], n[:40], level)
-    assert np.array_equal(lower > sensitivity, np.asarray(_halts(caught[:40], n[:40], sensitivity, level)))
-
-
-def _halts(caught: np.ndarray, n: np.ndarray, sensitivity: float, level: float) -> np.ndarray:
-    """Whether every threshold up to the sensitivity is rejected, by looking at thresholds one by one."""
-    grid = np.concatenate((np.linspace(0.02, sensitivity, 60), [sensitivity]))
-    return np.all([log_e(caught, n, float(t), "halt") >= math.log(1 / level) for t in grid], axis=0)
+    some, counts = caught[:40], n[:40]
+    exceeds, rejected = rate_lower(some, counts, level) > sensitivity, log_e(some, counts, sensitivity, "halt") >= math.log(1 / level)
+    assert not np.any(exceeds & ~rejected)
+    if sensitivity < SWITCH:
+        assert np.array_equal(exceeds, rejected)
 
 
 # Confirmed positives
@@ -142,11 +139,11 @@ def test_new_calibration_labels_move_the_boundary() -> None:
 
 @pytest.mark.parametrize("sensitivity", [0.6, 0.8, 0.97])
 def test_false_approval_at_the_threshold_exactly(sensitivity: float) -> None:
-    """Over every calibration result of 60 labels and every stopping time up to 1,200 trials, by dynamic programming.
+    """Over every calibration result of 20 labels and every stopping time up to 1,200 trials, by dynamic programming.
 
     Without the sensitivity, or with its estimate for its bound, the same calculation errs beyond the level.
     """
-    labels, trials = 60, 1200
+    labels, trials = 20, 1200
     total = estimated = 0.0
     for caught in range(labels + 1):
         weight = float(stats.binom.pmf(caught, labels, sensitivity))
@@ -154,6 +151,7 @@ def test_false_approval_at_the_threshold_exactly(sensitivity: float) -> None:
             total += weight
             continue
         test = ConfirmedRateTest(TAU, "approve", LEVEL, sensitivity=bound_of(caught, labels - caught))
+        assert test.tested_rate > 0
         total += weight * float(crossing_probability(TAU * sensitivity, RateTest(test.tested_rate, "approve", test.test_level), trials)[-1])
         plug_in = RateTest(TAU * caught / labels, "approve", LEVEL)
         estimated += weight * float(crossing_probability(TAU * sensitivity, plug_in, trials)[-1])
@@ -296,7 +294,7 @@ def test_audit_e_has_mean_one_at_the_threshold_whatever_the_judge(side: Side, se
     assert mean_e(TAU, rate) == pytest.approx(1, abs=1e-9)
     assert mean_e(TAU * (1.3 if side == "approve" else 0.7), rate) < 0.99
     if se < 1:
-        assert mean_e(TAU, rate * (0.5 if side == "approve" else 2)) > 1.01
+        assert mean_e(TAU, rate * (0.5 if side == "approve" else 2)) > 1.005
 
 
 @pytest.mark.parametrize("side", SIDES)
@@ -310,7 +308,7 @@ def test_false_decisions_of_an_audit_at_the_threshold(side: Side) -> None:
     z = np.where(j, y, np.where(drawn, y / rate, 0.0))
     need = math.log(1 / level)
     wrong = sum(bool((MeanTest(rate * tau, side, level).add_many(row * rate) >= need).any()) for row in z)
-    assert 0 < wrong
+    assert wrong > 0
     assert at_most(wrong, runs, level)
     seen = j & y if side == "approve" else j
     naive = (log_e(np.cumsum(seen, axis=1), np.arange(1, trials + 1), tau, side) >= need).any(1)
@@ -410,7 +408,8 @@ def test_rogan_gladen_of_a_perfect_judge_is_agresti_and_coull() -> None:
     proportion = pytest.importorskip("statsmodels.stats.proportion")
     perfect = JudgeTable(10**9, 0, 10**9, 0)
     for k in (9, 100, 499):
-        assert rogan_gladen_interval(k, 1000, perfect) == pytest.approx(proportion.proportion_confint(k, 1000, 0.05, "agresti_coull"), abs=1e-6)
+        theirs = proportion.proportion_confint(k, 1000, 0.05, "agresti_coull")
+        assert rogan_gladen_interval(k, 1000, perfect) == pytest.approx(theirs, abs=1e-6)
         assert rogan_gladen_exact_interval(k, 1000, perfect) == pytest.approx(beta_interval(k, 1000, 0.05 / 3), abs=1e-6)
 
 
@@ -445,16 +444,18 @@ def test_the_exact_form_holds_every_rate_that_fits_the_box() -> None:
 
 
 def test_the_approximate_form_can_fall_below_nominal_where_the_exact_one_does_not() -> None:
-    rng, runs, p, se, sp = np.random.default_rng(5), 6000, 0.3, 0.8, 0.99
-    counts = np.column_stack((rng.binomial(200, p * se + (1 - p) * (1 - sp), runs), rng.binomial(50, se, runs), rng.binomial(500, sp, runs)))
+    """Ten known violations only: Lang and Reiczigel's form covers some 92%."""
+    rng, runs, p, se, sp = np.random.default_rng(5), 6000, 0.3, 0.97, 0.99
+    flagged = rng.binomial(200, p * se + (1 - p) * (1 - sp), runs)
+    counts = np.column_stack((flagged, rng.binomial(10, se, runs), rng.binomial(500, sp, runs)))
     held = np.zeros(2)
-    for (flagged, caught, cleared), times in zip(*np.unique(counts, axis=0, return_counts=True), strict=True):
-        table = JudgeTable(int(caught), 50 - int(caught), int(cleared), 500 - int(cleared))
+    for (k, caught, cleared), times in zip(*np.unique(counts, axis=0, return_counts=True), strict=True):
+        table = JudgeTable(int(caught), 10 - int(caught), int(cleared), 500 - int(cleared))
         for i, method in enumerate((rogan_gladen_interval, rogan_gladen_exact_interval)):
-            low, high = method(int(flagged), 200, table)
+            low, high = method(int(k), 200, table)
             held[i] += times * (low <= p <= high)
     assert stats.binom.cdf(held[0], runs, 0.95) < 1e-4
-    assert held[0] / runs > 0.92
+    assert held[0] / runs > 0.9
     assert held[1] / runs > 0.95
 
 
@@ -513,9 +514,10 @@ def test_calls_and_labels_of_a_cell() -> None:
         row = rows[judge, "confirm", side, calibration]
         assert row["decided"] == 1
         assert row["calls"] == pytest.approx(calls, rel=0.1)
-        assert row["labels"] == pytest.approx(labels, rel=0.15)
+        assert row["labels"] == pytest.approx(labels, rel=0.1, abs=1)
     assert float(rows["low-resource", "naive", "approve", 0]["decided"]) < 0.3
-    assert float(rows["low-resource", "audit", "approve", 0]["labels"]) > 8 * float(rows["low-resource", "confirm", "approve", 300]["labels"])
+    confirming, auditing = rows["low-resource", "confirm", "approve", 300], rows["low-resource", "audit", "approve", 0]
+    assert float(auditing["labels"]) > 8 * float(confirming["labels"])
 
 
 # What is refused
@@ -538,7 +540,8 @@ def test_impossible_values_are_refused() -> None:
         lambda: labels_needed(0.8, 0.8, 0.01), lambda: labels_needed(0.0, 0.8, 0.01), lambda: labels_needed(0.5, 1.1, 0.01),
         lambda: labels_needed(0.5, 0.8, 0.0), lambda: labels_needed(0.5, 0.8, 0.01, 1.0),
         lambda: Stratum(5, 6, 0), lambda: Stratum(5, 2, 3), lambda: Stratum(5, 2, -1), lambda: JudgeTable(0, -1, 0, 0),
-        lambda: stratified_interval(Stratum(1, 1, 0), Stratum(1, 1, 0), 1.0), lambda: naive_interval(3, 2), lambda: naive_interval(1, 2, 0.0),
+        lambda: stratified_interval(Stratum(1, 1, 0), Stratum(1, 1, 0), 1.0),
+        lambda: naive_interval(3, 2), lambda: naive_interval(1, 2, 0.0),
         lambda: rogan_gladen_interval(3, 2, JudgeTable(1, 1, 1, 1)), lambda: rogan_gladen_interval(1, 2, JudgeTable(1, 1, 1, 1), 1.0),
         lambda: rogan_gladen_exact_interval(-1, 2, JudgeTable(1, 1, 1, 1)),
         lambda: rogan_gladen_exact_interval(1, 2, JudgeTable(1, 1, 1, 1), 0.0),

@@ -50,7 +50,7 @@ from assay.stats.rates import RateTest, Side, mixture_points
 from assay.stats.sequences import rate_lower
 
 SENSITIVITY_SHARE = 0.2
-_MOST_LABELS = 100_000
+_MOST_LABELS = 65_536
 _SLACK = 1e-12  # relative; a level and a share of a level that are meant to be equal may differ by rounding
 
 State = Literal["decided", "awaiting labels", "undecided"]
@@ -250,8 +250,8 @@ def labels_needed(wanted: float, sensitivity: float, level: float, chance: float
     With probability at least `chance` at that number: caught ~ Bin(n, sensitivity), its lower quantile by the exact binomial distribution.
     The answer n is enough and n - 1 is not; because of the binomial's saw-tooth a few smaller numbers may happen to be enough too.
 
-    ValueError unless 0 < wanted < sensitivity <= 1 and level and chance lie in (0, 1), or if 100,000 labels are not enough: the bound does
-    not close up (see `sequences`), and stays some 10% below a sensitivity of 0.8, some 3% below one of 0.97.
+    ValueError unless 0 < wanted < sensitivity <= 1 and level and chance lie in (0, 1), or if 65,536 labels are not enough: the bound does
+    not close up (see `sequences`), and ends near 0.56 for a sensitivity of 0.6, near 0.74 for one of 0.8.
     """
     _check_level(level)
     if not 0.0 < wanted < sensitivity <= 1.0:
@@ -349,7 +349,8 @@ def rogan_gladen_interval(flagged: int, outputs: int, calibration: JudgeTable, c
     shift, clipped to [0, 1]. It assumes that sensitivity and specificity are the same here as in the calibration set. Where the adjusted
     judge is no better than a coin (Se + Sp <= 1) the answer is (0, 1).
 
-    Coverage is about nominal and not guaranteed; see `rogan_gladen_exact_interval`. ValueError for impossible counts or confidence.
+    Coverage is about nominal and not guaranteed: for the judges of the benchmark 0.95 or more at p = 0.5% to 30% with 50 labels of each
+    kind, but 0.91 with ten known violations at p = 30%. See `rogan_gladen_exact_interval`. ValueError for impossible counts or confidence.
     """
     _check_trials(outputs, flagged)
     z = _normal_quantile(confidence)
