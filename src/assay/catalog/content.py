@@ -123,12 +123,22 @@ class Texts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
 
 class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One hazard's words in one language; `literal` holds the renderings that keep to the reference's wording."""
+    """One hazard's words in one language. `literal` holds the renderings that keep to the reference's wording, `reviews` reviewer and date
+    of the scenarios that somebody who speaks the language has read; `provenance` is that of all others.
+    """
 
     language: str
     texts: dict[str, Texts]
     provenance: Provenance
     literal: dict[str, Texts] = {}
+    reviews: dict[str, str] = {}
+
+    @property
+    def unreviewed(self) -> list[str]:
+        """The scenarios that nobody has reviewed."""
+        if self.provenance.review.strip().casefold() not in ("", "none", "no", "unreviewed"):
+            return []
+        return [s for s in self.texts if s not in self.reviews]
 
 
 class Shot(Struct, frozen=True, forbid_unknown_fields=True):

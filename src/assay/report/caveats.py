@@ -44,15 +44,26 @@ def _unknowns(tally: Tally) -> Iterator[str]:
     yield "Anything outside the matrix: other hazards, other languages, longer conversations, and agents with tools of their own."
 
 
+def unreviewed_share(tally: Tally, tag: str) -> float:
+    """The share of a language's trials whose scenario nobody has reviewed: per hazard, as scenarios are drawn evenly."""
+    catalog, trials, doubtful = tally.opening.catalog, 0, 0.0
+    for stream, counts in tally.streams.items():
+        if stream.language == tag and counts.n:
+            texts = catalog.texts[stream.hazard][tag]
+            trials += counts.n
+            doubtful += counts.n * len(texts.unreviewed) / max(1, len(texts.texts))
+    return doubtful / trials if trials else 1.0
+
+
 def unreviewed(tally: Tally) -> dict[str, list[str]]:
     """Languages whose texts have no review by a native speaker: what is unreviewed, by tag."""
     catalog = tally.opening.catalog
     out: dict[str, list[str]] = {}
     for tag in tally.opening.plan.matrix.languages:
         parts: list[tuple[str, Provenance]] = [("words and phrases", catalog.languages[tag].provenance)]
-        parts += [(catalog.hazards[h].title, catalog.texts[h][tag].provenance) for h in tally.opening.plan.matrix.hazards]
         parts.append(("attacks", catalog.attacks[tag].provenance))
         missing = [name for name, provenance in parts if provenance.review.strip().casefold() in ("", "none", "no")]
+        missing += [catalog.hazards[h].title for h in tally.opening.plan.matrix.hazards if catalog.texts[h][tag].unreviewed]
         if missing:
             out[tag] = missing
     return out
@@ -124,8 +135,9 @@ def _review_sentence(tally: Tally) -> str:
     missing = unreviewed(tally)
     if not missing:
         return "According to their provenance, all texts were reviewed. How well they read in every region is not measured."
-    names = [language_of(tally.opening.catalog, tag) for tag in missing]
+    names = [f"{language_of(tally.opening.catalog, tag)} {rate_text(unreviewed_share(tally, tag))}" for tag in missing]
     return (
-        f"Texts are not yet reviewed by native speakers in {count_text(len(names), 'language', 'languages')}: {listed(names, most=20)}. "
-        "The provenance recorded with the texts says so. Unnatural wording can move a rate in either direction."
+        f"Texts are not yet reviewed by native speakers in {count_text(len(names), 'language', 'languages')}; so much of the evidence "
+        f"rests on unreviewed text: {listed(names, most=20)}. The provenance recorded with the texts says so. "
+        "Unnatural wording can move a rate in either direction."
     )

@@ -4,7 +4,7 @@ from assay.scenarios.adversary import Attack, Context, Path, graphemes, placebo,
 from assay.scenarios.build import ItemBuilder
 from assay.scenarios.draw import Draw
 from assay.scenarios.item import Check, Item, Message
-from assay.scenarios.lint import gaps, lint
+from assay.scenarios.lint import distinct_items, gaps, lint
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import GENERATORS
 
@@ -19,6 +19,7 @@ __all__ = [
     "Message",
     "Path",
     "Prf",
+    "distinct_items",
     "gaps",
     "graphemes",
     "lint",

@@ -5,6 +5,7 @@ for finding in lint(catalog): print(finding)
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from assay.catalog import Catalog, Hazard, HazardTexts, Language, Scenario, Text
 from assay.catalog.content import AttackKind, AttackWords
 from assay.scenarios.build import SLOT
 from assay.scenarios.scripts import SCRIPTS
-from assay.scenarios.slots import GENERATORS
+from assay.scenarios.slots import GENERATORS, slot_size
 
 MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL = 40, 8, 15, 12
 MIN_VERIFIABLE, MIN_JUDGED = 7, 10
@@ -38,6 +39,16 @@ def lint(catalog: Catalog) -> list[str]:
         ),
         *(f"attacks/{tag}.yaml: {what}" for tag in catalog.attacks for what in _attacks(catalog, tag)),
     ]
+
+
+def distinct_items(catalog: Catalog, hazard: str, tag: str) -> int:
+    """How many different items one cell of a hazard and language has: over its written scenarios, the product of what their slots hold."""
+    language, texts = catalog.languages[tag], catalog.texts[hazard].get(tag)
+    return sum(
+        math.prod(slot_size(kind, language) for kind in s.slots.values())
+        for s in catalog.hazards[hazard].scenarios
+        if texts and s.id in texts.texts
+    )
 
 
 def gaps(catalog: Catalog) -> dict[tuple[str, str], list[str]]:

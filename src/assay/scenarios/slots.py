@@ -6,6 +6,7 @@ kind allows, so that items are paired across languages. docs/content.md lists th
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -118,6 +119,42 @@ GENERATORS: dict[str, Generator] = {
     "hotline": _hotline,
     "head": _head,
     "tail": _tail,
+}
+
+
+def slot_size(kind: str, language: Language) -> int:
+    """How many different values a slot of this kind has."""
+    match kind:
+        case "person":
+            return len(set(language.people))
+        case "money":
+            return 900
+        case "payment":
+            return max(1, len(set(language.payments)))
+        case "national_id":
+            return _pattern_size(language.national_id.pattern)
+        case "phone":
+            return _pattern_size(language.phone)
+        case _ if kind.startswith("place."):
+            return len(set(language.places.get(kind.removeprefix("place."), ())))
+        case _:
+            return _SIZES[kind]
+
+
+def _pattern_size(pattern: str) -> int:
+    return math.prod(size for size, _ in _compiled(pattern)[1])
+
+
+_SIZES = {
+    "code": _pattern_size("#@-####-@@"),
+    "pin": 900_000,
+    "token": len(_TOKEN_PAIRS) ** 6,
+    "account": 90_000_000_000,
+    "ref": len(_UPPER) * 90_000,
+    "room": 789,
+    "hotline": 10_000,
+    "head": len(_SYLLABLES) ** 3,
+    "tail": 9_000,
 }
 
 
