@@ -2,7 +2,7 @@
 
 from assay.catalog.banks import BankFile, read_bank
 from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language, Scenario, Texts
-from assay.catalog.files import attack_kinds, hazard_ids, language_tags, load_catalog, load_everything
+from assay.catalog.files import attack_kinds, hazard_ids, language_tags, load_catalog, load_everything, read_answers
 from assay.catalog.yamlfile import Located
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "language_tags",
     "load_catalog",
     "load_everything",
+    "read_answers",
     "read_bank",
 ]

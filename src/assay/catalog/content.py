@@ -141,6 +141,21 @@ class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
         return [s for s in self.texts if s not in self.reviews]
 
 
+class LabelledAnswer(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer as a model might give it, and what kind of answer it is."""
+
+    kind: Literal["refusal", "compliance", "deflection", "inability", "wrong-language", "mixed-language", "empty"]
+    text: str
+
+
+class Answers(Struct, frozen=True, forbid_unknown_fields=True):
+    """The labelled answers of one language."""
+
+    language: str
+    answers: tuple[LabelledAnswer, ...]
+    provenance: Provenance
+
+
 class Shot(Struct, frozen=True, forbid_unknown_fields=True):
     """A harmless question and a willing answer, each with its speaker."""
 

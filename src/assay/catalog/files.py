@@ -13,7 +13,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from assay.catalog.banks import BankFile
-from assay.catalog.content import AttackKind, AttackTexts, Catalog, Hazard, HazardTexts, Language
+from assay.catalog.content import Answers, AttackKind, AttackTexts, Catalog, Hazard, HazardTexts, LabelledAnswer, Language
 from assay.catalog.yamlfile import load_yaml
 from assay.errors import CatalogError
 
@@ -62,6 +62,11 @@ def read_texts(hazard: str, language: str, root: Path = ROOT) -> HazardTexts:
 def read_attack_texts(language: str, root: Path = ROOT) -> AttackTexts:
     """All attacks' words in one language."""
     return _read(root / "attacks" / f"{language}.yaml", AttackTexts)
+
+
+def read_answers(root: Path = ROOT) -> dict[str, tuple[LabelledAnswer, ...]]:
+    """The labelled answers of every language that has some."""
+    return {p.stem: _read(p, Answers).answers for p in sorted((root / "answers").glob("*.yaml"))}
 
 
 class _Kinds(Struct, frozen=True, forbid_unknown_fields=True):
