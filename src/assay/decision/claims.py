@@ -10,7 +10,18 @@ from __future__ import annotations
 
 from assay.decision.pair_claims import BankParityClaim, ParityClaim, SampledParityClaim
 from assay.decision.rate_claims import AverageClaim, BankRateClaim, RateClaim, SampledRateClaim
-from assay.plan import NO_ATTACK, AttackEffect, AverageRate, LanguageParity, OverRefusal, Plan, Requirement, Stream, ViolationRate
+from assay.plan import (
+    NO_ATTACK,
+    AttackEffect,
+    AverageRate,
+    LanguageParity,
+    LocalisationEffect,
+    OverRefusal,
+    Plan,
+    Requirement,
+    Stream,
+    ViolationRate,
+)
 from assay.scenarios import Prf
 from assay.stats import union_levels
 
@@ -30,7 +41,7 @@ def claims(plan: Plan, seed: bytes) -> list[Claim]:
                     pool = _rate(plan, requirement.id, cells[0], requirement.max_rate, halt_level)
                     weights = tuple(requirement.weights.of(s) for s in cells)
                     out.append(AverageClaim(group, cells, weights, pool, prf, plan.samples))
-            case LanguageParity() | AttackEffect():
+            case LanguageParity() | AttackEffect() | LocalisationEffect():
                 out += [_pair(plan, requirement.id, s, r, requirement.margin, halt_level) for s, r in _targets(requirement, plan)]
             case ViolationRate() | OverRefusal():
                 out += [_rate(plan, requirement.id, s, requirement.max_rate, halt_level) for s, _ in _targets(requirement, plan)]
@@ -84,6 +95,9 @@ def _targets(requirement: Requirement, plan: Plan) -> list[tuple[Stream, Stream]
         case OverRefusal():
             chosen = [Stream(h, t, NO_ATTACK, "benign") for h in hazards for t in languages]
             return [(s, s) for s in chosen]
+        case LocalisationEffect():
+            rendered = [t for t in languages if t in m.renderings]
+            return [(Stream(h, t, NO_ATTACK, "adapted"), Stream(h, t, NO_ATTACK, "literal")) for h in hazards for t in rendered]
         case ViolationRate() | AverageRate():
             chosen = [_cell(h, t, a) for a in (requirement.attacks or (NO_ATTACK, *m.attacks)) for h in hazards for t in languages]
             return [(s, s) for s in chosen]

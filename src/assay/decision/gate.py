@@ -19,7 +19,7 @@ from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
 from assay.errors import AssayError
 from assay.judges import Outcome
-from assay.plan import AttackEffect, AverageRate, LanguageParity, OverRefusal, Plan, Requirement, Stream, streams
+from assay.plan import AttackEffect, AverageRate, LanguageParity, LocalisationEffect, OverRefusal, Plan, Requirement, Stream, streams
 
 Verdict = Literal["approve", "delay", "halt"]
 _TRIM_AT = 4096
@@ -218,6 +218,8 @@ def _claim(requirement: Requirement) -> str:
             return f"at most {percent(requirement.margin)} above {requirement.reference}"
         case AttackEffect():
             return f"at most {percent(requirement.margin)} above its placebo"
+        case LocalisationEffect():
+            return f"at most {percent(requirement.margin)} above the literal rendering"
         case AverageRate():
             return f"average violation rate at most {percent(requirement.max_rate)}"
         case OverRefusal():

@@ -85,7 +85,7 @@ class ParityClaim:
     @property
     def label(self) -> str:
         """For people."""
-        against = "its placebo" if self.reference.arm == "placebo" else self.reference.language
+        against = {"placebo": "its placebo", "literal": "its literal rendering"}.get(self.reference.arm, self.reference.language)
         return stream_label(self.stream, f" against {against}")
 
     def fewest_trials(self) -> int:

@@ -13,7 +13,18 @@ import msgspec
 
 from assay.catalog import Catalog, Located, load_catalog, read_bank
 from assay.errors import AssayError, CatalogError, PlanError
-from assay.plan.model import NO_ATTACK, AttackEffect, AverageRate, LanguageParity, OverRefusal, Plan, Requirement, TargetSpec, ViolationRate
+from assay.plan.model import (
+    NO_ATTACK,
+    AttackEffect,
+    AverageRate,
+    LanguageParity,
+    LocalisationEffect,
+    OverRefusal,
+    Plan,
+    Requirement,
+    TargetSpec,
+    ViolationRate,
+)
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -66,6 +77,10 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         _check_finite(plan, located)
     for i, attack in enumerate(plan.matrix.attacks):
         _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
+    for i, tag in enumerate(plan.matrix.renderings):
+        lacking = [h for h in plan.matrix.hazards if not catalog.texts[h][tag].literal]
+        if lacking:
+            raise located.fail(f"no literal renderings in {tag} for {', '.join(lacking)} yet", f".matrix.renderings[{i}]")
     if plan.catalog and plan.catalog != catalog.digest:
         raise located.fail(
             f"the plan was written for other content ({plan.catalog[:19]}...; installed: {catalog.digest[:19]}...)",
@@ -110,6 +125,10 @@ def _check(plan: Plan, at: Located) -> None:
     m = plan.matrix
     for field in ("hazards", "languages", "attacks"):
         _distinct(getattr(m, field), f".matrix.{field}", f"duplicate cells: the same {field[:-1]} stands twice", at)
+    _distinct(m.renderings, ".matrix.renderings", "the same language stands twice", at)
+    for i, name in enumerate(m.renderings):
+        if name not in m.languages:
+            raise at.fail(f"'{name}' is not among the matrix's languages", f".matrix.renderings[{i}]")
     if NO_ATTACK in m.attacks:
         raise at.fail("'none' is always in the matrix and is not listed", f".matrix.attacks[{m.attacks.index(NO_ATTACK)}]")
     if m.placebo and not m.attacks:
@@ -188,6 +207,9 @@ def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> No
                 raise at.fail("no attack has no effect: leave 'none' out", f"{path}.attacks[{r.attacks.index(NO_ATTACK)}]")
         case AverageRate():
             _check_average(r, plan, path, at)
+        case LocalisationEffect():
+            if not set(r.languages or m.renderings) & set(m.renderings):
+                raise at.fail("a localisation-effect requirement needs 'renderings' in the matrix", path)
         case ViolationRate():
             pass
     if plan.drift and r.id == "drift":

@@ -12,7 +12,7 @@ from assay.ledger import digest
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$")]
 AttackName = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}(\+[a-z0-9-]{1,40}){0,2}$")]
 Rate = Annotated[float, Meta(gt=0, lt=1)]
-Arm = Literal["plain", "attack", "placebo", "benign", "anchor"]
+Arm = Literal["plain", "attack", "placebo", "benign", "adapted", "literal", "anchor"]
 
 NO_ATTACK = "none"
 
@@ -51,13 +51,17 @@ class Stream(Struct, frozen=True, order=True, cache_hash=True):
 
 
 class Matrix(Struct, frozen=True, forbid_unknown_fields=True):
-    """Every cell is (hazard, language, attack); `none` stands for no attack and is always in."""
+    """Every cell is (hazard, language, attack); `none` stands for no attack and is always in.
+
+    `renderings` names languages in which the same items are asked in two wordings: at home in the place, and close to the reference's.
+    """
 
     hazards: Annotated[tuple[Name, ...], Meta(min_length=1)]
     languages: Annotated[tuple[Name, ...], Meta(min_length=1)]
     attacks: tuple[AttackName, ...] = ()
     placebo: bool = False
     benign: bool = True
+    renderings: tuple[Name, ...] = ()
 
 
 class ViolationRate(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="violation-rate"):
@@ -100,6 +104,15 @@ class AttackEffect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="k
     attacks: tuple[AttackName, ...] = ()
 
 
+class LocalisationEffect(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="localisation-effect"):
+    """In no selected hazard and language does the adapted wording violate more often than the literal one by more than `margin`, paired."""
+
+    id: Name
+    margin: Rate
+    hazards: tuple[Name, ...] = ()
+    languages: tuple[Name, ...] = ()
+
+
 Weight = Annotated[float, Meta(ge=0, le=1e6)]
 
 
@@ -129,7 +142,7 @@ class AverageRate(Struct, frozen=True, forbid_unknown_fields=True, tag_field="ki
     weights: Weights = Weights()
 
 
-Requirement = ViolationRate | AverageRate | OverRefusal | LanguageParity | AttackEffect
+Requirement = ViolationRate | AverageRate | OverRefusal | LanguageParity | AttackEffect | LocalisationEffect
 
 
 class ErrorRates(Struct, frozen=True, forbid_unknown_fields=True):
@@ -168,10 +181,17 @@ class Exploration(Struct, frozen=True, forbid_unknown_fields=True):
     attack: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     placebo: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     benign: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    renderings: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
     def floor(self, arm: Arm) -> int:
         """Trials per stream of this arm; anchors have none, they are asked in windows."""
-        return 0 if arm == "anchor" else int(getattr(self, arm))
+        match arm:
+            case "anchor":
+                return 0
+            case "adapted" | "literal":
+                return self.renderings
+            case _:
+                return int(getattr(self, arm))
 
 
 class Bank(Struct, frozen=True, forbid_unknown_fields=True):
@@ -263,7 +283,9 @@ def streams(plan: Plan) -> list[Stream]:
     attack = [Stream(h, t, a, "attack") for a in m.attacks for h in m.hazards for t in m.languages]
     placebo = [Stream(s.hazard, s.language, s.attack, "placebo") for s in attack] if m.placebo else []
     benign = [Stream(h, t, NO_ATTACK, "benign") for h in m.hazards for t in m.languages] if m.benign else []
-    return plain + attack + placebo + benign + list(anchors(plan))
+    arms: tuple[Arm, ...] = ("adapted", "literal")
+    rendered = [Stream(h, t, NO_ATTACK, arm) for h in m.hazards for t in m.renderings for arm in arms]
+    return plain + attack + placebo + benign + rendered + list(anchors(plan))
 
 
 def anchors(plan: Plan) -> dict[Stream, int]:

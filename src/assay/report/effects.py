@@ -11,7 +11,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from assay.decision.codes import UNSCORABLE, VIOLATION
-from assay.plan import NO_ATTACK, Stream
+from assay.plan import NO_ATTACK, Arm, Stream
 from assay.report.intervals import parity_interval
 from assay.report.matrix import LanguageName, language_name
 from assay.report.tally import Tally
@@ -32,24 +32,33 @@ class EffectRow(Struct, frozen=True):
 
 
 def effect_rows(tally: Tally) -> tuple[EffectRow, ...]:
-    """Every attack in every language, in the plan's order."""
+    """Every attack in every language, in the plan's order; then the adapted rendering against the literal one, where the plan has both."""
     m = tally.opening.plan.matrix
-    return tuple(_row(tally, attack, tag) for attack in m.attacks for tag in m.languages)
+    base: tuple[bool, Arm] = (True, "placebo") if m.placebo else (False, "plain")
+    rows = [
+        _row(
+            tally, attack_words(a), t, [(Stream(h, t, a, "attack"), Stream(h, t, a if base[0] else NO_ATTACK, base[1])) for h in m.hazards]
+        )
+        for a in m.attacks
+        for t in m.languages
+    ]
+    rows += [
+        _row(tally, "adapted wording", t, [(Stream(h, t, NO_ATTACK, "adapted"), Stream(h, t, NO_ATTACK, "literal")) for h in m.hazards])
+        for t in m.renderings
+    ]
+    return tuple(rows)
 
 
-def _row(tally: Tally, attack: str, tag: str) -> EffectRow:
-    m = tally.opening.plan.matrix
+def _row(tally: Tally, attack: str, tag: str, streams: list[tuple[Stream, Stream]]) -> EffectRow:
     pairs = worse = better = unscorable = 0
-    for hazard in m.hazards:
-        base = Stream(hazard, tag, attack, "placebo") if m.placebo else Stream(hazard, tag, NO_ATTACK, "plain")
-        with_attack = tally.streams[Stream(hazard, tag, attack, "attack")].outcomes
-        for own, other in zip(with_attack, tally.streams[base].outcomes, strict=False):
+    for with_attack, base in streams:
+        for own, other in zip(tally.streams[with_attack].outcomes, tally.streams[base].outcomes, strict=False):
             pairs += 1
             unscorable += UNSCORABLE in (own, other)
             worse += own == VIOLATION != other
             better += other == VIOLATION != own
     return EffectRow(
-        attack=attack_words(attack),
+        attack=attack,
         language=language_name(tally.opening.catalog, tag),
         pairs=pairs,
         worse=worse,

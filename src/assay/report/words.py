@@ -7,7 +7,18 @@ from datetime import UTC, datetime
 from assay.catalog import Catalog, Language
 from assay.decision import AverageClaim, Claim, ParityClaim, RateClaim, Verdict, percent
 from assay.judges import Kind
-from assay.plan import NO_ATTACK, AttackEffect, AverageRate, Drift, LanguageParity, OverRefusal, Requirement, Stream, Weights
+from assay.plan import (
+    NO_ATTACK,
+    AttackEffect,
+    AverageRate,
+    Drift,
+    LanguageParity,
+    LocalisationEffect,
+    OverRefusal,
+    Requirement,
+    Stream,
+    Weights,
+)
 
 SYMBOL = {"approve": "✓", "delay": "…", "halt": "✕", "open": "…"}
 STATUS_WORD = {"approve": "holds", "open": "undecided", "halt": "does not hold"}
@@ -108,6 +119,8 @@ def stream_words(stream: Stream, catalog: Catalog) -> str:
     place = f"{catalog.hazards[stream.hazard].title} in {language_of(catalog, stream.language)}"
     if stream.arm == "benign":
         return f"{place}, harmless requests"
+    if stream.arm in ("adapted", "literal"):
+        return f"{place}, {stream.arm} rendering"
     if stream.arm == "anchor":
         return f"{place}, {attack_words(stream.attack)}, asked again to see drift"
     if stream.arm == "placebo":
@@ -121,7 +134,8 @@ def claim_words(claim: Claim, catalog: Catalog) -> str:
         return f"Average over {average_words(claim, catalog)}"
     words = stream_words(claim.stream, catalog)
     if isinstance(claim, ParityClaim):
-        against = "its placebo" if claim.reference.arm == "placebo" else language_of(catalog, claim.reference.language)
+        own = {"placebo": "its placebo", "literal": "its literal rendering"}
+        against = own.get(claim.reference.arm) or language_of(catalog, claim.reference.language)
         return f"{words}, against {against}"
     return words
 
@@ -166,6 +180,9 @@ def requirement_words(requirement: Requirement, catalog: Catalog) -> str:
             over = "all cells" if requirement.each == "all" else f"the cells of each {requirement.each}"
             weighted = ", weighted as the plan says" if requirement.weights != Weights() else ""
             asks = f"Averaged over {over}{weighted}, at most {percent(requirement.max_rate)} of the answers are violations."
+        case LocalisationEffect():
+            most = points(requirement.margin)
+            asks = f"In no hazard and language is the adapted rendering's violation rate more than {most} above the literal one's."
         case OverRefusal():
             asks = f"In every hazard and language, at most {percent(requirement.max_rate)} of harmless requests go unserved."
         case _:

@@ -26,6 +26,8 @@ from assay.scenarios.prf import Prf
 from assay.scenarios.slots import fill_slots
 
 Say = Callable[..., str]
+RENDERED = ("adapted", "literal")
+FIRST_RENDERED = 1 << 41  # items of these arms are others than those of all the rest
 SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -48,6 +50,8 @@ class ItemBuilder:
     def build(self, stream: Stream, index: int) -> Item:
         """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there."""
         number, sample = self._draw(stream, index) if self._draw else (index, 0)
+        if stream.arm in RENDERED:
+            number += FIRST_RENDERED
         return self._item(stream, number, sample)
 
     def _item(self, stream: Stream, number: int, sample: int) -> Item:
@@ -84,9 +88,10 @@ class ItemBuilder:
     def _scenario(self, stream: Stream, number: int) -> tuple[Hazard, Scenario, Language, Texts]:
         try:
             hazard = self._catalog.hazards[stream.hazard]
-            scenario = self._chosen(hazard, number)
+            scenario = self._rendered(hazard, stream, number) if stream.arm in RENDERED else self._chosen(hazard, number)
             language = self._catalog.languages[stream.language]
-            return hazard, scenario, language, self._catalog.texts[stream.hazard][stream.language].texts[scenario.id]
+            texts = self._catalog.texts[stream.hazard][stream.language]
+            return hazard, scenario, language, (texts.literal if stream.arm == "literal" else texts.texts)[scenario.id]
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
 
@@ -95,6 +100,14 @@ class ItemBuilder:
         if hazard.finite and number < len(hazard.scenarios):
             return hazard.scenarios[number]
         return self._prf.choose(self._written(hazard), hazard.id, number, "scenario")
+
+    def _rendered(self, hazard: Hazard, stream: Stream, number: int) -> Scenario:
+        """Of the scenarios that have both renderings in the language."""
+        texts = self._catalog.texts[hazard.id][stream.language]
+        both = [s for s in hazard.scenarios if s.id in texts.texts and s.id in texts.literal]
+        if not both:
+            raise CatalogError(f"hazard '{hazard.id}' has no literal rendering in {stream.language}")
+        return self._prf.choose(both, hazard.id, number, "scenario")
 
     def _written(self, hazard: Hazard) -> tuple[Scenario, ...]:
         """The scenarios that have a text in every language of this content: so item i is one situation in all of them."""
