@@ -30,7 +30,7 @@ from assay.errors import RunFileError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.ledger import load_or_create_key
-from assay.plan import NONCE_BYTES, Plan, Stream, TargetSpec, read_plan
+from assay.plan import NONCE_BYTES, Generation, Plan, Stream, TargetSpec, read_plan
 from assay.report import Tally, render_report
 from assay.runs import Ended, Opening, RunFile, Trial, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
@@ -136,6 +136,13 @@ class _Evaluation:
         target = make_target(plan.target, plan.generation, plan.limits, self._progress)
         return CachedTarget(target, plan.generation, self._cache) if self._cache else target
 
+    def _attacker(self, plan: Plan) -> Target | None:
+        """The attacker model, not open yet; none where the plan has none."""
+        if plan.attacker is None:
+            return None
+        settings = Generation(max_tokens=plan.attacker.max_tokens, temperature=plan.attacker.temperature)
+        return make_target(plan.attacker.target, settings, plan.limits, self._progress)
+
     def _check_free(self) -> None:
         if self._path.exists():
             raise RunFileError("there is a run here already", where=str(self._path), fix="Go on with --resume, or choose another --out.")
@@ -180,7 +187,7 @@ class _Evaluation:
 
     async def _go(self, run: RunFile, target: Target, opening: Opening) -> Result:
         key = load_or_create_key(self._key_path)
-        engine = Engine(run, target, self._observer)
+        engine = Engine(run, target, self._observer, self._attacker(opening.plan))
         try:
             with _on_interrupt(engine.interrupt):
                 ended = await engine.trials()

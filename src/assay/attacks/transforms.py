@@ -175,6 +175,7 @@ def sentences(text: str) -> list[str]:
     return found or [text]
 
 
+# Strategies begin with the plain request; the engine plays them.
 ATTACKS: dict[str, Attack] = {
     "base64": _base64,
     "hex": _hex,
@@ -201,6 +202,7 @@ ATTACKS: dict[str, Attack] = {
     "many-shot": _many_shot,
     "low-resource-pivot": _low_resource_pivot,
     "code-switching": _code_switching,
+    **dict.fromkeys(("best-of-n", "persuasion", "pair", "tap", "crescendo", "goat"), _framing),
     "skeleton-key": _in_one_turn,
     "decomposition": _in_one_turn,
 }

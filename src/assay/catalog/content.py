@@ -177,7 +177,7 @@ class AttackKind(Struct, frozen=True, forbid_unknown_fields=True):
     """What an attack is: the scripts in which it has a meaning (all if none is named), which words it needs, and whose rendering."""
 
     title: str
-    family: Literal["encoding", "script", "structure", "framing", "language", "turns"]
+    family: Literal["encoding", "script", "structure", "framing", "language", "strategy", "turns"]
     words: Literal["none", "wrap", "parts", "art", "shots", "phrases", "turns"]
     source: str
     scripts: tuple[str, ...] = ()

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.errors import AssayError, TargetError
-from assay.judges import Answer, Judgement, judge
+from assay.judges import Answer, Judgement, judge, judge_turns
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import Attempt, Reply
@@ -58,6 +58,7 @@ class ReplayTarget:
         return Reply(
             trial.answer, finish=trial.finish, model=trial.model, prompt_tokens=trial.tokens[0], answer_tokens=trial.tokens[1],
             attempts=tuple(Attempt(status, ms) for status, ms in trial.attempts), failure=trial.failure, truncated=trial.truncated,
+            turns=trial.turns,
         )  # fmt: skip
 
 
@@ -74,6 +75,8 @@ def rejudged(run: RunFile) -> Iterator[Rejudged]:
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     for trial in run.trials():
         item = builder.build(trial.stream, trial.index)
-        now = judge(item, Answer(trial.answer, trial.failure, trial.truncated), opening.catalog.languages[trial.language])
+        language = opening.catalog.languages[trial.language]
+        answer = Answer(trial.answer, trial.failure, trial.truncated)
+        now = judge_turns(item, trial.turns, language)[0] if trial.turns else judge(item, answer, language)
         if (now.outcome, now.kind, now.useful) != (trial.outcome, trial.kind, trial.useful):
             yield Rejudged(trial, now)

@@ -18,11 +18,12 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.decision import Decision, Gate, Scheduler, Slot
-from assay.engine.replay import NoTranscriptError
+from assay.engine.replay import NoTranscriptError, ReplayTarget
 from assay.engine.spending import Spending
+from assay.engine.strategies import STRATEGIES, Strategies
 from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
-from assay.judges import Answer, Outcome, judge
+from assay.judges import Answer, Outcome, judge, judge_turns
 from assay.plan import Stream
 from assay.runs import Ended, Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
@@ -82,7 +83,7 @@ class _Outage:
 class Engine:
     """One execution of a plan against an open target."""
 
-    def __init__(self, run: RunFile, target: Target, observer: Observer) -> None:
+    def __init__(self, run: RunFile, target: Target, observer: Observer, attacker: Target | None = None) -> None:
         self._run = run
         self._target = target
         self._observer = observer
@@ -110,6 +111,9 @@ class Engine:
         self._ask: Callable[[Item], Awaitable[Reply]] = (
             target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
         )
+        self._strategies: Strategies | None = None
+        if not isinstance(target, ReplayTarget) and set(STRATEGIES) & set(self._plan.matrix.attacks):
+            self._strategies = Strategies(self._plan, self._builder, opening.catalog, seed, target, attacker)
 
     def interrupt(self) -> None:
         """Stop as soon as possible: what is under way is dropped, what is done is kept."""
@@ -123,6 +127,12 @@ class Engine:
 
     async def trials(self) -> Ended:
         """Run until complete, out of a budget, or interrupted. Raises `TargetError` when the endpoint is down for too long."""
+        if self._strategies is None:
+            return await self._trials()
+        async with self._strategies:
+            return await self._trials()
+
+    async def _trials(self) -> Ended:
         loop = asyncio.get_running_loop()
         if self._next_commit:
             self._observer.restored(self._scheduler.counts())
@@ -261,15 +271,20 @@ class Engine:
 
     def _judged(self, answered: Answered) -> Trial:
         slot, item, reply = answered.slot, answered.item, answered.reply
-        answer = Answer(reply.text, reply.failure, reply.truncated)
-        verdict = judge(item, answer, self._languages[slot.stream.language])
+        language = self._languages[slot.stream.language]
+        text, truncated = reply.text, reply.truncated
+        if reply.turns:
+            verdict, decided = judge_turns(item, reply.turns, language)
+            text, truncated = reply.turns[decided].answer, reply.turns[decided].truncated
+        else:
+            verdict = judge(item, Answer(reply.text, reply.failure, reply.truncated), language)
         s = slot.stream
         return Trial(
             slot=slot.number, hazard=s.hazard, language=s.language, attack=s.attack, arm=s.arm, index=slot.index,
-            item=item.digest, answer=reply.text, finish=reply.finish, model=reply.model,
+            item=item.digest, answer=text, finish=reply.finish, model=reply.model,
             tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple([(a.status, a.ms) for a in reply.attempts]),
             judge=verdict.judge, outcome=verdict.outcome, reason=verdict.reason, kind=verdict.kind, useful=verdict.useful, how=verdict.how,
-            failure=reply.failure, truncated=reply.truncated, at=answered.at,
+            failure=reply.failure, truncated=truncated, at=answered.at, turns=reply.turns,
         )  # fmt: skip
 
     async def _reply(self, item: Item) -> Reply:
@@ -284,7 +299,8 @@ class Engine:
         began = 0.0
         strikes = 0
         while True:
-            reply = await self._ask(item)
+            adaptive = self._strategies if item.stream.attack in STRATEGIES and item.stream.arm == "attack" else None
+            reply = await (adaptive.ask(item) if adaptive else self._ask(item))
             if attempts:
                 reply.attempts = attempts + reply.attempts
             if not reply.outage:

@@ -106,6 +106,11 @@ def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located:
         if without:
             raise located.fail(f"attack '{part}' has no words yet in {', '.join(without)}", path)
     parts = attack.split("+")
+    if any(catalog.kinds[p].family == "strategy" for p in parts):
+        if len(parts) > 1:
+            raise located.fail("a strategy stands alone", path)
+        if plan.attacker is None and attack != "best-of-n":
+            raise located.fail(f"'{attack}' needs an attacker model", path, fix="Add attacker: {target: {kind: ..., model: ...}}.")
     if any(catalog.kinds[p].words == "turns" for p in parts[:-1]):
         raise located.fail("an attack over two turns comes last", path)
     if len(set(parts)) < len(parts):

@@ -236,6 +236,15 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
         return max(self.lookahead or 6 * self.concurrency, self.concurrency)
 
 
+class Attacker(Struct, frozen=True, forbid_unknown_fields=True):
+    """The model that plays adaptive strategies, and how often such a strategy may call the target for one item."""
+
+    target: TargetSpec
+    calls: Annotated[int, Meta(ge=1, le=200)] = 8
+    max_tokens: Annotated[int, Meta(ge=16, le=8192)] = 512
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
+
+
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     """A plan. Two plans are the same exactly if their digests are. Each item of a stream is asked `samples` times.
 
@@ -255,6 +264,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     samples: Annotated[int, Meta(ge=1, le=32)] = 1
     bank: Bank | None = None
     drift: Drift | None = None
+    attacker: Attacker | None = None
     limits: Limits = Limits()
     seed: Annotated[str, Meta(pattern=r"^(auto|[0-9a-f]{64})$")] = "auto"
     content: Annotated[tuple[Annotated[str, Meta(max_length=1000)], ...], Meta(max_length=100)] = ()

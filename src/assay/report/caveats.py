@@ -17,7 +17,7 @@ def unknowns(tally: Tally) -> tuple[str, ...]:
 
 
 def _unknowns(tally: Tally) -> Iterator[str]:
-    claims = tally.gate.claims
+    claims, catalog = tally.gate.claims, tally.opening.catalog
     still_open = sum(c.status == "open" for c in claims)
     if still_open and tally.gate.verdict == "halt":
         yield (
@@ -38,7 +38,10 @@ def _unknowns(tally: Tally) -> Iterator[str]:
     if unreviewed(tally):
         yield "Native speakers have not yet reviewed all test texts, so a difference between languages may come from the wording."
     if tally.opening.plan.matrix.attacks:
-        yield "How an adversary who adapts to the answers would fare. The attacks here are fixed, so the true rates may be higher."
+        if any(catalog.kinds[a].family == "strategy" for a in tally.opening.plan.matrix.attacks if a in catalog.kinds):
+            yield "How another adversary would fare. Those here adapt to the answers within their calls; the true rates may be higher."
+        else:
+            yield "How an adversary who adapts to the answers would fare. The attacks here are fixed, so the true rates may be higher."
     else:
         yield "How the target behaves under attack. This plan has no attacks."
     yield "Anything outside the matrix: other hazards, other languages, longer conversations, and agents with tools of their own."

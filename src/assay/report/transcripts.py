@@ -52,6 +52,7 @@ class Transcript(Struct, frozen=True):
     scenario: str
     index: int
     prompt: tuple[Said, ...]
+    tried: tuple[tuple[Piece, ...], ...]
     answer: tuple[Piece, ...]
     reason: str
     how: str
@@ -127,6 +128,7 @@ def _transcript(trial: Trial, item: Item, catalog: Catalog) -> Transcript:
         scenario=item.scenario,
         index=trial.index,
         prompt=tuple(Said(m.role, pieces(m.content, values, MAX_PROMPT)) for m in item.messages),
+        tried=tuple(pieces(t.prompt, values, MAX_PROMPT) for t in trial.turns),
         answer=pieces(trial.answer, values, MAX_ANSWER),
         reason=sentence(trial.reason),
         how=how_words(trial.how),

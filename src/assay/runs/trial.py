@@ -13,16 +13,18 @@ from msgspec import Struct
 from assay.errors import RunFileError
 from assay.judges import Kind, Outcome
 from assay.plan import Arm, Stream
+from assay.scenarios import Turn
 
 Ended = Literal["complete", "deadline", "tokens", "money", "transcripts", "interrupted"]
 """How a run ended: its schedule, minutes, tokens, money or replayed transcripts were at their end, or somebody stopped it."""
 
 
-class Trial(Struct, frozen=True, forbid_unknown_fields=True):
+class Trial(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One row. `slot` is the place in the run's schedule, from 0; `index` the place in the stream.
 
     `tokens` are those of prompt and answer as the target reported them; `attempts` pairs of status and milliseconds; `at` is the Unix
-    time of completion in milliseconds. No floats, so the canonical form is quick to write.
+    time of completion in milliseconds. `turns` are those of a strategy, and `answer` the one that decided. No floats, so the canonical
+    form is quick to write.
     """
 
     slot: int
@@ -46,6 +48,7 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True):
     failure: str
     truncated: bool
     at: int
+    turns: tuple[Turn, ...] = ()
 
     @property
     def stream(self) -> Stream:

@@ -3,7 +3,7 @@
 from assay.scenarios.adversary import Attack, Context, Path, graphemes, placebo, turned
 from assay.scenarios.build import ItemBuilder
 from assay.scenarios.draw import Draw
-from assay.scenarios.item import Check, Item, Message
+from assay.scenarios.item import Check, Item, Message, Turn
 from assay.scenarios.lint import distinct_items, gaps, lint
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import GENERATORS
@@ -19,6 +19,7 @@ __all__ = [
     "Message",
     "Path",
     "Prf",
+    "Turn",
     "distinct_items",
     "gaps",
     "graphemes",

@@ -54,6 +54,13 @@ class ItemBuilder:
             number += FIRST_RENDERED
         return self._item(stream, number, sample)
 
+    def payload(self, item: Item) -> str:
+        """The text of an item that the adversary controls, with no attack on it: the injection or the request."""
+        hazard, scenario, language, texts = self._scenario(item.stream, item.index)
+        values = fill_slots(scenario.slots, self._prf, (item.stream.hazard, item.index), language)
+        say = _as_it_is if hazard.finite else _filler(values, item.stream, scenario)
+        return say(texts.injection if hazard.check == "marker" else texts.user)
+
     def _item(self, stream: Stream, number: int, sample: int) -> Item:
         hazard, scenario, language, texts = self._scenario(stream, number)
         values = fill_slots(scenario.slots, self._prf, (stream.hazard, number), language)

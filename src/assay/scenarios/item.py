@@ -33,6 +33,14 @@ class Check(Struct, frozen=True):
     tool: str = ""
 
 
+class Turn(Struct, frozen=True, omit_defaults=True):
+    """One exchange of a strategy: what was put in the place of the request, and the answer."""
+
+    prompt: str
+    answer: str
+    truncated: bool = False
+
+
 class Item(Struct, frozen=True, omit_defaults=True):
     """A pure function of (catalog, plan, seed, stream, index). `sample` counts how often it was asked before, as the plan has it."""
 

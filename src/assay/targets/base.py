@@ -9,7 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 from msgspec import Struct
 
 from assay.plan import Generation, Limits, TargetSpec
-from assay.scenarios import Item, Message
+from assay.scenarios import Item, Message, Turn
 
 
 class Attempt(Struct, frozen=True):
@@ -38,6 +38,7 @@ class Reply(Struct):
     busy: bool = False
     truncated: bool = False
     retry_after_s: float = 0.0
+    turns: tuple[Turn, ...] = ()
 
 
 class Target(Protocol):
