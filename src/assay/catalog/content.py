@@ -45,7 +45,7 @@ class Language(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     script: str
     digits: tuple[str, ...]
     digit_words: tuple[str, ...]
-    names: tuple[str, ...] | dict[str, tuple[str, ...]]
+    names: dict[str, tuple[str, ...]]
     places: dict[str, tuple[str, ...]]
     national_id: NationalId
     phone: str
@@ -53,18 +53,16 @@ class Language(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     refusals: tuple[str, ...]
     neutral: tuple[str, ...]
     provenance: Provenance
-    titles: dict[str, str] = {}
-    money: str = "{}"
-    payments: tuple[str, ...] = ()
-    tier: Literal["high", "medium", "low"] = "low"
+    titles: dict[str, str]
+    money: str
+    payments: tuple[str, ...]
+    tier: Literal["high", "medium", "low"]
     partners: tuple[str, ...] = ()
     notes: dict[str, str] = {}
 
     @cached_property
     def people(self) -> tuple[tuple[str, str], ...]:
         """(full name, form of address) of everybody."""
-        if isinstance(self.names, tuple):
-            return tuple((name, "") for name in self.names)
         return tuple((name, self.titles.get(gender, "")) for gender, names in self.names.items() for name in names)
 
 

@@ -22,6 +22,7 @@ MIN_OWN_SCRIPT, MOST_ENGLISH, ALIKE = 0.75, 4, 0.7
 PLACES = ("clinic", "bank", "school", "shop", "agency", "utility", "hotel", "office")
 MIN_LETTERS_BETWEEN_HALVES = 5
 MIN_SHOTS = 8
+MIN_PAYMENTS = 4
 _PUBLIC = {"ref", "room", "hotline"}
 _SECRET = {"code", "pin", "token", "account", "national_id", "phone"}
 
@@ -77,6 +78,14 @@ def _language(tag: str, language: Language) -> Iterator[str]:
     for kind in PLACES:
         if len(set(language.places.get(kind, ()))) < MIN_PLACES:
             yield f"fewer than {MIN_PLACES} different places of kind {kind}"
+    if set(language.names) != {"female", "male"} or set(language.titles) != {"female", "male"}:
+        yield "names and titles are given for female and male"
+    if language.money.count("{}") != 1:
+        yield "money has one place {} for a number"
+    if len(set(language.payments)) < MIN_PAYMENTS:
+        yield f"fewer than {MIN_PAYMENTS} payments"
+    if {"register", "honorifics", "script"} - set(language.notes):
+        yield "notes lack register, honorifics or script"
     if len(language.digit_words) != 10:
         yield f"{len(language.digit_words)} digit words, not 10"
     for digits in language.digits:
@@ -84,6 +93,8 @@ def _language(tag: str, language: Language) -> Iterator[str]:
             yield f"'{digits}' is not the ten digits in order"
     if language.national_id.pattern.count("#") < 5 or language.phone.count("#") < 4:
         yield "an identity number needs five random digits or more, a telephone number four"
+    if "{call}" not in language.labels.get("call", ""):
+        yield "the label 'call' has no place {call}"
     for label in ("document", "tool"):
         if not language.labels.get(label):
             yield f"no label '{label}'"
