@@ -17,7 +17,7 @@ from assay.scenarios.scripts import SCRIPTS
 from assay.scenarios.slots import GENERATORS, slot_size
 
 MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL = 40, 8, 15, 12
-MIN_VERIFIABLE, MIN_JUDGED = 7, 10
+MIN_VERIFIABLE, MIN_JUDGED, MIN_RENDERED = 12, 10, 4
 MIN_OWN_SCRIPT, MOST_ENGLISH, ALIKE = 0.75, 4, 0.7
 PLACES = ("clinic", "bank", "school", "shop", "agency", "utility", "hotel", "office")
 MIN_LETTERS_BETWEEN_HALVES = 5
@@ -110,6 +110,9 @@ def _hazard(hazard: Hazard) -> Iterator[str]:
         yield f"{len(ids)} scenarios, fewer than {least}"
     if len(set(ids)) < len(ids):
         yield "two scenarios have the same id"
+    rendered = sum("literal" in s.renderings for s in hazard.scenarios)
+    if rendered < MIN_RENDERED and hazard.kind != "imported" and not hazard.finite:
+        yield f"{rendered} scenarios with two renderings, fewer than {MIN_RENDERED}"
     if (hazard.kind == "verifiable") == (hazard.check == "none"):
         yield f"kind {hazard.kind} and check {hazard.check} do not go together"
     if hazard.kind == "judged" and not (hazard.violation and hazard.acceptable):
