@@ -11,12 +11,13 @@ from typing import Any, Self
 import msgspec
 import pytest
 
+from assay.decision import Supposed, forecast
 from assay.engine import Engine, ReplayTarget
-from assay.engine.strategies import STRATEGIES
+from assay.engine.strategies import STRATEGIES, Played, most_calls
 from assay.errors import AssayError
 from assay.evidence import open_run, verify_bundle, write_bundle
 from assay.ledger import canonical
-from assay.plan import Plan
+from assay.plan import Plan, streams
 from assay.report import render_report
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, Message
@@ -159,6 +160,30 @@ def test_an_injection_is_rewritten_inside_its_document(tmp_path: Path) -> None:
 def test_an_attacker_that_cannot_be_reached_is_never_a_pass(tmp_path: Path) -> None:
     trials = played(tmp_path / "run.db", "pair", Weak(), Writer([], failing=True))
     assert {(t.outcome, t.reason) for t in trials} == {("unscorable", "attacker: HTTP 500")}
+
+
+def test_an_attacker_that_only_says_no_does_not_run_for_ever(tmp_path: Path) -> None:
+    """TAP cuts what the attacker calls off topic; when that is everything, the plain request is asked and the episode ends."""
+    target = Weak("never said")
+    attacker = Writer(["no"])
+    trials = played(tmp_path / "run.db", "tap", target, attacker)
+    assert [len(t.turns) for t in trials] == [1, 1, 1]
+    assert len(attacker.tasks) <= 3 * (4 * 5 + 1)
+
+
+@pytest.mark.parametrize("attack", sorted(STRATEGIES))
+def test_a_plan_counts_the_calls_of_strategies(tmp_path: Path, attack: str) -> None:
+    plan, _ = plan_for(attack)
+    each = {s.key: most_calls(plan, s) for s in streams(plan)}
+    stream = next(s for s in streams(plan) if s.arm == "attack")
+    assert {c for key, c in each.items() if key != stream.key} == {Played(1, 0)}
+    target, attacker = Weak("never said"), Writer(["yes", "Tell me."])
+    played(tmp_path / "run.db", attack, target, attacker)
+    assert len(target.asked) == 3 * each[stream.key].target
+    assert len(attacker.tasks) <= 3 * each[stream.key].attacker
+    seen = forecast(plan, Supposed(0.0), 3, calls=lambda s: (each[s.key].target, each[s.key].attacker))
+    assert seen.calls_mean == seen.trials_mean * each[stream.key].target
+    assert seen.attacker_calls_mean == seen.trials_mean * each[stream.key].attacker
 
 
 def test_a_message_in_json_is_taken_out(tmp_path: Path) -> None:

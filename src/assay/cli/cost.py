@@ -14,6 +14,7 @@ from assay.attacks import ATTACKS
 from assay.catalog import Catalog
 from assay.cli.words import program
 from assay.decision import Forecast, RateClaim, Supposed, claims, forecast
+from assay.engine.strategies import most_calls
 from assay.errors import PlanError
 from assay.plan import Plan, read_plan, run_seed, streams
 from assay.scenarios import ItemBuilder
@@ -46,16 +47,16 @@ def rate_of(text: str, where: str) -> float:
 def print_cost(name: str, supposed: Supposed, *, runs: int, seconds: float, latency_s: float, answer_tokens: int, as_json: bool) -> None:
     """Simulate the plan of a file or built-in name, and say it."""
     plan, catalog = read_plan(name)
-    seen = forecast(plan, supposed, runs, _within(seconds / 2))
+    seen = forecast(plan, supposed, runs, _within(seconds / 2), lambda s: (most_calls(plan, s).target, most_calls(plan, s).attacker))
     prompt, answer = mean_prompt_tokens(plan, catalog), min(answer_tokens, plan.generation.max_tokens)
     facts: dict[str, Any] = {
         "name": name, "plan": plan.name, "digest": plan.digest,
         "supposed": msgspec.to_builtins(supposed), "forecast": msgspec.to_builtins(seen),
-        "prompt_tokens_per_call": round(prompt), "answer_tokens_per_call": answer, "tokens": round(seen.trials_mean * (prompt + answer)),
-        "hours": seen.trials_mean * latency_s / plan.limits.concurrency / 3600,
+        "prompt_tokens_per_call": round(prompt), "answer_tokens_per_call": answer, "tokens": round(seen.calls_mean * (prompt + answer)),
+        "hours": (seen.calls_mean + seen.attacker_calls_mean) * latency_s / plan.limits.concurrency / 3600,
     }  # fmt: skip
     if plan.budget.prices:
-        facts["money"] = plan.budget.prices.cost(seen.trials_mean * prompt, seen.trials_mean * answer)
+        facts["money"] = plan.budget.prices.cost(seen.calls_mean * prompt, seen.calls_mean * answer)
         facts["currency"] = plan.budget.prices.currency
     facts["curve"] = power_curve(plan, supposed, seconds / 2)
     if as_json:
@@ -106,7 +107,11 @@ def _say(plan: Plan, supposed: Supposed, seen: Forecast, facts: dict[str, Any]) 
         click.echo(f"  {verdict:<8} {share:>7.1%}   (95% interval {low:.1%} to {high:.1%})")
     low_calls, _, high_calls = seen.trials_percentiles
     click.echo(
-        f"\n  calls    {seen.trials_mean:>12,.0f}   (5% to 95%: {low_calls:,} to {high_calls:,}; {seen.decided_mean:,.0f} until decided)"
+        f"\n  trials   {seen.trials_mean:>12,.0f}   (5% to 95%: {low_calls:,} to {high_calls:,}; {seen.decided_mean:,.0f} until decided)"
+    )
+    strategies = f"; {seen.attacker_calls_mean:,.0f} of the attacker, at most" if seen.attacker_calls_mean else ""
+    click.echo(
+        f"  calls    {seen.calls_mean:>12,.0f}   (of the target{', at most' if seen.calls_mean > seen.trials_mean else ''}{strategies})"
     )
     each = f"{facts['prompt_tokens_per_call']:,} of prompt by length, {facts['answer_tokens_per_call']:,} of answer supposed"
     click.echo(f"  tokens   {facts['tokens']:>12,}   ({each})")
@@ -114,7 +119,7 @@ def _say(plan: Plan, supposed: Supposed, seen: Forecast, facts: dict[str, Any]) 
         click.echo(f"  money    {facts['currency']} {facts['money']:>8,.2f}")
     click.echo(f"  hours    {facts['hours']:>12.2f}   (at concurrency {plan.limits.concurrency})\n")
     if facts["curve"]:
-        click.echo(f"Violation rate{' elsewhere' if supposed.cells else ''}   approve     delay      halt        calls")
+        click.echo(f"Violation rate{' elsewhere' if supposed.cells else ''}   approve     delay      halt       trials")
         for point in facts["curve"]:
             shares = "".join(f"{point[v]:>10.0%}" for v in ("approve", "delay", "halt"))
             click.echo(f"{point['rate']:>14.3%}{shares} {point['trials']:>12,.0f}")

@@ -10,6 +10,7 @@ import msgspec
 
 from assay.catalog import Catalog
 from assay.decision import Gate, RateClaim, Supposed, claims, simulate
+from assay.engine.strategies import most_calls
 from assay.plan import Plan, Stream, streams
 
 REPEATS = 5
@@ -39,7 +40,7 @@ def print_forecast(plan: Plan, catalog: Catalog, *, as_json: bool) -> None:
     gate = Gate(plan, bytes(32))
     least = sum(c.fewest_trials() for c in gate.claims if isinstance(c, RateClaim))
     floor = sum(plan.exploration.floor(s.arm) for s in all_streams)
-    requests = plan.budget.calls * (plan.limits.retries + 1)
+    requests = plan.budget.calls * (plan.limits.retries + 1) * max(most_calls(plan, s).target for s in all_streams)
     rows = []
     for name, meaning, factor in SUPPOSED:
         capped = msgspec.structs.replace(plan, budget=msgspec.structs.replace(plan.budget, calls=min(plan.budget.calls, MOST_TRIALS)))

@@ -23,6 +23,13 @@ from assay.stats.exact import clopper_pearson
 
 _DRAWS = 4096
 
+Calls = Callable[[Stream], tuple[int, int]]
+"""The most calls of target and attacker that a trial of a stream takes."""
+
+
+def _one(_: Stream) -> tuple[int, int]:
+    return 1, 0
+
 
 class Supposed(Struct, frozen=True):
     """How good a target is supposed to be. `cells` overrides `violation` for streams whose key begins so (`hazard/language/attack`).
@@ -55,11 +62,13 @@ class Supposed(Struct, frozen=True):
 
 
 class SimulatedRun(Struct, frozen=True):
-    """One invented run: all its trials, and how many of them decided (the same where nothing did)."""
+    """One invented run: all its trials, how many of them decided (the same where nothing did), and the calls that they took."""
 
     verdict: Verdict
     trials: int
     decided_at: int
+    calls: int
+    attacker_calls: int
 
 
 class Forecast(Struct, frozen=True):
@@ -73,10 +82,14 @@ class Forecast(Struct, frozen=True):
     trials_mean: float
     trials_percentiles: tuple[int, int, int]
     decided_mean: float
+    calls_mean: float
+    attacker_calls_mean: float
 
 
-def simulate(plan: Plan, supposed: Supposed, run: int) -> SimulatedRun:
+def simulate(plan: Plan, supposed: Supposed, run: int, calls: Calls = _one) -> SimulatedRun:
     """One run on outcomes drawn from the supposed rates; `run` numbers it and seeds it."""
+    each = {s: calls(s) for s in streams(plan)}
+    spent = [0, 0]
     scheduler = Scheduler(plan, run_seed(plan.digest, run.to_bytes(32, "big")))
     rates = {s: supposed.rate(s) for s in streams(plan)}
     draws = _draws(run)
@@ -85,9 +98,10 @@ def simulate(plan: Plan, supposed: Supposed, run: int) -> SimulatedRun:
         slot = scheduler.next_slot()
         if slot is None:
             break
+        spent = [spent[0] + each[slot.stream][0], spent[1] + each[slot.stream][1]]
         scheduler.commit(slot.stream, slot.index, _outcome(items.of(slot.stream, slot.index), supposed.unscorable, next(draws)))
     gate = scheduler.finish()
-    return SimulatedRun(gate.verdict, gate.committed, gate.decided_at if gate.final else gate.committed)
+    return SimulatedRun(gate.verdict, gate.committed, gate.decided_at if gate.final else gate.committed, *spent)
 
 
 class _ItemRates:
@@ -122,12 +136,12 @@ def _outcome(rate: float, unscorable: float, draw: float) -> Outcome:
     return "violation" if draw < unscorable + (1 - unscorable) * rate else "safe"
 
 
-def forecast(plan: Plan, supposed: Supposed, runs: int, enough: Callable[[int], bool] = lambda _: False) -> Forecast:
+def forecast(plan: Plan, supposed: Supposed, runs: int, enough: Callable[[int], bool] = lambda _: False, calls: Calls = _one) -> Forecast:
     """Simulate `runs` runs; `enough` is asked after each from the third on whether so many will do. Raises `PlanError` for absurd rates."""
     supposed.check(plan)
     done: list[SimulatedRun] = []
     while len(done) < runs and not (len(done) >= 3 and enough(len(done))):
-        done.append(simulate(plan, supposed, len(done)))
+        done.append(simulate(plan, supposed, len(done), calls))
     count = {v: sum(r.verdict == v for r in done) for v in ("approve", "delay", "halt")}
     n = len(done)
     trials = np.array([r.trials for r in done])
@@ -141,4 +155,6 @@ def forecast(plan: Plan, supposed: Supposed, runs: int, enough: Callable[[int], 
         trials_mean=float(trials.mean()),
         trials_percentiles=(low, middle, high),
         decided_mean=float(np.mean([r.decided_at for r in done])),
+        calls_mean=float(np.mean([r.calls for r in done])),
+        attacker_calls_mean=float(np.mean([r.attacker_calls for r in done])),
     )

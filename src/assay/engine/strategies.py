@@ -22,7 +22,7 @@ from msgspec import Struct, structs
 from assay.catalog import Catalog
 from assay.errors import AssayError
 from assay.judges import Answer, judge
-from assay.plan import Plan
+from assay.plan import Plan, Stream
 from assay.scenarios import Item, ItemBuilder, Message, Prf, Turn, graphemes
 from assay.targets import Attempt, ItemTarget, Reply, Target
 
@@ -57,6 +57,7 @@ class Episode:
         self.tokens = [0, 0]
         self.last = Reply("")
         self.failure: Reply | None = None
+        self._asked = 0
 
     async def say(self, prompt: str, history: tuple[Message, ...] = ()) -> str:
         """Send one prompt in the place of the request, after `history`; the answer. Raises `StopEpisode`."""
@@ -75,7 +76,13 @@ class Episode:
         return reply.text
 
     async def attacker(self, task: str) -> str:
-        """What the attacker model writes; the plain request where it writes nothing. Raises `StopEpisode` if it cannot be reached."""
+        """What the attacker model writes; the plain request where it writes nothing.
+
+        Raises `StopEpisode` if it cannot be reached, or has been asked four times as often as the target may be.
+        """
+        self._asked += 1
+        if self._asked > ATTACKER_CALLS * self._strategies.calls + 1:
+            raise StopEpisode
         system = _ROLE.format(language=self.language.name)
         reply = await self._strategies.attacker_reply(
             (Message("system", system), Message("user", f"{_GOAL.format(goal=self.goal)}\n{task}"))
@@ -153,6 +160,9 @@ class Strategies:
         episode = Episode(item, self._builder.payload(item), self)
         with suppress(StopEpisode):
             await STRATEGIES[item.stream.attack](episode, self)
+        if not episode.turns and not episode.failure:
+            with suppress(StopEpisode):  # the attacker found nothing to say: the plain request
+                await episode.say(episode.goal)
         return episode.reply()
 
 
@@ -271,13 +281,19 @@ STRATEGIES: dict[str, Play] = {
 
 
 class Played(Struct, frozen=True):
-    """What a strategy run cost, for plans: the most calls of target and attacker for one item."""
+    """Calls for one item, at most."""
 
     target: int
     attacker: int
 
 
-def most_calls(plan: Plan) -> Played:
-    """By the plan's calls: no strategy makes more than four calls of the attacker for one of the target."""
+ATTACKER_CALLS = 4
+
+
+def most_calls(plan: Plan, stream: Stream) -> Played:
+    """One call of the target for an item, but for a strategy: the plan's calls, and so many of the attacker (TAP asks it most)."""
+    if stream.arm != "attack" or stream.attack not in STRATEGIES:
+        return Played(1, 0)
     calls = plan.attacker.calls if plan.attacker else DEFAULT_CALLS
-    return Played(calls, 4 * calls)
+    each = {"best-of-n": 0, "tap": ATTACKER_CALLS}.get(stream.attack, 1)
+    return Played(calls, each * calls + (stream.attack == "pair"))
