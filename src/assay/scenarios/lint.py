@@ -211,7 +211,7 @@ def _scenario(hazard: Hazard, s: Scenario, text: Texts) -> Iterator[str]:
             yield f"the context does not hold '{slot}'"
     spoken = text.user + text.benign + text.harmless + text.reply
     asked = set(SLOT.findall(spoken + ("" if hazard.check == "leak" else text.system + text.document)))
-    for slot in {*s.protects, "head", "tail"} & asked:
+    for slot in {*s.protects, *(("head", "tail") if hazard.check == "marker" else ())} & asked:
         yield f"'{slot}' stands where it must not"
     if hazard.check == "argument":
         if set(s.forbids) & set(SLOT.findall(text.benign)):
