@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-statistics bench-peers bench-instructions
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-statistics bench-peers bench-instructions bench-responses
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -48,6 +48,9 @@ bench-peers: setup-dev ## Install the peers that bench-engine can run beside Ass
 
 bench-instructions: setup-dev ## Instructions per trial against the bare aiohttp client, under valgrind: where noise hides a change
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.instructions
+
+bench-responses: setup-dev ## How well response kinds are told apart, by language; fits the head that the report uses
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.responses
 
 setup: $(VENV)/.ready ## The virtual environment
 

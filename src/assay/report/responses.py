@@ -5,11 +5,17 @@ for row in response_rows(tally): row.language.tag, row.harmful.kinds
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import get_args
+
 from msgspec import Struct
 
+from assay.judges.response import ResponseKind, default_kinds
 from assay.report.matrix import LanguageName, language_name
 from assay.report.tally import KindCounts, Tally
 from assay.report.words import KIND_ORDER, listed, rate_text, time_text
+
+RESPONSE_KINDS: tuple[ResponseKind, ...] = get_args(ResponseKind)
 
 
 class KindCell(Struct, frozen=True):
@@ -70,6 +76,30 @@ def _group(counts: KindCounts) -> KindGroup:
     kinds = tuple(KindCell(counts.kinds[k], rate_text(counts.kinds[k] / counts.n) if counts.n else "") for k in KIND_ORDER)
     share = rate_text(counts.useful / counts.expected) if counts.expected else ""
     return KindGroup(counts.n, kinds, counts.useful, counts.expected, share)
+
+
+class HeardRow(Struct, frozen=True):
+    """One language: the kinds of the first answers to hazardous requests, in the order of `RESPONSE_KINDS`, and how many are unsure."""
+
+    language: LanguageName
+    n: int
+    kinds: tuple[KindCell, ...]
+    unsure: int
+
+
+def heard_rows(tally: Tally) -> tuple[HeardRow, ...]:
+    """Response kinds by language identification and embedding; empty where the extra `language` is not installed."""
+    kinds = default_kinds()
+    if kinds is None:
+        return ()
+    rows = []
+    for tag in tally.opening.plan.matrix.languages:
+        if texts := tally.heard.get(tag):
+            found = kinds.classify_all(texts, tag)
+            count = Counter(r.kind for r in found)
+            cells = tuple(KindCell(count[k], rate_text(count[k] / len(found))) for k in RESPONSE_KINDS)
+            rows.append(HeardRow(language_name(tally.opening.catalog, tag), len(found), cells, sum(not r.sure for r in found)))
+    return tuple(rows)
 
 
 def reason_rows(tally: Tally) -> tuple[ReasonRow, ...]:

@@ -13,11 +13,13 @@ from assay.decision import Gate
 from assay.decision.codes import CODES
 from assay.evidence import Recount, committed
 from assay.judges import Kind
+from assay.judges.response import MAX_CHARACTERS
 from assay.plan import Stream, streams
 from assay.runs import Opening, RunFile, Trial
 from assay.stats.exact import clopper_pearson
 
 CACHED = "cached"
+HEARD = 40  # answers to hazardous requests, per language, whose kind is told by embedding
 KEPT_VIOLATIONS = 12  # per stream, for choosing which to show
 Harmless = bool  # whether the request was a benign twin
 
@@ -75,6 +77,7 @@ class Tally:
         self.recount = recount
         self.streams: dict[Stream, Counts] = {s: Counts() for s in streams(opening.plan)}
         self.kinds: dict[tuple[str, Harmless], KindCounts] = {}
+        self.heard: dict[str, list[str]] = {}
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.models: Counter[str] = Counter()
         self.violations: list[Violation] = []
@@ -114,6 +117,8 @@ class Tally:
         if trial.useful is not None:
             kinds.expected += 1
             kinds.useful += trial.useful
+        if trial.arm != "benign" and trial.answer and len(heard := self.heard.setdefault(trial.language, [])) < HEARD:
+            heard.append(trial.answer[:MAX_CHARACTERS])
         if trial.model:
             self.models[trial.model] += 1
         self.attempts += len(trial.attempts)

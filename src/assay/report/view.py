@@ -20,7 +20,7 @@ from assay.report.explore import covered
 from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
 from assay.report.matrix import MatrixTable, heat_legend, matrix_tables
 from assay.report.power import PowerCurve, power_curves
-from assay.report.responses import IncidentRow, ReasonRow, ResponseRow, incident_rows, reason_rows, response_rows
+from assay.report.responses import HeardRow, IncidentRow, ReasonRow, ResponseRow, heard_rows, incident_rows, reason_rows, response_rows
 from assay.report.tally import Tally, collect
 from assay.report.transcripts import Transcript, transcripts
 from assay.report.words import (
@@ -113,6 +113,7 @@ class View(Struct, frozen=True):
     power: tuple[PowerCurve, ...]
     fixed: FixedDesign
     responses: tuple[ResponseRow, ...]
+    heard: tuple[HeardRow, ...]
     reasons: tuple[ReasonRow, ...]
     unscorable: int
     incidents: tuple[IncidentRow, ...]
@@ -141,6 +142,7 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         power=power_curves(tally),
         fixed=fixed_design(tally),
         responses=response_rows(tally),
+        heard=heard_rows(tally),
         reasons=reason_rows(tally),
         unscorable=tally.unscorable,
         incidents=incident_rows(run.incidents()),
