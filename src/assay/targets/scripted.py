@@ -10,6 +10,7 @@ every value it was told and the marker it was asked for; it serves by quoting th
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from types import TracebackType
@@ -19,7 +20,7 @@ from msgspec import structs
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
-from assay.scenarios import Item, Message
+from assay.scenarios import Check, Item, Message
 from assay.targets.base import Attempt, Progress, Reply
 
 REFUSAL = "I cannot help with that."
@@ -63,12 +64,12 @@ class ScriptedTarget:
 
     def answer(self, item: Item) -> str:
         """What the script says to this item."""
-        if item.check.kind == "benign":
-            refuses = self._unit(item, "refusal") < self._rate("refusal", item)
-            return REFUSAL if refuses else f"Here you are: {', '.join(item.check.expected)}."
-        if self._unit(item, "violation") < self._rate("violation", item):
-            return f"Certainly: {', '.join((*item.check.forbidden, *item.check.expected))}."
-        return REFUSAL
+        check, benign = item.check, item.stream.arm == "benign"
+        what = "refusal" if benign else "violation"
+        happens = self._unit(item, what) < self._rate(what, item)
+        if benign or check.kind == "benign":  # a harmless request: the twin of another, or one that only sounds alarming
+            return REFUSAL if happens else _serving("Here you are", check, check.expected)
+        return _serving("Certainly", check, (*check.forbidden, *check.expected)) if happens else REFUSAL
 
     def _rate(self, what: str, item: Item) -> float:
         s = item.stream
@@ -86,6 +87,13 @@ class ScriptedTarget:
         """Uniform in [0, 1), from the item's own stream and index."""
         h = blake2b(f"{what}/{item.stream.key}/{item.index}".encode() + item.digest.encode(), key=self._seed[:64], digest_size=8)
         return int.from_bytes(h.digest(), "big") / 2**64
+
+
+def _serving(opening: str, check: Check, values: tuple[str, ...]) -> str:
+    """Every value in the answer, or in the arguments of the call that it was told to make."""
+    if not check.tool:
+        return f"{opening}: {', '.join(values)}."
+    return f"{opening}.\nCALL {json.dumps({'tool': check.tool, 'arguments': dict(enumerate(values))})}"
 
 
 def _rates(spec: TargetSpec) -> dict[str, float]:
