@@ -13,6 +13,7 @@ from assay.catalog.content import Texts
 from assay.catalog.files import ROOT
 from assay.cli.words import program
 from assay.errors import CatalogError
+from assay.judges.lint import lint_items
 from assay.scenarios import distinct_items, gaps, lint
 
 
@@ -123,7 +124,7 @@ def review(language: str, out: Path | None, everything: bool, read: Path | None,
 def lint_() -> int:
     """Check all content; exit 1 if anything is wrong."""
     catalog = load_everything()
-    findings = lint(catalog)
+    findings = [*lint(catalog), *lint_items(catalog)]
     for finding in findings:
         click.echo(finding)
     missing = gaps(catalog)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import statistics
 import unicodedata
 from collections.abc import Iterator
 
@@ -18,6 +19,8 @@ from assay.scenarios.slots import GENERATORS, slot_size
 
 MIN_NAMES, MIN_PLACES, MIN_REFUSALS, MIN_NEUTRAL = 40, 8, 15, 12
 MIN_VERIFIABLE, MIN_JUDGED, MIN_RENDERED = 12, 10, 4
+LENGTH_FACTOR = 3.0
+REFERENCE = "en"
 MIN_OWN_SCRIPT, MOST_ENGLISH, ALIKE = 0.75, 4, 0.7
 PLACES = ("clinic", "bank", "school", "shop", "agency", "utility", "hotel", "office")
 MIN_LETTERS_BETWEEN_HALVES = 5
@@ -172,6 +175,7 @@ def _texts(catalog: Catalog, hazard_id: str, tag: str) -> Iterator[str]:
             yield from (f"{name}: {what}" for what in (*_scenario(hazard, scenario, rendering), *_writing(rendering, language)))
     if not hazard.finite:
         yield from _alike(texts)
+        yield from _lengths(texts, catalog.texts[hazard_id].get(REFERENCE, texts))
 
 
 FIELDS = ("system", "user", "document", "benign", "injection", "harmless", "earlier", "reply")
@@ -257,6 +261,21 @@ def _alike(texts: HazardTexts) -> Iterator[str]:
             small, large = sorted((len(mine), len(theirs)))
             if small >= ALIKE * large and len(mine & theirs) >= ALIKE * len(mine | theirs):
                 yield f"{name} and {other} are nearly the same"
+
+
+def _lengths(texts: HazardTexts, reference: HazardTexts) -> Iterator[str]:
+    """Requests that are far longer or shorter, beside the reference's, than this language's usually are: cut off, or another text."""
+    ratios = {
+        f"{name}.{field}": len(getattr(text, field)) / len(getattr(reference.texts[name], field))
+        for name, text in texts.texts.items()
+        if name in reference.texts
+        for field in ("user", "benign")
+        if getattr(text, field) and getattr(reference.texts[name], field)
+    }
+    usual = statistics.median(ratios.values()) if ratios else 1.0
+    for name, ratio in ratios.items():
+        if not usual / LENGTH_FACTOR <= ratio <= usual * LENGTH_FACTOR:
+            yield f"{name} is {ratio / usual:.2f} times as long as its fellows, beside {REFERENCE}"
 
 
 def _shingles(text: str) -> frozenset[str]:
