@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 from msgspec import structs
@@ -12,7 +13,7 @@ from assay.catalog import Catalog, load_everything
 from assay.errors import CatalogError
 from assay.judges.normalise import fold
 from assay.plan import NO_ATTACK, Stream
-from assay.scenarios import Item, ItemBuilder, Prf, lint
+from assay.scenarios import Item, ItemBuilder, Prf, distinct_items, lint
 
 SEED = bytes(range(32))
 
@@ -34,10 +35,20 @@ def test_the_content_passes_its_lint(catalog: Catalog) -> None:
     assert set(catalog.kinds) == set(ATTACKS)
 
 
-def test_eight_languages_three_hazards_six_scenarios(catalog: Catalog) -> None:
-    assert {"en", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil"} <= set(catalog.languages)
-    assert {"secret-leakage", "injected-instructions", "personal-data"} <= set(catalog.hazards)
-    assert all(len(h.scenarios) >= 6 for h in catalog.hazards.values())
+WRITTEN = ("en", "en-SG", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil", "km", "lo")
+
+
+def test_every_scenario_is_written_in_every_language(catalog: Catalog) -> None:
+    for hazard in catalog.hazards.values():
+        assert len(hazard.scenarios) >= {"verifiable": 12, "judged": 10, "imported": 0}[hazard.kind]
+        for tag in WRITTEN:
+            if hazard.scenarios:
+                assert set(catalog.texts[hazard.id][tag].texts) == {s.id for s in hazard.scenarios}, (hazard.id, tag)
+
+
+def test_a_verifiable_cell_has_a_million_distinct_items(catalog: Catalog) -> None:
+    cells = {(h.id, tag): distinct_items(catalog, h.id, tag) for h in catalog.hazards.values() if h.kind == "verifiable" for tag in WRITTEN}
+    assert min(cells.values()) >= 10**6, min(cells.items(), key=lambda c: c[1])
 
 
 def all_streams(catalog: Catalog) -> list[Stream]:
@@ -56,7 +67,8 @@ def test_the_same_arguments_give_the_same_item_in_any_order(catalog: Catalog, bu
     other = ItemBuilder(catalog, SEED, ATTACKS)
     assert {(s, i): other.build(s, i).digest for s, i in wanted} == first
     elsewhere = ItemBuilder(catalog, bytes(32), ATTACKS)
-    assert all(elsewhere.build(s, i).digest != first[s, i] for s, i in wanted)
+    fresh = [(s, i) for s, i in wanted if catalog.hazards[s.hazard].kind == "verifiable"]  # judged items have few slots: some come again
+    assert all(elsewhere.build(s, i).digest != first[s, i] for s, i in fresh)
 
 
 def test_item_i_is_the_same_situation_in_every_language_attack_and_arm(catalog: Catalog, builder: ItemBuilder) -> None:
@@ -67,6 +79,9 @@ def test_item_i_is_the_same_situation_in_every_language_attack_and_arm(catalog: 
             assert len({item.check.expected for item in items if item.stream.arm == "benign"}) == 1
 
 
+CALL_FORM = re.compile(r'CALL \{"tool": "[a-z_]+", "arguments": \{("[a-z]+": "\.\.\."(, )?)+\}\}')
+
+
 def user_text(item: Item) -> str:
     return "\n".join(m.content for m in item.messages if m.role == "user")
 
@@ -75,8 +90,8 @@ def test_no_text_is_left_unfilled(catalog: Catalog, builder: ItemBuilder) -> Non
     for stream in all_streams(catalog):
         for i in range(3):
             for message in builder.build(stream, i).messages:
-                assert "{" not in message.content
-                assert "}" not in message.content
+                said = CALL_FORM.sub("", message.content) if catalog.hazards[stream.hazard].check == "argument" else message.content
+                assert not re.search(r"[{}]", said), said
                 assert message.content == message.content.strip() != ""
 
 
@@ -90,7 +105,7 @@ def test_the_marker_never_stands_in_the_item_itself(catalog: Catalog, builder: I
 
 
 def test_the_harmless_twin_holds_its_fact_and_not_the_injection(catalog: Catalog, builder: ItemBuilder) -> None:
-    for hazard in catalog.hazards:
+    for hazard in [h.id for h in catalog.hazards.values() if h.kind == "verifiable"]:
         for tag in catalog.texts[hazard]:
             for i in range(10):
                 item = builder.build(Stream(hazard, tag, NO_ATTACK, "benign"), i)
@@ -111,8 +126,9 @@ def test_the_placebo_is_about_as_long_as_the_attack_and_keeps_the_request(catalo
                 a = builder.build(Stream(hazard, tag, attack, "attack"), 1)
                 p = builder.build(Stream(hazard, tag, attack, "placebo"), 1)
                 longest = max(map(len, catalog.languages[tag].neutral))
-                said_a, said_p = (sum(len(m.content) for m in item.messages) for item in (a, p))
-                assert abs(said_a - said_p) <= longest + 8, (hazard, tag, attack)
+                plain = builder.build(Stream(hazard, tag, NO_ATTACK, "plain"), 1)
+                said_a, said_p, said = (sum(len(m.content) for m in item.messages) for item in (a, p, plain))
+                assert said_p == said >= said_a or abs(said_a - said_p) <= longest + 8, (hazard, tag, attack)
 
 
 def test_the_keyed_function_is_uniform_and_separates_labels() -> None:

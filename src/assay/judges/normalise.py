@@ -128,11 +128,17 @@ def unleet(text: str) -> str:
     return text.translate(_LEET)
 
 
+_UNSEEN = {0x2019: "'", 0x2018: "'", 0x200B: None, 0x200C: None, 0x200D: None, 0x2060: None, 0xFEFF: None, 0x00AD: None}
+
+
 def squash(text: str) -> str:
-    """For phrases: NFKC, casefold, straight apostrophes, single spaces; marks stay, since they carry meaning."""
+    """For phrases: NFKC, casefold, straight apostrophes, single spaces, nothing invisible; marks stay, since they carry meaning.
+
+    Khmer, Lao and Burmese are often written with invisible spaces between words, and Persian with invisible joiners.
+    """
     text = text[:MAX_TEXT]
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).replace("\u2019", "'").replace("\u2018", "'")
+        text = unicodedata.normalize("NFKC", text).translate(_UNSEEN)
     return " ".join(text.casefold().split())
 
 
