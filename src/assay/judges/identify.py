@@ -49,7 +49,7 @@ def identify(text: str) -> frozenset[str]:
     if name in _BY_SCRIPT:
         return frozenset({_BY_SCRIPT[name]})
     if name == "CJK":
-        return frozenset({"yue"}) if len(_CANTONESE.findall(text)) * 25 >= len(found) else frozenset({"zh-Hans"})
+        return frozenset({"yue"}) if len(_CANTONESE.findall(text)) * 25 >= len(found) else _chinese(text)
     return _latin(text) if name == "LATIN" and len(found) >= MIN_LETTERS else frozenset()
 
 
@@ -62,6 +62,12 @@ def fits(text: str, tag: str) -> bool | None:
         return None
     wanted = {"en-SG": "en"}.get(tag, tag)
     return wanted in found
+
+
+def _chinese(text: str) -> frozenset[str]:
+    """Written Chinese is at home in Cantonese too, unless its characters are simplified: those that Big5 lacks and GB 2312 has."""
+    lacking = {encoding: sum(not c.encode(encoding, "ignore") for c in text if c.isalpha()) for encoding in ("gb2312", "big5hkscs")}
+    return frozenset({"zh-Hans"}) if lacking["gb2312"] < lacking["big5hkscs"] else frozenset({"zh-Hans", "yue"})
 
 
 def _latin(text: str) -> frozenset[str]:
