@@ -35,7 +35,7 @@ def test_the_content_passes_its_lint(catalog: Catalog) -> None:
     assert set(catalog.kinds) == set(ATTACKS)
 
 
-WRITTEN = ("en", "en-SG", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil", "km", "lo")
+WRITTEN = ("en", "en-SG", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil", "my", "km", "lo")
 
 
 def test_every_scenario_is_written_in_every_language(catalog: Catalog) -> None:
