@@ -7,6 +7,7 @@ exist (CI itself runs `make test`). Commands named in running text must exist.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import shlex
@@ -81,3 +82,15 @@ def test_every_dependency_has_its_reason() -> None:
 def test_no_registry_host_is_named() -> None:
     for path in (ROOT / "requirements").glob("*.txt"):
         assert "://" not in path.read_text()
+
+
+def test_the_table_of_answer_kinds_is_the_measured_one() -> None:
+    measured = json.loads((ROOT / "bench/results/responses.json").read_text())
+    rows = re.findall(
+        r"^\| ([a-zA-Z-]+) \| (\d+)% \| (\d+)% \| (\d+)% \| (\d+)% \| (\d+)% \|$", (ROOT / "docs/content.md").read_text(), re.MULTILINE
+    )
+    keys = ("right", "sure", "right_if_sure", "refusal_balanced", "rules_refusal_balanced")
+    assert {tag for tag, *_ in rows} == {p.stem for p in (ROOT / "src/assay/catalog/answers").glob("*.yaml")}
+    for tag, *shares in rows:
+        found = [round(100 * measured[f"{tag.replace('-', '_').lower()}_{key}_share"]) for key in keys]
+        assert [int(s) for s in shares] == found, tag
