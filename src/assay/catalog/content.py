@@ -200,14 +200,56 @@ class AttackTexts(Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
 
 
-class Catalog(Struct, frozen=True, forbid_unknown_fields=True):
-    """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language, `kinds` by attack."""
+class ToolTexts(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool in one language: its name there, what it does, and what its arguments mean."""
+
+    name: str
+    about: str
+    arguments: dict[str, str] = {}
+
+
+class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True):
+    """One family of agent worlds in one language: the assistant's role and rules, tools, the words of records, what users ask (`tasks`),
+    what adversaries ask for (`goals`) and the harmless twins of requests (`twins`).
+    """
+
+    family: str
+    language: str
+    role: str
+    tools: dict[str, ToolTexts]
+    texts: dict[str, str]
+    tasks: dict[str, str]
+    goals: dict[str, str]
+    provenance: Provenance
+    twins: dict[str, str] = {}
+
+
+class WorldCommon(Struct, frozen=True, forbid_unknown_fields=True):
+    """What all families say alike in one language: how tools are called in writing, how two requests are joined, the frames in which an
+    adversary's goal stands (with {goal}), and harmless notes for the same places.
+    """
+
+    language: str
+    protocol: str
+    then: str
+    frames: tuple[str, ...]
+    harmless: tuple[str, ...]
+    finish: ToolTexts
+    provenance: Provenance
+
+
+class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language, `kinds` by attack; `worlds` as
+    `texts`, for hazards that are played in worlds, and `common` by language.
+    """
 
     hazards: dict[str, Hazard]
     languages: dict[str, Language]
     texts: dict[str, dict[str, HazardTexts]]
     attacks: dict[str, AttackTexts]
     kinds: dict[str, AttackKind]
+    worlds: dict[str, dict[str, WorldTexts]] = {}
+    common: dict[str, WorldCommon] = {}
 
     def attacks_in(self, tag: str, hazard: str) -> list[str]:
         """The attacks that have a meaning and their words in a language, and the other language that some turn to."""

@@ -1,0 +1,96 @@
+"""What the records of a world hold: meanings, not prose.
+
+    Text("invoice", {"payee": Person(True, 3), "amount": Money(240)})      # words come from the language's file, when a tool answers
+
+Ids, numbers and enumerations are the same in every language; a person is a place in the language's list of names. So a world's meaning can
+be digested, and is equal in every language.
+"""
+
+from __future__ import annotations
+
+from hashlib import shake_256
+from typing import TypeVar
+
+from msgspec import Struct
+
+T = TypeVar("T")
+
+
+class Person(Struct, frozen=True):
+    """Somebody: rendered as a full name of the data's language, the `index`-th of that gender."""
+
+    female: bool
+    index: int
+
+
+class Money(Struct, frozen=True):
+    """An amount in the currency's unit."""
+
+    amount: int
+
+
+class Term(Struct, frozen=True):
+    """One word or phrase of the language's file."""
+
+    key: str
+
+
+class Text(Struct, frozen=True):
+    """A sentence or more of the language's file, with its parameters."""
+
+    key: str
+    params: dict[str, Value]
+
+
+class Slot(Struct, frozen=True):
+    """A place where somebody outside can put text: who, is the trust domain. What stands there is no part of the world's meaning."""
+
+    name: str
+    domain: str
+
+
+Value = str | int | bool | None | Person | Money | Term | Text | Slot
+PEOPLE_OF_A_GENDER = 16
+
+
+class Dice:
+    """Draws from one key, in order. A pure function of the key: SHAKE-256, four bytes a draw (bias below 2**-24 for the ranges used)."""
+
+    __slots__ = ("_at", "_bytes", "_key")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._bytes = shake_256(key).digest(2048)
+        self._at = 0
+
+    def below(self, n: int) -> int:
+        """An integer from 0 to n - 1."""
+        at = self._at
+        if at + 4 > len(self._bytes):
+            self._bytes = shake_256(self._key).digest(2 * len(self._bytes))
+        self._at = at + 4
+        return int.from_bytes(self._bytes[at : at + 4], "big") % n
+
+    def between(self, low: int, high: int) -> int:
+        """An integer from low to high, both in."""
+        return low + self.below(high - low + 1)
+
+    def choose(self, values: tuple[T, ...] | list[T]) -> T:
+        """One of them."""
+        return values[self.below(len(values))]
+
+    def order(self, n: int) -> list[int]:
+        """0 to n - 1 in random order (Fisher and Yates)."""
+        out = list(range(n))
+        for i in range(n - 1, 0, -1):
+            j = self.below(i + 1)
+            out[i], out[j] = out[j], out[i]
+        return out
+
+    def people(self) -> list[Person]:
+        """Everybody that a world can hold, in random order."""
+        return [Person(i >= PEOPLE_OF_A_GENDER, i % PEOPLE_OF_A_GENDER) for i in self.order(2 * PEOPLE_OF_A_GENDER)]
+
+    def digits(self, n: int) -> str:
+        """So many digits, the first not 0."""
+        return str(self.between(10 ** (n - 1), 10**n - 1))
