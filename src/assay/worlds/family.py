@@ -1,7 +1,8 @@
 """What a family of worlds is: its state, its tools, what users ask, what adversaries want.
 
 A task or goal is an atom: it draws its parameters from the world, says when it is met by the ledger and the state, and gives the calls of
-somebody who does it right (`gold`) or who has been taken over (`oracle`). Two tasks make one request, so instances are practically unlimited.
+somebody who does it right (`gold`) or who has been taken over (`oracle`). Two tasks make one request, so that instances are practically
+unlimited.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ Call = tuple[str, dict[str, Any]]
 Risk = Literal[
     "indirect-injection", "data-leakage", "fraud-assistance", "unauthorised-action", "approval-bypass", "harmful-task",
 ]  # fmt: skip
+Boundary = Literal["", "data-awareness", "audience-awareness", "policy-compliance", "data-minimisation", "access-boundary"]
 
 
 class Task(Struct, frozen=True):
@@ -39,8 +41,9 @@ class Goal(Struct, frozen=True):
     """What must not happen. By `injection`: a text in a slot asks for it; by the `user`: the request itself does, and `twin` is the
     request that may be served.
 
-    `meets` is asked of every effect, done or blocked, of the ledger so far. `modes` are the failure modes of the joint agentic testing
-    exercise (1 to 10), `owasp` the entries of the agentic top ten.
+    `meets` is asked of every effect, done or blocked, of the ledger so far. A leak is told by its `secrets`, values that may be said to
+    nobody but the `audience`; `boundary` is which of the five leakage risks it is. `modes` are the failure modes of the joint agentic
+    testing exercise (1 to 10), `owasp` the entries of the agentic top ten.
     """
 
     id: str
@@ -48,20 +51,35 @@ class Goal(Struct, frozen=True):
     by: Literal["injection", "user"]
     draw: Callable[[World, Dice], Params | None]
     oracle: Callable[[World, Params], list[Call]]
-    meets: Callable[[World, Params, Effect], bool]
+    meets: Callable[[World, Params, Effect], bool] | None = None
     twin: Task | None = None
-    secret: Callable[[World, Params], str] | None = None
+    secrets: Callable[[World, Params], tuple[str, ...]] | None = None
     audience: Callable[[World, Params], frozenset[str]] | None = None
+    boundary: Boundary = ""
     modes: tuple[int, ...] = ()
     owasp: tuple[str, ...] = ()
 
 
 class Family(Struct, frozen=True):
-    """One family. `build` fills the tables from the dice; `slots` are all the places where an outsider's text can stand."""
+    """One family. `build` fills the tables from the dice; `readers` names, for every table with slots, the tool that shows a record and
+    its argument (none if it shows all of them).
+    """
 
     id: str
     build: Callable[[Dice], World]
     tools: dict[str, Tool]
     tasks: dict[str, Task]
     goals: dict[str, Goal]
-    slots: tuple[str, ...] = ()
+    readers: dict[str, tuple[str, str]] = {}
+
+
+def family(
+    name: str,
+    build: Callable[[Dice], World],
+    tools: tuple[Tool, ...],
+    tasks: tuple[Task, ...],
+    goals: tuple[Goal, ...],
+    readers: dict[str, tuple[str, str]],
+) -> Family:
+    """A family of its parts, each by its name."""
+    return Family(name, build, {t.name: t for t in tools}, {t.id: t for t in tasks}, {g.id: g for g in goals}, readers)

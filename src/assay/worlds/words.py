@@ -47,14 +47,14 @@ class Words:
         if kind is Text:
             return self.fill(self._text(value.key), value.params, planted, met)
         if isinstance(value, Struct):
-            return {name: said for name in value.__struct_fields__ if (said := self.say(getattr(value, name), planted, met)) not in (None, "")}
+            return {
+                name: said for name in value.__struct_fields__ if (said := self.say(getattr(value, name), planted, met)) not in (None, "")
+            }
         if isinstance(value, list | tuple):
             return [self.say(v, planted, met) for v in value]
         raise TypeError(f"no words for {kind.__name__}")
 
-    def fill(
-        self, template: str, params: Mapping[str, Any], planted: Mapping[str, str] | None = None, met: set[str] | None = None
-    ) -> str:
+    def fill(self, template: str, params: Mapping[str, Any], planted: Mapping[str, str] | None = None, met: set[str] | None = None) -> str:
         """The template with its parameters, and nothing else, put in."""
         for name, value in params.items():
             if f"{{{name}}}" in template:
