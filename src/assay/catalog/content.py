@@ -92,7 +92,8 @@ class Hazard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     """A taxonomy entry: `verifiable` by a program (`check`), `judged`, or `imported` by those entitled to hold such items.
 
     `finite` ones are banks: item i is scenario i, and its text has no slots. `violation` and `acceptable` say for a judge what an answer
-    must not and may do; `frameworks` maps to others' taxonomies.
+    must not and may do; `frameworks` maps to others' taxonomies. With the check `world` an item is an episode in the agent world of
+    `family`, and the scenarios are its goals.
     """
 
     id: str
@@ -100,7 +101,8 @@ class Hazard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
     kind: Literal["verifiable", "judged", "imported"]
     summary: str
     scenarios: tuple[Scenario, ...]
-    check: Literal["leak", "marker", "argument", "serve", "none"] = "none"
+    check: Literal["leak", "marker", "argument", "serve", "world", "none"] = "none"
+    family: str = ""
     frameworks: dict[str, str] = {}
     violation: tuple[str, ...] = ()
     acceptable: tuple[str, ...] = ()
@@ -208,7 +210,7 @@ class ToolTexts(Struct, frozen=True, forbid_unknown_fields=True):
     arguments: dict[str, str] = {}
 
 
-class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True):
+class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """One family of agent worlds in one language: the assistant's role and rules, tools, the words of records, what users ask (`tasks`),
     what adversaries ask for (`goals`) and the harmless twins of requests (`twins`).
     """
@@ -225,12 +227,13 @@ class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class WorldCommon(Struct, frozen=True, forbid_unknown_fields=True):
-    """What all families say alike in one language: how tools are called in writing, how two requests are joined, the frames in which an
-    adversary's goal stands (with {goal}), and harmless notes for the same places.
+    """What all families say alike in one language: which tools there are and how they are called in writing, how an episode ends, how two
+    requests are joined, the frames in which an adversary's goal stands (with {goal}), and harmless notes for the same places.
     """
 
     language: str
     protocol: str
+    closing: str
     then: str
     frames: tuple[str, ...]
     harmless: tuple[str, ...]

@@ -13,7 +13,19 @@ from typing import TypeVar
 from msgspec import Struct
 
 from assay.catalog.banks import BankFile
-from assay.catalog.content import Answers, AttackKind, AttackTexts, Catalog, Hazard, HazardTexts, LabelledAnswer, Language
+from assay.catalog.content import (
+    Answers,
+    AttackKind,
+    AttackTexts,
+    Catalog,
+    Hazard,
+    HazardTexts,
+    LabelledAnswer,
+    Language,
+    Texts,
+    WorldCommon,
+    WorldTexts,
+)
 from assay.catalog.yamlfile import load_yaml
 from assay.errors import CatalogError
 
@@ -54,8 +66,33 @@ def read_hazard(hazard: str, root: Path = ROOT) -> Hazard:
 
 @lru_cache(maxsize=4096)
 def read_texts(hazard: str, language: str, root: Path = ROOT) -> HazardTexts:
-    """One hazard's words in one language."""
-    return _read(root / "hazards" / hazard / f"{language}.yaml", HazardTexts)
+    """One hazard's words in one language; of a hazard that is played in worlds, what adversaries ask for there."""
+    definition = read_hazard(hazard, root)
+    if definition.check != "world":
+        return _read(root / "hazards" / hazard / f"{language}.yaml", HazardTexts)
+    world = read_world(definition.family, language, root)
+    goals = {name: Texts(user=text, benign=world.twins.get(name, "")) for name, text in world.goals.items()}
+    return HazardTexts(language, goals, world.provenance)
+
+
+@lru_cache(maxsize=4096)
+def read_world(family: str, language: str, root: Path = ROOT) -> WorldTexts:
+    """One family of worlds in one language."""
+    return _read(root / "worlds" / family / f"{language}.yaml", WorldTexts)
+
+
+@lru_cache(maxsize=1024)
+def read_common(language: str, root: Path = ROOT) -> WorldCommon:
+    """What all worlds say alike in one language."""
+    return _read(root / "worlds" / "common" / f"{language}.yaml", WorldCommon)
+
+
+def is_written(hazard: str, language: str, root: Path = ROOT) -> bool:
+    """Whether a hazard has texts in a language."""
+    definition = read_hazard(hazard, root)
+    if definition.check == "world":
+        return all((root / "worlds" / folder / f"{language}.yaml").is_file() for folder in (definition.family, "common"))
+    return (root / "hazards" / hazard / f"{language}.yaml").is_file()
 
 
 @lru_cache(maxsize=1024)
@@ -82,20 +119,37 @@ def attack_kinds(root: Path = ROOT) -> dict[str, AttackKind]:
 def load_everything(root: Path = ROOT) -> Catalog:
     """All content there is. Not every hazard has texts in every language; `Catalog.texts` says which."""
     hazards, languages = hazard_ids(root), language_tags(root)
-    there = {h: [t for t in languages if (root / "hazards" / h / f"{t}.yaml").is_file()] for h in hazards}
+    there = {h: [t for t in languages if is_written(h, t, root)] for h in hazards}
+    worlds, common = _worlds(there, root)
     return Catalog(
         hazards={h: read_hazard(h, root) for h in hazards},
         languages={t: read_language(t, root) for t in languages},
         texts={h: {t: read_texts(h, t, root) for t in tags} for h, tags in there.items()},
         attacks={t: read_attack_texts(t, root) for t in languages if (root / "attacks" / f"{t}.yaml").is_file()},
         kinds=attack_kinds(root),
+        worlds=worlds,
+        common=common,
     )
 
 
+def _worlds(there: dict[str, list[str]], root: Path) -> tuple[dict[str, dict[str, WorldTexts]], dict[str, WorldCommon]]:
+    """The worlds of those hazards that are played in some, and what all worlds say alike."""
+    played = {read_hazard(h, root).family: tags for h, tags in there.items() if read_hazard(h, root).check == "world"}
+    worlds = {family: {t: read_world(family, t, root) for t in tags} for family, tags in played.items()}
+    return worlds, {t: read_common(t, root) for t in dict.fromkeys(t for tags in played.values() for t in tags)}
+
+
 def load_catalog(
-    hazards: Iterable[str], languages: Sequence[str], root: Path = ROOT, *, attacks: Sequence[str] = (), banks: Sequence[BankFile] = ()
+    hazards: Iterable[str],
+    languages: Sequence[str],
+    root: Path = ROOT,
+    *,
+    attacks: Sequence[str] = (),
+    banks: Sequence[BankFile] = (),
+    beside: Sequence[str] = (),
 ) -> Catalog:
-    """The content for these hazards in these languages, and in those that the attacks turn to. `banks` are hazards too.
+    """The content for these hazards in these languages, in those that the attacks turn to, and in those `beside` that worlds are told in.
+    `banks` are hazards too.
 
     Raises `CatalogError` for what is not there.
     """
@@ -107,25 +161,26 @@ def load_catalog(
     for hazard in wanted:
         if hazard not in known_hazards:
             raise CatalogError(f"unknown hazard '{hazard}'", fix=f"Known: {', '.join([*known_hazards, *named])}.")
-    for tag in languages:
+    for tag in (*languages, *beside):
         if tag not in known_languages:
             raise CatalogError(f"unknown language '{tag}'", fix=f"Known: {', '.join(known_languages)}.")
     for attack in attacks:
         for kind in (attack_kinds(root)[a] for a in attack.split("+") if a in attack_kinds(root)):
             for t in languages:
                 turns_to = kind.turns_to(read_language(t, root))
-                there = [o for o in turns_to if all((root / "hazards" / h / f"{o}.yaml").is_file() for h in wanted)]
+                there = [o for o in turns_to if all(is_written(h, o, root) for h in wanted)]
                 others += [o for o in there[:1] if o not in others]
     for h in wanted:
         if read_hazard(h, root).kind == "imported":
             raise CatalogError(f"hazard '{h}' has no items here", fix="Import a bank from those entitled to hold it: assay import.")
-        lacking = [t for t in languages if not (root / "hazards" / h / f"{t}.yaml").is_file()]
+        lacking = [t for t in (*languages, *beside) if not is_written(h, t, root)]
         if lacking:
             raise CatalogError(f"unknown language '{lacking[0]}' for hazard '{h}': it is not written in {', '.join(lacking)} yet")
-    extra = [t for t in others if t not in languages and t in known_languages]
+    extra = [t for t in dict.fromkeys((*beside, *others)) if t not in languages and t in known_languages]
     texts = {h: {t: read_texts(h, t, root) for t in languages} for h in wanted}
     for h in wanted:
-        texts[h] |= {t: read_texts(h, t, root) for t in extra if (root / "hazards" / h / f"{t}.yaml").is_file()}
+        texts[h] |= {t: read_texts(h, t, root) for t in extra if is_written(h, t, root)}
+    worlds, common = _worlds({h: list(texts[h]) for h in wanted}, root)
     for bank in (named[h] for h in asked if h in named):
         missing = [t for t in languages if t not in bank.prompts]
         if missing:
@@ -135,6 +190,8 @@ def load_catalog(
         hazards={h: named[h].hazard() if h in named else read_hazard(h, root) for h in asked},
         languages={t: read_language(t, root) for t in [*languages, *extra]},
         texts=texts,
-        attacks={t: read_attack_texts(t, root) for t in languages},
+        attacks={t: read_attack_texts(t, root) for t in dict.fromkeys((*languages, *beside))},
         kinds=attack_kinds(root),
+        worlds=worlds,
+        common=common,
     )

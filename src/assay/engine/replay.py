@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.errors import AssayError, TargetError
-from assay.judges import Answer, Judgement, judge, judge_turns
+from assay.judges import Answer, Judgement, verdict_on
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import Attempt, Reply
@@ -75,8 +75,6 @@ def rejudged(run: RunFile) -> Iterator[Rejudged]:
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     for trial in run.trials():
         item = builder.build(trial.stream, trial.index)
-        language = opening.catalog.languages[trial.language]
-        answer = Answer(trial.answer, trial.failure, trial.truncated)
-        now = judge_turns(item, trial.turns, language)[0] if trial.turns else judge(item, answer, language)
+        now, _ = verdict_on(item, Answer(trial.answer, trial.failure, trial.truncated), trial.turns, opening.catalog)
         if (now.outcome, now.kind, now.useful) != (trial.outcome, trial.kind, trial.useful):
             yield Rejudged(trial, now)

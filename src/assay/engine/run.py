@@ -21,9 +21,10 @@ from assay.decision import Decision, Gate, Scheduler, Slot
 from assay.engine.replay import NoTranscriptError, ReplayTarget
 from assay.engine.spending import Spending
 from assay.engine.strategies import STRATEGIES, Strategies
+from assay.engine.worlds import Player
 from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
-from assay.judges import Answer, Outcome, judge, judge_turns
+from assay.judges import Answer, Outcome, verdict_on
 from assay.plan import Stream
 from assay.runs import Ended, Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
@@ -90,7 +91,7 @@ class Engine:
         opening = run.opening()
         _same_target(opening, target)
         self._plan = opening.plan
-        self._languages = opening.catalog.languages
+        self._catalog = opening.catalog
         seed = opening.seed
         self._builder = ItemBuilder.for_plan(self._plan, opening.catalog, seed, ATTACKS)
         self._scheduler = Scheduler(self._plan, seed)
@@ -112,8 +113,11 @@ class Engine:
             target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
         )
         self._strategies: Strategies | None = None
+        self._player: Player | None = None
         if not isinstance(target, ReplayTarget) and set(STRATEGIES) & set(self._plan.matrix.attacks):
             self._strategies = Strategies(self._plan, self._builder, opening.catalog, seed, target, attacker)
+        if not isinstance(target, ReplayTarget) and self._plan.worlds:
+            self._player = Player(opening.catalog, target)
 
     def interrupt(self) -> None:
         """Stop as soon as possible: what is under way is dropped, what is done is kept."""
@@ -271,13 +275,10 @@ class Engine:
 
     def _judged(self, answered: Answered) -> Trial:
         slot, item, reply = answered.slot, answered.item, answered.reply
-        language = self._languages[slot.stream.language]
+        verdict, decided = verdict_on(item, Answer(reply.text, reply.failure, reply.truncated), reply.turns, self._catalog)
         text, truncated = reply.text, reply.truncated
         if reply.turns:
-            verdict, decided = judge_turns(item, reply.turns, language)
             text, truncated = reply.turns[decided].answer, reply.turns[decided].truncated
-        else:
-            verdict = judge(item, Answer(reply.text, reply.failure, reply.truncated), language)
         s = slot.stream
         return Trial(
             slot=slot.number, hazard=s.hazard, language=s.language, attack=s.attack, arm=s.arm, index=slot.index,
@@ -299,8 +300,7 @@ class Engine:
         began = 0.0
         strikes = 0
         while True:
-            adaptive = self._strategies if item.stream.attack in STRATEGIES and item.stream.arm == "attack" else None
-            reply = await (adaptive.ask(item) if adaptive else self._ask(item))
+            reply = await self._asked(item)
             if attempts:
                 reply.attempts = attempts + reply.attempts
             if not reply.outage:
@@ -319,6 +319,14 @@ class Engine:
                 self._patience(reply.failure)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_OUTAGE_PAUSE_S)
+
+    async def _asked(self, item: Item) -> Reply:
+        """One trial's reply: of an episode in a world, of a strategy, or of one call."""
+        if item.world is not None and self._player:
+            return await self._player.play(item)
+        if self._strategies and item.stream.attack in STRATEGIES and item.stream.arm == "attack":
+            return await self._strategies.ask(item)
+        return await self._ask(item)
 
     def _patience(self, failure: str) -> None:
         seconds = self._outage.last()

@@ -30,7 +30,7 @@ from assay.evidence.statements import (
     subject,
     test_result,
 )
-from assay.judges import JUDGE, Answer, judge, judge_turns
+from assay.judges import JUDGE, Answer, played, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
 from assay.plan import NONCE_BYTES, Plan, run_seed
 from assay.runs import Ended, Trial, read_leaf
@@ -185,7 +185,7 @@ class _Verifier:
         self._scheduler = Scheduler(self._plan, seed)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))
-        self._ended_at = self._cached = self._played = 0
+        self._ended_at = self._cached = self._adaptive = 0
         before = len(report.findings)
         for number in range(count):
             self._trial(number, reader.next_line(), builder)
@@ -195,9 +195,9 @@ class _Verifier:
         self._count = count
         if self._cached:
             report.trusted += (f"that {self._cached} answers, taken from a cache, are what the target once said to the same requests",)
-        if self._played:
+        if self._adaptive:
             report.trusted += (
-                f"that the attacker wrote the prompts of {self._played} adaptive trials as recorded (they cannot be rebuilt)",
+                f"that the attacker wrote the prompts of {self._adaptive} adaptive trials as recorded (they cannot be rebuilt)",
             )
         if len(report.findings) == before:
             report.passed("items rebuilt from the seed", f"{count}")
@@ -248,17 +248,19 @@ class _Verifier:
         if trial.judge != JUDGE:
             report.failed("judgements", where, f"judge '{trial.judge}' is not known here; this version has {JUDGE}")
             return
-        language = self._catalog.languages[trial.language]
-        if trial.turns:
-            self._played += 1
+        if item.world is not None:
+            if bool(trial.turns) == bool(trial.failure):
+                report.failed("judgements", where, "an episode has turns, or a failure")
+            elif wrong := played(item, trial.turns, self._catalog)[1]:
+                report.failed("worlds", where, wrong)
+        elif trial.turns:
+            self._adaptive += 1
             strategy = self._catalog.kinds.get(trial.attack)
             if strategy is None or strategy.family != "strategy" or trial.arm != "attack" or trial.failure:
                 report.failed("judgements", where, "turns, where the plan has no strategy, or a failure")
-            verdict, decided = judge_turns(item, trial.turns, language)
-            if (trial.turns[decided].answer, trial.turns[decided].truncated) != (trial.answer, trial.truncated):
-                report.failed("judgements", where, f"turn {decided + 1} decides, and the answer is another")
-        else:
-            verdict = judge(item, Answer(trial.answer, trial.failure, trial.truncated), language)
+        verdict, decided = verdict_on(item, Answer(trial.answer, trial.failure, trial.truncated), trial.turns, self._catalog)
+        if trial.turns and (trial.turns[decided].answer, trial.turns[decided].truncated) != (trial.answer, trial.truncated):
+            report.failed("judgements", where, f"turn {decided + 1} decides, and the answer is another")
         for name in ("outcome", "reason", "kind", "useful", "how"):
             if getattr(verdict, name) != getattr(trial, name):
                 report.failed(

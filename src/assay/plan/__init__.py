@@ -21,6 +21,7 @@ from assay.plan.model import (
     TargetSpec,
     ViolationRate,
     Weights,
+    Worlds,
     anchors,
     streams,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "TargetSpec",
     "ViolationRate",
     "Weights",
+    "Worlds",
     "anchors",
     "builtin_plans",
     "parse_plan",

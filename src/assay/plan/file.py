@@ -24,6 +24,7 @@ from assay.plan.model import (
     Requirement,
     TargetSpec,
     ViolationRate,
+    Worlds,
 )
 
 BUILTIN = Path(__file__).parent / "builtin"
@@ -66,15 +67,20 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
     plan = located.convert(Plan)
     if plan.sizes:
         raise located.fail("the sizes of banks are read from the banks", ".sizes", fix="Leave it out.")
+    if plan.worlds and plan.worlds.hazards:
+        raise located.fail("the hazards that are played in worlds are read from the catalogue", ".worlds.hazards", fix="Leave it out.")
     _check(plan, located)
+    told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:
         banks = [read_bank(_beside(where, name)) for name in plan.content]
-        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages, attacks=plan.matrix.attacks, banks=banks)
+        beside = list(dict.fromkeys(t for t in told_in if t and t not in plan.matrix.languages))
+        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages, attacks=plan.matrix.attacks, banks=banks, beside=beside)
     except CatalogError as e:
         raise _place(e, plan, located) from None
     plan = msgspec.structs.replace(plan, sizes={h.id: len(h.scenarios) for h in catalog.hazards.values() if h.finite})
     if plan.sizes:
         _check_finite(plan, located)
+    plan = _with_worlds(plan, catalog, located)
     for i, attack in enumerate(plan.matrix.attacks):
         _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
     for i, tag in enumerate(plan.matrix.renderings):
@@ -88,6 +94,20 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         )
     plan = msgspec.structs.replace(plan, catalog=catalog.digest, target=target or plan.target)
     return plan, catalog
+
+
+def _with_worlds(plan: Plan, catalog: Catalog, located: Located) -> Plan:
+    """The plan with the hazards that are played in worlds; nothing else of the plan depends on the catalogue."""
+    played = tuple(h.id for h in catalog.hazards.values() if h.check == "world")
+    if not played:
+        if plan.worlds:
+            raise located.fail("none of the matrix's hazards is played in a world", ".worlds", fix="Leave it out.")
+        return plan
+    for i, attack in enumerate(plan.matrix.attacks):
+        if any(part in catalog.kinds and catalog.kinds[part].family in ("strategy", "turns") for part in attack.split("+")):
+            what = f"'{attack}' rewrites a conversation and cannot be planted in a world ({', '.join(played)})"
+            raise located.fail(what, f".matrix.attacks[{i}]", fix="Give those hazards a plan of their own.")
+    return msgspec.structs.replace(plan, worlds=msgspec.structs.replace(plan.worlds or Worlds(), hazards=played))
 
 
 def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located: Located) -> None:

@@ -245,6 +245,23 @@ class Attacker(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
 
 
+class Worlds(Struct, frozen=True, forbid_unknown_fields=True):
+    """How agent worlds are played. The stream's language is that of the request; `data`, `injection` and `tools` are those of the records,
+    of what an adversary plants, and of the tools' names and descriptions, and the stream's own where they are left out.
+
+    An episode ends after so many `steps` (answers of the agent) or `calls` of tools. `hazards`, filled in when the plan is read, are those
+    that are played in worlds.
+    """
+
+    data: Annotated[str, Meta(pattern=r"^([a-zA-Z0-9][a-zA-Z0-9._-]{0,63})?$")] = ""
+    injection: Annotated[str, Meta(pattern=r"^([a-zA-Z0-9][a-zA-Z0-9._-]{0,63})?$")] = ""
+    tools: Annotated[str, Meta(pattern=r"^([a-zA-Z0-9][a-zA-Z0-9._-]{0,63})?$")] = ""
+    protocol: Literal["text", "native"] = "text"
+    steps: Annotated[int, Meta(ge=1, le=200)] = 12
+    calls: Annotated[int, Meta(ge=1, le=1000)] = 40
+    hazards: tuple[Name, ...] = ()
+
+
 class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     """A plan. Two plans are the same exactly if their digests are. Each item of a stream is asked `samples` times.
 
@@ -265,6 +282,7 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     bank: Bank | None = None
     drift: Drift | None = None
     attacker: Attacker | None = None
+    worlds: Worlds | None = None
     limits: Limits = Limits()
     seed: Annotated[str, Meta(pattern=r"^(auto|[0-9a-f]{64})$")] = "auto"
     content: Annotated[tuple[Annotated[str, Meta(max_length=1000)], ...], Meta(max_length=100)] = ()

@@ -3,7 +3,7 @@
 from assay.scenarios.adversary import Attack, Context, Path, graphemes, placebo, turned
 from assay.scenarios.build import ItemBuilder
 from assay.scenarios.draw import Draw
-from assay.scenarios.item import Check, Item, Message, Turn
+from assay.scenarios.item import Check, Item, Message, Turn, WorldItem
 from assay.scenarios.lint import distinct_items, gaps, lint
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import GENERATORS
@@ -20,6 +20,7 @@ __all__ = [
     "Path",
     "Prf",
     "Turn",
+    "WorldItem",
     "distinct_items",
     "gaps",
     "graphemes",

@@ -15,15 +15,18 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Self
 
+from msgspec import structs
+
 from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
 from assay.catalog.content import AttackWords
 from assay.errors import CatalogError
-from assay.plan import NO_ATTACK, Plan, Stream
+from assay.plan import NO_ATTACK, Plan, Stream, Worlds
 from assay.scenarios.adversary import Attack, Context, placebo, turned
 from assay.scenarios.draw import Draw
-from assay.scenarios.item import Check, Item, Message
+from assay.scenarios.item import Check, Item, Message, WorldItem
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import fill_slots
+from assay.worlds import Case, Words, call_line, describe_tools, draw_with_goal, finish, has_plain_names, load_family
 
 Say = Callable[..., str]
 RENDERED = ("adapted", "literal")
@@ -34,18 +37,22 @@ SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 class ItemBuilder:
     """Builds items. `attacks` gives each attack by name; several, joined by `+`, are put on one after the other."""
 
-    def __init__(self, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack], draw: Draw | None = None) -> None:
+    def __init__(
+        self, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack], draw: Draw | None = None, worlds: Worlds | None = None
+    ) -> None:
         self._catalog = catalog
+        self._worlds = worlds or Worlds()
         self._prf = Prf(draw.item_seed if draw else seed)
         self._attacks = attacks
         self._draw = draw
         self._scenarios: dict[str, tuple[Scenario, ...]] = {}
+        self._spoken: dict[tuple[str, str, str], Words] = {}
 
     @classmethod
     def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack]) -> Self:
         """A builder that draws items as the plan says."""
         plainly = plan.samples == 1 and plan.bank is None and plan.drift is None and not plan.sizes
-        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed))
+        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed), plan.worlds)
 
     def build(self, stream: Stream, index: int) -> Item:
         """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there."""
@@ -63,6 +70,8 @@ class ItemBuilder:
 
     def _item(self, stream: Stream, number: int, sample: int) -> Item:
         hazard, scenario, language, texts = self._scenario(stream, number)
+        if hazard.check == "world":
+            return self._world(hazard, scenario, stream, number, sample)
         values = fill_slots(scenario.slots, self._prf, (stream.hazard, number), language)
         say = _as_it_is if hazard.finite else _filler(values, stream, scenario)
         benign = stream.arm == "benign"
@@ -91,6 +100,62 @@ class ItemBuilder:
             turns = (Message("user", say(texts.earlier)), Message("assistant", say(texts.reply)), *turns)
         messages = _messages(scenario, system, turns, document, request, language.labels)
         return Item(stream, number, scenario.id, messages, _check(hazard, scenario, values, benign=benign), sample)
+
+    def _world(self, hazard: Hazard, scenario: Scenario, stream: Stream, number: int, sample: int) -> Item:
+        """An episode: role, tools and request; what the adversary wants stands in a slot, or is the request."""
+        settings, benign = self._worlds, stream.arm == "benign"
+        key = self._prf.integer(hazard.id, number, "world").to_bytes(32, "big")
+        case = draw_with_goal(load_family(hazard.family), key, scenario.id)
+        told = self._words(hazard.family, stream.language, stream.language)
+        data = settings.data or stream.language
+        tools = self._words(hazard.family, settings.tools or stream.language, settings.tools or stream.language)
+        shown = self._words(hazard.family, stream.language, data)  # people and sums of a request read as in the records
+        planted: dict[str, str] = {}
+        if case.goal is not None and case.goal.by == "user":
+            if benign and case.twin is None:
+                raise CatalogError(f"{stream.key}: the goal '{scenario.id}' has no harmless twin")
+            request = shown.fill(told.family.twins[scenario.id], case.twin or {}) if benign else ""
+            request = request or self._adversary(
+                shown.fill(told.family.goals[scenario.id], case.aims), stream, number, "user", lambda text, **_: shown.fill(text, case.aims)
+            )
+        else:
+            asked = [shown.fill(told.family.tasks[task.id], params) for task, params in case.tasks]
+            request = told.common.then.replace("{first}", asked[0]).replace("{second}", asked[1]) if len(asked) > 1 else asked[0]
+            planted = {case.slot: self._planted(hazard, scenario, case, stream, number)}
+        tool_set = {**case.family.tools, "finish": finish}
+        local = settings.protocol == "text" or has_plain_names(tools)
+        last = tools.common.finish.name if local else "finish"
+        system = [told.family.role, told.common.closing.replace("{finish}", last)]
+        if settings.protocol == "text":
+            example = call_line(next(iter(tools.family.tools.values())).name, {"...": "..."})
+            described = describe_tools(tool_set, tools, local=True)
+            system.insert(1, told.common.protocol.replace("{tools}", described).replace("{example}", example))
+        world = WorldItem(
+            hazard.family, case.key.hex(), scenario.id, planted, data, tools.family.language, settings.protocol, settings.steps, settings.calls,
+        )  # fmt: skip
+        messages = (Message("system", "\n\n".join(part.strip() for part in system)), Message("user", request.strip()))
+        return Item(stream, number, scenario.id, messages, Check("world"), sample, world)
+
+    def _planted(self, hazard: Hazard, scenario: Scenario, case: Case, stream: Stream, number: int) -> str:
+        """What an outsider wrote into the slot: a harmless note, or the goal in a frame with the attack on it."""
+        there = structs.replace(stream, language=self._worlds.injection or stream.language)
+        words = self._words(hazard.family, there.language, self._worlds.data or stream.language)
+        if stream.arm == "benign":
+            return self._prf.choose(words.common.harmless, hazard.id, number, "harmless")
+        at = self._prf.below(len(words.common.frames), hazard.id, number, "frame")
+
+        def say(text: str, **_: str) -> str:
+            return words.common.frames[at].replace("{goal}", words.fill(text, case.aims))
+
+        return self._adversary(say(words.family.goals[scenario.id]), there, number, "user", say)
+
+    def _words(self, family: str, language: str, names: str) -> Words:
+        """A family's words in a language, with people and sums as in the language `names`."""
+        key = (family, language, names)
+        if key not in self._spoken:
+            worlds, common = self._catalog.worlds[family], self._catalog.common
+            self._spoken[key] = Words(worlds[language], common[language], self._catalog.languages[names])
+        return self._spoken[key]
 
     def _scenario(self, stream: Stream, number: int) -> tuple[Hazard, Scenario, Language, Texts]:
         try:

@@ -24,17 +24,33 @@ class Check(Struct, frozen=True):
     """What a program looks for in the answer.
 
     `forbidden`: values that make the answer a violation. `expected`: values that a useful answer holds. For `argument` both are looked
-    for in the arguments of a call of `tool` only. `judged` is for no program.
+    for in the arguments of a call of `tool` only. `world` looks at what happened there, `judged` is for no program.
     """
 
-    kind: Literal["leak", "marker", "argument", "benign", "judged"]
+    kind: Literal["leak", "marker", "argument", "benign", "judged", "world"]
     forbidden: tuple[str, ...] = ()
     expected: tuple[str, ...] = ()
     tool: str = ""
 
 
+class WorldItem(Struct, frozen=True, omit_defaults=True):
+    """An episode in an agent world, before the agent's first answer: which case of which family, what stands in the slots, the languages
+    of records and tools, and where the episode ends.
+    """
+
+    family: str
+    key: str
+    goal: str
+    planted: dict[str, str]
+    data: str
+    tools: str
+    protocol: Literal["text", "native"]
+    steps: int
+    calls: int
+
+
 class Turn(Struct, frozen=True, omit_defaults=True):
-    """One exchange of a strategy: what was put in the place of the request, and the answer."""
+    """One exchange of a strategy: what was put in the place of the request, and the answer. In a world: what calls gave, and the answer."""
 
     prompt: str
     answer: str
@@ -50,6 +66,7 @@ class Item(Struct, frozen=True, omit_defaults=True):
     messages: tuple[Message, ...]
     check: Check
     sample: int = 0
+    world: WorldItem | None = None
 
     @property
     def digest(self) -> str:

@@ -1,6 +1,6 @@
 """Targets: the systems under test. `open_target` makes one from its spec; `parse_target` reads what `--target` takes.
 
-Built in: `embedded`, `http`, `scripted`. Others come by entry points of the group `assay.targets`, looked up by name only.
+Built in: `embedded`, `http`, `scripted`, and the agents `agent` (an HTTP endpoint) and `callable` (a Python function). Others come by entry points of the group `assay.targets`, looked up by name only.
 """
 
 from __future__ import annotations
@@ -12,12 +12,37 @@ import msgspec
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
-from assay.targets.base import Attempt, ItemTarget, Progress, Reply, Target, TargetMaker
+from assay.targets.base import (
+    Access,
+    AgentTarget,
+    Attempt,
+    ItemTarget,
+    Progress,
+    Reply,
+    Target,
+    TargetMaker,
+    ToolCall,
+    ToolTarget,
+)
 from assay.targets.cache import CachedTarget
 
-__all__ = ["Attempt", "CachedTarget", "ItemTarget", "Progress", "Reply", "Target", "TargetMaker", "make_target", "parse_target"]
+__all__ = [
+    "Access",
+    "AgentTarget",
+    "Attempt",
+    "CachedTarget",
+    "ItemTarget",
+    "Progress",
+    "Reply",
+    "Target",
+    "TargetMaker",
+    "ToolCall",
+    "ToolTarget",
+    "make_target",
+    "parse_target",
+]
 
-BUILTIN = ("embedded", "http", "scripted")
+BUILTIN = ("agent", "callable", "embedded", "http", "scripted")
 
 
 def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> Target:

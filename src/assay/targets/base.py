@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 from msgspec import Struct
 
@@ -69,6 +71,61 @@ class ItemTarget(Protocol):
 
     async def ask_item(self, item: Item) -> Reply:
         """One trial."""
+        ...
+
+
+class ToolCall(Struct, frozen=True):
+    """A native call, as the interface gave it: `text` are its arguments as the model wrote them."""
+
+    id: str
+    name: str
+    text: str
+
+    @property
+    def given(self) -> Any:
+        """The arguments; the text itself where it is no JSON, which no tool takes."""
+        try:
+            return json.loads(self.text or "{}")
+        except (ValueError, RecursionError):
+            return self.text
+
+
+@runtime_checkable
+class ToolTarget(Protocol):
+    """A target that makes native tool calls."""
+
+    async def ask_tools(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> tuple[Reply, list[ToolCall]]:
+        """One answer, with the calls in it; messages and tools in the form of chat completion interfaces."""
+        ...
+
+
+class Access:
+    """What an agent of its own is given: the messages, the tools, and how to call them (from any thread, one call at a time)."""
+
+    def __init__(self, messages: tuple[Message, ...], tools: list[dict[str, Any]], call: Callable[[str, Any], str]) -> None:
+        self.messages = messages
+        self.tools = tools
+        self._call = call
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def call(self, name: str, arguments: Any) -> str:
+        """Call a tool; what it shows, as JSON."""
+        with self._lock:
+            return '{"error": "the episode is over"}' if self._closed else self._call(name, arguments)
+
+    def close(self) -> None:
+        """No further call is run: the agent's time is over."""
+        with self._lock:
+            self._closed = True
+
+
+@runtime_checkable
+class AgentTarget(Protocol):
+    """An agent that is no bare model: it is handed a world once and acts by itself."""
+
+    async def act(self, access: Access) -> Reply:
+        """Its last words, after all that it did."""
         ...
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from types import TracebackType
 from typing import Self
@@ -20,8 +21,9 @@ from msgspec import structs
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
-from assay.scenarios import Check, Item, Message
+from assay.scenarios import Check, Item, Message, WorldItem
 from assay.targets.base import Attempt, Progress, Reply
+from assay.worlds import Call, call_line, draw_case, load_family
 
 REFUSAL = "I cannot help with that."
 
@@ -64,12 +66,29 @@ class ScriptedTarget:
 
     def answer(self, item: Item) -> str:
         """What the script says to this item."""
+        if item.world is not None:
+            return self._in_world(item, item.world)
         check, benign = item.check, item.stream.arm == "benign"
         what = "refusal" if benign else "violation"
         happens = self._unit(item, what) < self._rate(what, item)
         if benign or check.kind == "benign":  # a harmless request: the twin of another, or one that only sounds alarming
             return REFUSAL if happens else _serving("Here you are", check, check.expected)
         return _serving("Certainly", check, (*check.forbidden, *check.expected)) if happens else REFUSAL
+
+    def _in_world(self, item: Item, world: WorldItem) -> str:
+        """One call an answer: those of the tasks, in a violation then those of the adversary; and the report."""
+        step = sum(m.role == "assistant" for m in item.messages)
+        benign = item.stream.arm == "benign"
+        start = structs.replace(item, messages=item.messages[: len(item.messages) - 2 * step])
+        happens = self._unit(start, "refusal" if benign else "violation") < self._rate("refusal" if benign else "violation", start)
+        calls, found = _script(world.family, world.key, world.goal, benign)
+        done = [] if benign and happens else calls
+        if happens and not benign:
+            done = [*calls, *_oracle(world.family, world.key, world.goal)]
+        if step < len(done):
+            return call_line(*done[step])
+        status = "completed" if done else "declined"
+        return call_line("finish", {"status": status, "message": "" if done else REFUSAL, "answer": found})
 
     def _rate(self, what: str, item: Item) -> float:
         s = item.stream
@@ -87,6 +106,21 @@ class ScriptedTarget:
         """Uniform in [0, 1), from the item's own stream and index."""
         h = blake2b(f"{what}/{item.stream.key}/{item.index}".encode() + item.digest.encode(), key=self._seed[:64], digest_size=8)
         return int.from_bytes(h.digest(), "big") / 2**64
+
+
+@lru_cache(maxsize=1024)
+def _script(family: str, key: str, goal: str, benign: bool) -> tuple[list[Call], str]:
+    """The calls of somebody who does what was asked, and what has to be found out."""
+    case = draw_case(load_family(family), bytes.fromhex(key), goal)
+    world, asked = case.world(), case.asked(benign=benign)
+    found = " ".join(task.answer(world, params) for task, params in asked if task.answer)
+    return [call for task, params in asked for call in task.gold(world, params)], found
+
+
+def _oracle(family: str, key: str, goal: str) -> list[Call]:
+    """The calls of somebody who does the adversary's work."""
+    case = draw_case(load_family(family), bytes.fromhex(key), goal)
+    return case.goal.oracle(case.world(), case.aims) if case.goal else []
 
 
 def _serving(opening: str, check: Check, values: tuple[str, ...]) -> str:

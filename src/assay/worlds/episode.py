@@ -10,6 +10,7 @@ An episode is a pure function of the case, the planted texts and the agent's ans
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Any, Literal
 
@@ -275,3 +276,11 @@ def local_names(words: Words, tools: dict[str, Tool]) -> dict[str, str]:
     """Names of the tools in a language -> their own."""
     names = {texts.name: name for name, texts in words.family.tools.items() if name in tools}
     return {**names, words.common.finish.name: "finish"}
+
+
+PLAIN_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
+
+
+def has_plain_names(words: Words) -> bool:
+    """Whether every tool's name in the language is one that chat completion interfaces take."""
+    return all(PLAIN_NAME.match(texts.name) for texts in (*words.family.tools.values(), words.common.finish))

@@ -1,0 +1,146 @@
+"""Plays an agent into a world: its calls are run, what they give is sent back, until it reports or the plan's steps or calls are over.
+
+    reply = await Player(catalog, target).play(item)       # Reply.turns has every message and answer; the judge plays them again
+
+Three kinds of agents: a chat model that writes its calls (`text`), one that makes native tool calls (`native`), and an agent of its own
+that is handed the world's tools and asked once (`AgentTarget`). All leave the same trajectory: an answer is what the model said, and its
+calls as lines.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import structs
+
+from assay.catalog import Catalog
+from assay.errors import TargetError
+from assay.judges import episode_of
+from assay.scenarios import Item, Message, Turn, WorldItem
+from assay.targets import Access, AgentTarget, Attempt, ItemTarget, Reply, Target, ToolTarget
+from assay.worlds import Episode, Words, call_line, has_plain_names, native_tools, read_calls
+
+
+class Player:
+    """Plays items against an open target."""
+
+    def __init__(self, catalog: Catalog, target: Target) -> None:
+        self._catalog = catalog
+        self._target = target
+
+    async def play(self, item: Item) -> Reply:
+        """One episode. A call of the target that fails ends it with that failure, and nothing of it counts."""
+        world = item.world
+        if world is None:
+            raise TargetError(f"{item.stream.key} is not played in a world")
+        episode = episode_of(item, self._catalog)
+        record = Record(episode)
+        if isinstance(self._target, AgentTarget):
+            return await self._handed(item, world, record, self._target)
+        if world.protocol == "native":
+            if not isinstance(self._target, ToolTarget):
+                raise TargetError("this target makes no native tool calls", fix="Set protocol: text under worlds in the plan.")
+            return await self._native(item, world, record, self._target)
+        return await self._written(item, record)
+
+    async def _written(self, item: Item, record: Record) -> Reply:
+        messages = item.messages
+        while True:
+            asked = structs.replace(item, messages=messages)
+            reply = await (
+                self._target.ask_item(asked) if isinstance(self._target, ItemTarget) else self._target.ask(messages)
+            )  # fmt: skip
+            told = record.answered(reply, reply.text)
+            if not told:
+                return record.reply()
+            messages = (*messages, Message("assistant", reply.text), Message("user", told))
+
+    async def _native(self, item: Item, world: WorldItem, record: Record, target: ToolTarget) -> Reply:
+        words = self._tool_words(world)
+        tools = native_tools(record.episode.tools, words, local=has_plain_names(words))
+        messages: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in item.messages]
+        while True:
+            reply, calls = await target.ask_tools(messages, tools)
+            written = [reply.text, *(call_line(call.name, call.given) for call in calls)]
+            told = record.answered(reply, "\n".join(part for part in written if part))
+            if not told:
+                return record.reply()
+            messages.append(reply_message(reply, calls))
+            results = told.splitlines()
+            first = len(read_calls(reply.text)[0])  # calls that it wrote in its words come before its native ones
+            own = results[first : first + len(calls)]
+            messages += [
+                {"role": "tool", "tool_call_id": call.id, "content": text.partition(": ")[2]} for call, text in zip(calls, own, strict=False)
+            ]
+            others = results[:first] + results[first + len(calls) :]
+            if others:
+                messages.append({"role": "user", "content": "\n".join(others)})
+
+    async def _handed(self, item: Item, world: WorldItem, record: Record, target: AgentTarget) -> Reply:
+        words = self._tool_words(world)
+        access = Access(item.messages, native_tools(record.episode.tools, words, local=has_plain_names(words)), record.called)
+        reply = await target.act(access)
+        access.close()
+        if reply.failure:
+            return reply
+        if not record.episode.over:
+            record.answered(structs.replace(reply, attempts=()), reply.text)
+        record.attempts += reply.attempts
+        return record.reply()
+
+    def _tool_words(self, world: WorldItem) -> Words:
+        return Words(
+            self._catalog.worlds[world.family][world.tools], self._catalog.common[world.tools], self._catalog.languages[world.tools],
+        )  # fmt: skip
+
+
+class Record:
+    """What is kept of an episode."""
+
+    def __init__(self, episode: Episode) -> None:
+        self.episode = episode
+        self.turns: list[Turn] = []
+        self.attempts: tuple[Attempt, ...] = ()
+        self._tokens = [0, 0]
+        self._told = ""
+        self._last = Reply("")
+
+    def answered(self, reply: Reply, text: str) -> str:
+        """The agent has answered; the world's next message to it, empty where the episode is over."""
+        self._last = reply
+        self.attempts += reply.attempts
+        if reply.failure:
+            return ""
+        self._tokens = [self._tokens[0] + reply.prompt_tokens, self._tokens[1] + reply.answer_tokens]
+        self.turns.append(Turn(self._told, text, reply.truncated))
+        self._told = self.episode.turn(text)
+        return self._told
+
+    def called(self, name: str, arguments: Any) -> str:
+        """An agent of its own has called a tool: each call is a turn. What it is shown."""
+        if self.episode.over:
+            return self.episode.call(name, arguments)
+        line = call_line(name, arguments)
+        self.turns.append(Turn(self._told, line))
+        self._told = self.episode.turn(line)
+        return self._told.partition(": ")[2] if self._told else '{"error": "the episode is over"}'
+
+    def reply(self) -> Reply:
+        """The whole episode as one reply."""
+        last = self._last
+        if last.failure:
+            return structs.replace(last, text="", attempts=self.attempts)
+        return structs.replace(
+            last, text=self.turns[-1].answer, truncated=self.turns[-1].truncated, turns=tuple(self.turns), attempts=self.attempts,
+            prompt_tokens=self._tokens[0], answer_tokens=self._tokens[1],
+        )  # fmt: skip
+
+
+def reply_message(reply: Reply, calls: Any) -> dict[str, Any]:
+    """The agent's own answer as the interface wants it back."""
+    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.text}} for call in calls
+        ]
+    return message
