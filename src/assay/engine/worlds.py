@@ -60,17 +60,19 @@ class Player:
         tools = native_tools(record.episode.tools, words, local=has_plain_names(words))
         messages: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in item.messages]
         while True:
-            reply, calls = await target.ask_tools(messages, tools)
+            reply = await target.ask_tools(messages, tools)
+            calls = reply.calls
             written = [reply.text, *(call_line(call.name, call.given) for call in calls)]
             told = record.answered(reply, "\n".join(part for part in written if part))
             if not told:
                 return record.reply()
-            messages.append(reply_message(reply, calls))
+            messages.append(reply_message(reply))
             results = told.splitlines()
             first = len(read_calls(reply.text)[0])  # calls that it wrote in its words come before its native ones
             own = results[first : first + len(calls)]
             messages += [
-                {"role": "tool", "tool_call_id": call.id, "content": text.partition(": ")[2]} for call, text in zip(calls, own, strict=False)
+                {"role": "tool", "tool_call_id": call.id, "content": text.partition(": ")[2]}
+                for call, text in zip(calls, own, strict=False)
             ]
             others = results[:first] + results[first + len(calls) :]
             if others:
@@ -136,11 +138,11 @@ class Record:
         )  # fmt: skip
 
 
-def reply_message(reply: Reply, calls: Any) -> dict[str, Any]:
+def reply_message(reply: Reply) -> dict[str, Any]:
     """The agent's own answer as the interface wants it back."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-    if calls:
+    if reply.calls:
         message["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.text}} for call in calls
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.text}} for call in reply.calls
         ]
     return message

@@ -116,7 +116,11 @@ class ItemBuilder:
                 raise CatalogError(f"{stream.key}: the goal '{scenario.id}' has no harmless twin")
             request = shown.fill(told.family.twins[scenario.id], case.twin or {}) if benign else ""
             request = request or self._adversary(
-                shown.fill(told.family.goals[scenario.id], case.aims), stream, number, "user", lambda text, **_: shown.fill(text, case.aims)
+                shown.fill(told.family.goals[scenario.id], case.aims),
+                stream,
+                number,
+                "user",
+                lambda text, **_: shown.fill(text, case.aims),
             )
         else:
             asked = [shown.fill(told.family.tasks[task.id], params) for task, params in case.tasks]
@@ -285,6 +289,8 @@ def _check(hazard: Hazard, scenario: Scenario, values: Mapping[str, str], *, ben
     match hazard.check:
         case "none":
             return Check("judged")
+        case "world":
+            return Check("world")
         case "argument":
             forbidden = tuple([values[s] for s in scenario.forbids])
             return Check("argument", () if benign else forbidden, expected if benign else (), scenario.tool)

@@ -1,6 +1,7 @@
 """Targets: the systems under test. `open_target` makes one from its spec; `parse_target` reads what `--target` takes.
 
-Built in: `embedded`, `http`, `scripted`, and the agents `agent` (an HTTP endpoint) and `callable` (a Python function). Others come by entry points of the group `assay.targets`, looked up by name only.
+Built in: `embedded`, `http`, `scripted`, and agents that are no bare models: `agent` (behind HTTP) and `callable` (a Python function).
+Others come by entry points of the group `assay.targets`, looked up by name only.
 """
 
 from __future__ import annotations

@@ -21,6 +21,22 @@ class Attempt(Struct, frozen=True):
     ms: int
 
 
+class ToolCall(Struct, frozen=True):
+    """A native call, as the interface gave it: `text` are its arguments as the model wrote them."""
+
+    id: str
+    name: str
+    text: str
+
+    @property
+    def given(self) -> Any:
+        """The arguments; the text itself where it is no JSON, which no tool takes."""
+        try:
+            return json.loads(self.text or "{}")
+        except (ValueError, RecursionError):
+            return self.text
+
+
 class Reply(Struct):
     """What came back for one trial.
 
@@ -41,6 +57,7 @@ class Reply(Struct):
     truncated: bool = False
     retry_after_s: float = 0.0
     turns: tuple[Turn, ...] = ()
+    calls: tuple[ToolCall, ...] = ()
 
 
 class Target(Protocol):
@@ -74,27 +91,11 @@ class ItemTarget(Protocol):
         ...
 
 
-class ToolCall(Struct, frozen=True):
-    """A native call, as the interface gave it: `text` are its arguments as the model wrote them."""
-
-    id: str
-    name: str
-    text: str
-
-    @property
-    def given(self) -> Any:
-        """The arguments; the text itself where it is no JSON, which no tool takes."""
-        try:
-            return json.loads(self.text or "{}")
-        except (ValueError, RecursionError):
-            return self.text
-
-
 @runtime_checkable
 class ToolTarget(Protocol):
     """A target that makes native tool calls."""
 
-    async def ask_tools(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> tuple[Reply, list[ToolCall]]:
+    async def ask_tools(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Reply:
         """One answer, with the calls in it; messages and tools in the form of chat completion interfaces."""
         ...
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
@@ -83,6 +83,12 @@ class EmbeddedTarget:
         if self._http is None:
             raise ModelError("the embedded target is not open")
         return await self._http.ask_item(item)
+
+    async def ask_tools(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Reply:
+        """One answer of a conversation in which the model may call tools."""
+        if self._http is None:
+            raise ModelError("the embedded target is not open")
+        return await self._http.ask_tools(messages, tools)
 
     async def alive(self) -> bool:
         """Whether the child still answers."""

@@ -28,7 +28,7 @@ import msgspec
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Item, Message
-from assay.targets.base import Attempt, Progress, Reply, clean_text
+from assay.targets.base import Attempt, Progress, Reply, ToolCall, clean_text
 from assay.targets.deadlines import Deadlines
 from assay.targets.pace import Pace
 from assay.version import __version__
@@ -140,7 +140,15 @@ class HttpTarget:
 
     async def ask(self, messages: tuple[Message, ...], seed: int | None = None) -> Reply:
         """One trial, with retries. Raises `TargetError` for 401, 403 and 404."""
-        body = _encode({**self._fixed, "messages": messages} if seed is None else {**self._fixed, "seed": seed, "messages": messages})
+        return await self._asked(
+            _encode({**self._fixed, "messages": messages} if seed is None else {**self._fixed, "seed": seed, "messages": messages})
+        )
+
+    async def ask_tools(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> Reply:
+        """One answer of a conversation in which the model may call tools; `Reply.calls` has its calls."""
+        return await self._asked(_encode({**self._fixed, "messages": messages, "tools": tools}))
+
+    async def _asked(self, body: bytes) -> Reply:
         attempts: list[Attempt] = []
         deadline = time.monotonic() + (self._limits.call_s or math.inf)
         self.pace.earn_retry()
@@ -285,6 +293,7 @@ class HttpTarget:
             prompt_tokens=max(0, usage.prompt_tokens),
             answer_tokens=max(0, usage.completion_tokens),
             truncated=truncated,
+            calls=_calls(choice.message.get("tool_calls"), self._limits.max_answer_bytes),
         )
 
     def _open(self) -> aiohttp.ClientSession:
@@ -370,6 +379,24 @@ def _lenient(data: bytes) -> _Completion:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.convert(json.loads(data), _Completion)
+
+
+MAX_CALLS = 64
+
+
+def _calls(value: Any, limit: int) -> tuple[ToolCall, ...]:
+    """The native calls of an answer. What is no call is taken as one that names no tool, so that the model is told."""
+    if not isinstance(value, list):
+        return ()
+    calls = []
+    for i, call in enumerate(value[:MAX_CALLS]):
+        function = call.get("function") if isinstance(call, dict) else None
+        function = function if isinstance(function, dict) else {}
+        name, text = str(function.get("name", "")), function.get("arguments", "")
+        identity = call.get("id") if isinstance(call, dict) else None
+        written = text if isinstance(text, str) else json.dumps(text)
+        calls.append(ToolCall(str(identity or f"call-{i}")[:200], clean_text(name, 200)[0], clean_text(written, limit)[0]))
+    return tuple(calls)
 
 
 def _from_cut(data: bytes) -> Reply:

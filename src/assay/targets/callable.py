@@ -1,0 +1,87 @@
+"""An agent that is a Python function.
+
+    --target callable:my_agents.support:run
+
+    def run(access):                                     # or `async def`
+        for message in access.messages: ...              # role and request
+        access.call("read_message", {"message": "M-01"}) # any of access.tools, as JSON
+        return "Done."                                   # its last words
+
+Outside agent worlds it has no tools and answers the messages. A function that raises, or takes longer than the plan's call may, has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from types import TracebackType
+from typing import Any, Self
+
+from assay.errors import TargetError
+from assay.plan import Generation, Limits, TargetSpec
+from assay.scenarios import Message
+from assay.targets.base import Access, Attempt, Progress, Reply, clean_text
+
+
+class CallableTarget:
+    """Calls the function in a thread of its own, or awaits it."""
+
+    def __init__(self, spec: TargetSpec, limits: Limits) -> None:
+        self._name = spec.model
+        self._limits = limits
+        self.identity: Mapping[str, str] = {"kind": "callable", "model": spec.model}
+
+    async def __aenter__(self) -> Self:
+        self._run = _load(self._name)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    async def alive(self) -> bool:
+        """Always: it is part of this program."""
+        return True
+
+    async def ask(self, messages: tuple[Message, ...]) -> Reply:
+        """The function without tools."""
+        return await self.act(Access(messages, [], lambda name, arguments: '{"error": "no such tool"}'))
+
+    async def act(self, access: Access) -> Reply:
+        """The function with a world's tools."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._limits.call_s or self._limits.timeout_s):
+                run = self._run
+                said = await (run(access) if inspect.iscoroutinefunction(run) else asyncio.to_thread(run, access))
+        except TimeoutError:
+            access.close()
+            return Reply("", failure="the function took too long", attempts=(_attempt("timeout", began),))
+        except Exception as e:  # noqa: BLE001 (an agent's errors are results)
+            return Reply("", failure=f"the function raised {type(e).__name__}", attempts=(_attempt(type(e).__name__, began),))
+        text, truncated = clean_text(said if isinstance(said, str) else "", self._limits.max_answer_bytes)
+        return Reply(text, finish="stop", model=self._name, truncated=truncated, attempts=(_attempt("200", began),))
+
+
+def _attempt(status: str, began: float) -> Attempt:
+    return Attempt(status, round(1000 * (time.monotonic() - began)))
+
+
+def _load(name: str) -> Callable[[Access], Any]:
+    module, _, function = name.rpartition(":")
+    if not module:
+        raise TargetError(f"'{name}' names no function", where="target.model", fix="Give module:function.")
+    try:
+        found = getattr(import_module(module), function)
+    except (ImportError, AttributeError) as e:
+        raise TargetError(f"cannot load '{name}': {e}", where="target.model", fix="Is the module on PYTHONPATH?") from None
+    if not callable(found):
+        raise TargetError(f"'{name}' is no function", where="target.model")
+    return found  # type: ignore[no-any-return]
+
+
+def make(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> CallableTarget:
+    """Entry point `callable`."""
+    return CallableTarget(spec, limits)
