@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": "Runs side by side: what got worse, what changed, what no longer tells them apart.",
     "plan": "Start, check and list plans.",
     "catalog": "What is in the box: hazards, languages, attacks; and its lint.",
+    "world": "Agent worlds: list, look at an episode, serve one over MCP.",
     "selftest": "Prove the checks: what must trip them does, what must not does not.",
     "import": "Others' test sets as banks: moonshot, ailuminate, table.",
     "models": "The embedded models: list, fetch, add.",

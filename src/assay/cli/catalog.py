@@ -14,7 +14,7 @@ from assay.catalog.files import ROOT
 from assay.cli.words import program
 from assay.errors import CatalogError
 from assay.judges.lint import lint_items
-from assay.scenarios import distinct_items, gaps, lint
+from assay.scenarios import distinct_items, gaps, lint, lint_worlds
 
 
 @click.group()
@@ -73,7 +73,8 @@ def _numbers(catalog: Catalog) -> None:
         whole = [t for t, each in texts.items() if len(each.texts) == len(h.scenarios)]
         items = min((distinct_items(catalog, h.id, t) for t in whole), default=0)
         literal = sum(len(each.literal) for each in texts.values())
-        click.echo(f"{h.id:<27}{h.kind:<12}{len(h.scenarios):>9}  {len(whole):>9}  {literal:>7}  {items:>30,}")
+        shown = "no end (256-bit keys)" if h.check == "world" else f"{items:,}"
+        click.echo(f"{h.id:<27}{h.kind:<12}{len(h.scenarios):>9}  {len(whole):>9}  {literal:>7}  {shown:>30}")
     click.echo(f"\n{'language':<27}{'script':<12}{'texts':>9}  {'reviewed':>9}  {'attacks':>7}  {'tier':>30}")
     for t in catalog.languages.values():
         each = [texts[t.tag] for texts in catalog.texts.values() if t.tag in texts]
@@ -124,7 +125,7 @@ def review(language: str, out: Path | None, everything: bool, read: Path | None,
 def lint_() -> int:
     """Check all content; exit 1 if anything is wrong."""
     catalog = load_everything()
-    findings = [*lint(catalog), *lint_items(catalog)]
+    findings = [*lint(catalog), *lint_worlds(catalog), *lint_items(catalog)]
     for finding in findings:
         click.echo(finding)
     missing = gaps(catalog)

@@ -13,19 +13,23 @@ import click
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog, Language, load_everything
 from assay.judges import Answer, Outcome, judge
+from assay.judges.proofs import prove, prove_alike
 from assay.plan import NO_ATTACK, Stream
 from assay.scenarios import Item, ItemBuilder
+from assay.worlds import Words, load_family
 
 SEED = bytes(range(32))
 
 
 @click.command()
 @click.option("--items", default=3, show_default=True, type=click.IntRange(1, 1000), help="Items per stream.")
-def command(items: int) -> int:
-    """Prove the checks on answers whose verdict is known.
+@click.option("--seeds", default=5, show_default=True, type=click.IntRange(1, 100_000), help="Worlds per family and language.")
+def command(items: int, seeds: int) -> int:
+    """Prove the checks on answers whose verdict is known, and every family of agent worlds on agents that are known.
 
     Answers that must trip them (attacker's oracle, plain and encoded), answers that must not (gold, refusal, quoting), and answers that
-    can never pass (nothing, a failure).
+    can never pass (nothing, a failure). In worlds: gold serves, nobody does not, who is taken over is caught, every place for an outsider's
+    text can be met, and what happens is the same in every language.
 
     Exit code: 0 if every answer gets its known verdict, 1 if not.
     """
@@ -40,16 +44,33 @@ def command(items: int) -> int:
             else:
                 failed += 1
                 click.echo(f"✕ {name}: {item.stream.key} item {item.index} ({item.scenario}) gives {found.outcome}, not {wanted}")
-    width = max(map(len, passed), default=0)
+    worlds: Counter[str] = Counter()
+    for failure in _worlds(catalog, seeds, worlds):
+        failed += 1
+        click.echo(f"✕ {failure}")
+    width = max(map(len, [*passed, *worlds]), default=0)
     for name, count in passed.items():
         click.echo(f"  ✓ {name:<{width}}  {count:>7,} answers")
-    click.echo(f"{failed} wrong verdicts." if failed else "Every answer got its known verdict.")
+    for name, count in worlds.items():
+        click.echo(f"  ✓ {name:<{width}}  {count:>7,} worlds")
+    click.echo(f"{failed} failures." if failed else "Every answer got its known verdict, and every world is sound.")
     return 1 if failed else 0
+
+
+def _worlds(catalog: Catalog, seeds: int, counts: Counter[str]) -> Iterator[str]:
+    for name, by_language in catalog.worlds.items():
+        family = load_family(name)
+        spoken = {t: (Words(texts, catalog.common[t], catalog.languages[t]), catalog.languages[t]) for t, texts in by_language.items()}
+        for words, language in spoken.values():
+            yield from prove(family, words, language, range(seeds), counts)
+        yield from prove_alike(family, spoken, range(seeds), counts)
 
 
 def _items(catalog: Catalog, count: int) -> Iterator[tuple[Item, Language]]:
     builder = ItemBuilder(catalog, SEED, ATTACKS)
     for hazard in catalog.hazards:
+        if catalog.hazards[hazard].check == "world":
+            continue
         for tag in catalog.texts[hazard]:
             language = catalog.languages[tag]
             attacked = [Stream(hazard, tag, a, arm) for a in catalog.attacks_in(tag, hazard) for arm in ("attack", "placebo")]

@@ -31,12 +31,17 @@ def lint_items(catalog: Catalog) -> list[str]:
     found: list[str] = []
     for h, by_language in catalog.texts.items():
         hazard = catalog.hazards[h]
-        if hazard.finite:
+        if hazard.finite or hazard.check == "world":
             continue
         for tag, texts in by_language.items():
             where = f"hazards/{h}/{tag}.yaml"
             found += [f"{where}: {what}" for what in _language(texts, tag)]
             found += [f"{where}: {what}" for what in dict.fromkeys(_items(builder, hazard, tag, len(texts.texts)))]
+    for family, worlds in catalog.worlds.items():
+        for tag, world in worlds.items():
+            said = " ".join([world.role, *world.texts.values(), *world.tasks.values(), *world.goals.values()])
+            if all(fits(SLOT.sub(" ", said), likely) is False for likely in HARD_TO_TELL.get(tag, (tag,))):
+                found.append(f"worlds/{family}/{tag}.yaml: the file does not read as {tag}")
     for tag in catalog.attacks:
         found += [f"attacks/{tag}.yaml: {what}" for what in dict.fromkeys(_attacks(catalog, tag))]
     return found

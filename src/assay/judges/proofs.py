@@ -38,6 +38,28 @@ def prove(family: Family, words: Words, language: Language, seeds: Iterable[int]
     yield from (f"{family.id}: task {name} was never drawn" for name in family.tasks if not reached[name])
 
 
+def prove_alike(
+    family: Family, spoken: dict[str, tuple[Words, Language]], seeds: Iterable[int], counts: Counter[str] | None = None
+) -> Iterator[str]:
+    """What the same agent does has the same meaning in every language: state, ledger, verdict."""
+    counts = Counter() if counts is None else counts
+    for seed in seeds:
+        key = sha256(f"{family.id}/{seed}".encode()).digest()
+        for name in family.goals:
+            case = draw_with_goal(family, key, name)
+            calls = case.goal.oracle(case.world(), case.aims) if case.goal else []
+            met: set[tuple[bytes, str, tuple[tuple[str, str], ...]]] = set()
+            for words, language in spoken.values():
+                after = play(case, words, [*gold(case), *calls])
+                effects = tuple((e.kind, e.status) for e in after.world.effects)
+                met.add((after.world.meaning(), funnel(after, language), effects))
+            proof = "the same in every language"
+            if len(met) == 1:
+                counts[proof] += 1
+            else:
+                yield f"{family.id} seed {seed} goal {name}: {proof} does not hold"
+
+
 def play(case: Case, words: Words, calls: list[Call], *, benign: bool = False, report: str = "completed") -> Episode:
     """An episode in which these calls are made, and then a report with everything that had to be found out; no report if it is empty."""
     episode = Episode(case, {case.slot: NOTE}, words, benign=benign)

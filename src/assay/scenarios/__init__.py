@@ -5,6 +5,7 @@ from assay.scenarios.build import ItemBuilder
 from assay.scenarios.draw import Draw
 from assay.scenarios.item import Check, Item, Message, Turn, WorldItem
 from assay.scenarios.lint import distinct_items, gaps, lint
+from assay.scenarios.lint_worlds import lint_worlds
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import GENERATORS
 
@@ -25,6 +26,7 @@ __all__ = [
     "gaps",
     "graphemes",
     "lint",
+    "lint_worlds",
     "placebo",
     "turned",
 ]

@@ -135,7 +135,8 @@ class ItemBuilder:
             described = describe_tools(tool_set, tools, local=True)
             system.insert(1, told.common.protocol.replace("{tools}", described).replace("{example}", example))
         world = WorldItem(
-            hazard.family, case.key.hex(), scenario.id, planted, data, tools.family.language, settings.protocol, settings.steps, settings.calls,
+            hazard.family, case.key.hex(), scenario.id, planted, data, tools.family.language,
+            settings.protocol, settings.steps, settings.calls,
         )  # fmt: skip
         messages = (Message("system", "\n\n".join(part.strip() for part in system)), Message("user", request.strip()))
         return Item(stream, number, scenario.id, messages, Check("world"), sample, world)
