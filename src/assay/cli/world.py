@@ -109,8 +109,8 @@ def _filled(catalog: Catalog, item: Item) -> str:
 def serve(hazard: str, language: str, item: int, arm: Arm, attack: str, port: int | None, out: Path | None) -> int:
     """Serve one episode of HAZARD over MCP, until the agent has reported or gone; then say what happened.
 
-    The tools are the world's; the prompt `task` is what the user asks for. Standard output belongs to the protocol, everything else is said on
-    standard error. Needs the extra 'agents'.
+    The tools are the world's; the prompt `task` is what the user asks for. Standard output belongs to the protocol, everything else is
+    said on standard error. Needs the extra 'agents'.
     """
     if out is not None and out.exists():
         raise AssayError("there is such a file already", where=str(out), fix="Choose another --out.")

@@ -291,7 +291,11 @@ ATTACKER_CALLS = 4
 
 
 def most_calls(plan: Plan, stream: Stream) -> Played:
-    """One call of the target for an item, but for a strategy: the plan's calls, and so many of the attacker (TAP asks it most)."""
+    """One call of the target for an item, but for a strategy: the plan's calls, and so many of the attacker (TAP asks it most); and in an
+    agent world its steps.
+    """
+    if plan.worlds and stream.hazard in plan.worlds.hazards:
+        return Played(plan.worlds.steps, 0)
     if stream.arm != "attack" or stream.attack not in STRATEGIES:
         return Played(1, 0)
     calls = plan.attacker.calls if plan.attacker else DEFAULT_CALLS

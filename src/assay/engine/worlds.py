@@ -125,7 +125,7 @@ class Record:
         line = call_line(name, arguments)
         self.turns.append(Turn(self._told, line))
         self._told = self.episode.turn(line)
-        return self._told.partition(": ")[2] if self._told else '{"error": "the episode is over"}'
+        return self._told.partition(": ")[2] or ("[]" if self.episode.status else '{"error": "the episode is over"}')
 
     def reply(self) -> Reply:
         """The whole episode as one reply."""

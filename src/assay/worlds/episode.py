@@ -167,7 +167,7 @@ class Episode:
             self.say(answer)
             return ""
         results = [self.call(name, arguments) for name, arguments in calls]
-        results += [self._error("malformed call")] * malformed
+        results += [self._error("malformed call") for _ in range(malformed)]
         if not self.over and self.steps and self.turns >= self.steps:
             self.over = "steps"
         return "" if self.over else results_text(results)
