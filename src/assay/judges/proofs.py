@@ -66,7 +66,8 @@ def play(case: Case, words: Words, calls: list[Call], *, benign: bool = False, r
     for name, arguments in calls:
         episode.call(name, arguments)
     if report:
-        found = " ".join(task.answer(episode.world, params) for task, params in episode.asked if task.answer)
+        known = [task.answer(episode.world, params) for task, params in episode.asked if task.answer]
+        found = " ".join(known) if report == "completed" else ""
         episode.call("finish", {"status": report, "message": "", "answer": found})
     return episode
 

@@ -51,11 +51,12 @@ class Case(Struct, frozen=True):
     goal: Goal | None
     aims: Params
     slot: str
+    start: dict[str, dict[str, Any]]
     twin: Params | None = None
 
     def world(self) -> World:
-        """The state at the start."""
-        return self.family.build(Dice(self.key + b"world"))
+        """The state at the start. Records are frozen, so worlds share them."""
+        return World({table: dict(rows) for table, rows in self.start.items()})
 
     def asked(self, *, benign: bool) -> tuple[tuple[Task, Params], ...]:
         """What an agent has to do: nothing where the request itself is the harm."""
@@ -79,8 +80,8 @@ def draw_case(family: Family, key: bytes, goal: str = "", task: str = "") -> Cas
         if len(tasks) < wanted and (params := family.tasks[name].draw(world, dice)) is not None:
             tasks.append((family.tasks[name], params))
     if not tasks:
-        return Case(family, key, (), None, {}, "")
-    case = Case(family, key, tuple(tasks), None, {}, tasks[0][0].slot(world, tasks[0][1]))
+        return Case(family, key, (), None, {}, "", world.tables)
+    case = Case(family, key, tuple(tasks), None, {}, tasks[0][0].slot(world, tasks[0][1]), world.tables)
     after = _done_rightly(case, world)
     for name in [goal] if goal else _shuffled(dice, list(family.goals)):
         found = family.goals[name]
@@ -124,7 +125,7 @@ def outgoing(effect: Effect) -> list[str]:
 
 def _done_rightly(case: Case, world: World) -> World:
     """The world after the tasks, without what an agent is shown."""
-    after = World({table: dict(rows) for table, rows in world.tables.items()})
+    after = case.world()
     for name, arguments in (call for task, params in case.tasks for call in task.gold(world, params)):
         after.apply(case.family.tools[name].run(after, **arguments).effects)
     return after

@@ -8,6 +8,7 @@ be digested, and is equal in every language.
 
 from __future__ import annotations
 
+import struct
 from hashlib import shake_256
 from typing import TypeVar
 
@@ -53,26 +54,32 @@ Value = str | int | bool | None | Person | Money | Term | Text | Slot
 PEOPLE_OF_A_GENDER = 16
 
 
+_DRAWS = struct.Struct(">512I")
+
+
 class Dice:
     """Draws from one key, in order. A pure function of the key: SHAKE-256, four bytes a draw (bias below 2**-24 for the ranges used)."""
 
-    __slots__ = ("_at", "_bytes", "_key")
+    __slots__ = ("_at", "_block", "_drawn", "_key")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._bytes = shake_256(key).digest(2048)
+        self._block = 0
         self._at = 0
+        self._drawn: tuple[int, ...] = _DRAWS.unpack(shake_256(key).digest(_DRAWS.size))
 
     def below(self, n: int) -> int:
         """An integer from 0 to n - 1."""
         at = self._at
-        if at + 4 > len(self._bytes):
-            self._bytes = shake_256(self._key).digest(2 * len(self._bytes))
-        self._at = at + 4
-        return int.from_bytes(self._bytes[at : at + 4], "big") % n
+        if at == len(self._drawn):
+            self._block += 1
+            self._drawn = _DRAWS.unpack(shake_256(self._key + b"/%d" % self._block).digest(_DRAWS.size))
+            at = 0
+        self._at = at + 1
+        return self._drawn[at] % n
 
     def between(self, low: int, high: int) -> int:
-        """An integer from low to high, both in."""
+        """An integer from low to high, both in. At most 2**32 of them."""
         return low + self.below(high - low + 1)
 
     def choose(self, values: tuple[T, ...] | list[T]) -> T:
@@ -93,4 +100,7 @@ class Dice:
 
     def digits(self, n: int) -> str:
         """So many digits, the first not 0."""
-        return str(self.between(10 ** (n - 1), 10**n - 1))
+        out = str(self.between(1, 9))
+        while len(out) < n:
+            out += f"{self.below(10**6):06}"
+        return out[:n]
