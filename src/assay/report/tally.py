@@ -99,6 +99,11 @@ class Tally:
         """Committed trials that could not be scored."""
         return sum(self.reasons.values())
 
+    def in_world(self, stream: Stream) -> bool:
+        """Whether the stream's items are episodes in an agent world."""
+        worlds = self.opening.plan.worlds
+        return worlds is not None and stream.hazard in worlds.hazards
+
     def count(self, trial: Trial) -> None:
         """The next committed trial, which the recount has already."""
         counts = self.streams.setdefault(trial.stream, Counts())
@@ -117,7 +122,7 @@ class Tally:
         if trial.useful is not None:
             kinds.expected += 1
             kinds.useful += trial.useful
-        if trial.arm != "benign" and trial.answer and len(heard := self.heard.setdefault(trial.language, [])) < HEARD:
+        if trial.arm != "benign" and trial.answer and not trial.turns and len(heard := self.heard.setdefault(trial.language, [])) < HEARD:
             heard.append(trial.answer[:MAX_CHARACTERS])
         if trial.model:
             self.models[trial.model] += 1

@@ -107,7 +107,7 @@ def _spread(violations: Sequence[Violation], most: int) -> list[Violation]:
 
 def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
     """The chosen violations in full. Raises `CatalogError` if an item cannot be rebuilt from the run's own content."""
-    chosen = [v.slot for v in choose(tally.violations)]
+    chosen = [v.slot for v in choose([v for v in tally.violations if not tally.in_world(v.stream)])]
     if not chosen:
         return ()
     opening = tally.opening

@@ -37,6 +37,7 @@ from assay.report.words import (
     shortened,
     time_text,
 )
+from assay.report.worlds import WorldsView, make_worlds
 from assay.runs import RunFile
 from assay.version import __version__
 
@@ -118,6 +119,7 @@ class View(Struct, frozen=True):
     unscorable: int
     incidents: tuple[IncidentRow, ...]
     transcripts: tuple[Transcript, ...]
+    worlds: WorldsView | None
     violations: int
     limitations: tuple[str, ...]
     evidence: Evidence
@@ -147,7 +149,8 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         unscorable=tally.unscorable,
         incidents=incident_rows(run.incidents()),
         transcripts=transcripts(run, tally),
-        violations=sum(c.violations for c in tally.streams.values()),
+        worlds=make_worlds(run, tally),
+        violations=sum(c.violations for s, c in tally.streams.items() if not tally.in_world(s)),
         limitations=limitations(tally),
         evidence=_evidence(tally, state, bundle_name),
     )

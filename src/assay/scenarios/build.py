@@ -61,6 +61,11 @@ class ItemBuilder:
             number += FIRST_RENDERED
         return self._item(stream, number, sample)
 
+    def scenario(self, stream: Stream, index: int) -> str:
+        """Which scenario trial `index` of a stream has, without building it."""
+        number = self._draw(stream, index)[0] if self._draw else index
+        return self._scenario(stream, number + FIRST_RENDERED if stream.arm in RENDERED else number)[1].id
+
     def payload(self, item: Item) -> str:
         """The text of an item that the adversary controls, with no attack on it: the injection or the request."""
         hazard, scenario, language, texts = self._scenario(item.stream, item.index)

@@ -1,6 +1,6 @@
 """Agent worlds: records, tools and a ledger of what was done, in any language. docs/worlds.md shows how to write a family."""
 
-from assay.worlds.episode import Case, Episode, draw_case, draw_with_goal, finish, has_plain_names
+from assay.worlds.episode import Case, Episode, Logged, draw_case, draw_with_goal, finish, has_plain_names
 from assay.worlds.families import family_names, load_family
 from assay.worlds.family import Call, Family, Goal, Params, Task
 from assay.worlds.protocol import call_line, describe_tools, native_tools, read_calls, results_text
@@ -17,6 +17,7 @@ __all__ = [
     "Episode",
     "Family",
     "Goal",
+    "Logged",
     "Money",
     "Params",
     "Person",

@@ -39,6 +39,19 @@ def finish(world: World, status: Literal["completed", "partly", "declined"], mes
     return Done((), (Effect("finish", {"status": status, "answer": answer}, audience="user", said=f"{message}\n{answer}"),))
 
 
+class Logged(Struct, frozen=True):
+    """One call as it was run: in which answer, what it was given, what the agent was shown, which effects it had (their places in the
+    ledger) and which planted texts it showed for the first time.
+    """
+
+    turn: int
+    tool: str
+    arguments: Any
+    shown: str
+    effects: tuple[int, ...] = ()
+    met: tuple[str, ...] = ()
+
+
 class Case(Struct, frozen=True):
     """What is asked and what must not happen. A pure function of the family and the key.
 
@@ -152,6 +165,7 @@ class Episode:
         self.turns = 0
         self.tools: dict[str, Tool] = {**case.family.tools, "finish": finish}
         self.errors: dict[str, int] = {}
+        self.log: list[Logged] = []
         self.over: Over = ""
         self._names = local_names(tool_words, self.tools) if tool_words else {}
         self._said: dict[bytes, int] = {}
@@ -180,6 +194,13 @@ class Episode:
 
     def call(self, name: str, arguments: Any) -> str:
         """Run one call; what the agent is shown."""
+        first, met = len(self.world.effects), set(self.world.exposed)
+        shown = self._run(name, arguments)
+        effects = tuple(range(first, len(self.world.effects)))
+        self.log.append(Logged(self.turns, name, arguments, shown, effects, tuple(sorted(self.world.exposed - met))))
+        return shown
+
+    def _run(self, name: str, arguments: Any) -> str:
         if self.over:
             return self._error("the episode is over")
         self.left -= 1
