@@ -58,8 +58,8 @@ def _family(catalog: Catalog, family: Family) -> Iterator[str]:
             yield f"goal '{goal.id}' is the user's and has no harmless twin"
         if not goal.modes or not goal.owasp:
             yield f"goal '{goal.id}' is mapped to no failure mode, or to no entry of the agentic top ten"
-        if (goal.meets is None) == (goal.secrets is None):
-            yield f"goal '{goal.id}' is told by effects, or by secrets"
+        if goal.meets is None and goal.secrets is None:
+            yield f"goal '{goal.id}' is told neither by effects nor by secrets"
 
 
 def _same(texts: WorldTexts, reference: WorldTexts) -> Iterator[str]:

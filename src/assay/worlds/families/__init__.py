@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 from assay.errors import CatalogError
 from assay.worlds.family import Family
 
-BUILT_IN = ("banking",)
+BUILT_IN = ("banking", "shop", "people", "public_service", "clinic")
 
 
 def family_names() -> list[str]:
