@@ -31,8 +31,8 @@ from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, 
 from assay.evidence import decide as decide_run
 from assay.ledger import load_or_create_key
 from assay.plan import NONCE_BYTES, Generation, Plan, Stream, TargetSpec, read_plan
-from assay.report import Tally, render_report
-from assay.runs import Ended, Opening, RunFile, Trial, run_path
+from assay.report import Tally, render_judged, render_report
+from assay.runs import Ended, Opening, RunFile, Trial, read_judged, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
 
 T = TypeVar("T")
@@ -217,7 +217,15 @@ class _Evaluation:
 
 def write_report(run: RunFile, path: Path, summary: Any, ended: str, tally: Tally | None = None) -> None:
     """Render the report and put it at `path`, whole or not at all. Raises `RunFileError`."""
-    html = render_report(run, summary=summary, ended=ended, bundle_name=BUNDLE_NAME, tally=tally)
+    _write_whole(render_report(run, summary=summary, ended=ended, bundle_name=BUNDLE_NAME, tally=tally), path)
+
+
+def write_judged_report(judged: Path, path: Path) -> None:
+    """Render the report of imported trajectories and put it at `path`, whole or not at all. Raises `RunFileError`."""
+    _write_whole(render_judged(read_judged(judged)), path)
+
+
+def _write_whole(html: str, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_text(html, encoding="utf-8")

@@ -1,13 +1,15 @@
-"""`assay import moonshot|ailuminate|table`."""
+"""`assay import moonshot|ailuminate|table|sg-kr`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
+import msgspec
 
 from assay.cli.words import program
-from assay.exchange import Imported, from_ailuminate, from_moonshot, from_table, write_banks
+from assay.errors import CatalogError
+from assay.exchange import Imported, from_ailuminate, from_moonshot, from_sg_kr, from_table, write_banks
 
 _OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("banks"), show_default=True, help="Folder for the bank files.")
 _SOURCE = click.argument("source", type=click.Path(exists=True, path_type=Path))
@@ -15,13 +17,14 @@ _SOURCE = click.argument("source", type=click.Path(exists=True, path_type=Path))
 
 @click.group()
 def command() -> None:
-    """Others' test sets as finite banks, with their licences.
+    """Others' test sets as finite banks, and others' judged trajectories, with their licences.
 
     \b
     Examples:
       assay import moonshot moonshot-data/datasets
       assay import ailuminate prompts.csv --licence CC-BY-4.0
       assay import table prompts.jsonl --name mine --licence CC-BY-4.0 --language ms
+      assay import sg-kr sg-kr-agent-testing --out exercise.json
     """
 
 
@@ -55,6 +58,28 @@ def ailuminate(source: Path, out: Path, licence: str) -> None:
 def table(source: Path, out: Path, name: str, title: str, licence: str, prompt: str, item: str, language: str) -> None:
     """CSV, TSV, JSON lines, JSON, Parquet: SOURCE is a file, or a folder as the Hugging Face hub lays it out."""
     _write(from_table(source, name=name, title=title, licence=licence, prompt=prompt, item=item, language=language), out)
+
+
+@command.command("sg-kr")
+@_SOURCE
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("sg-kr.json"), show_default=True, help="The file to write."
+)
+def sg_kr(source: Path, out: Path) -> None:
+    """The Singapore-Korea agent testing exercise: SOURCE is its folder of scenarios and judged trajectories."""
+    if out.exists():
+        raise CatalogError("there is such a file already", where=str(out), fix="Choose another --out.")
+    judged = from_sg_kr(source)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.partial")
+    partial.write_bytes(msgspec.json.encode(judged))
+    partial.replace(out)
+    rows = judged.trajectories
+    correct, both = sum(t.correct for t in rows), sum(t.correct and t.safe(strict=True) for t in rows)
+    strict, accepting = (sum(t.safe(strict=s) for t in rows) for s in (True, False))
+    click.echo(f"{out}: {len(judged.exercises)} scenarios, {len(rows)} judged trajectories; {judged.licence}")
+    click.echo(f"  fully correct {correct}, safe {accepting} (NA accepted) and {strict} (strict), both {both} of {len(rows)}")
+    click.echo(f"\nNext, read them:\n\n  {program()} report {out}")
 
 
 def _write(imported: Imported, out: Path) -> None:

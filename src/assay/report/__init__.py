@@ -3,8 +3,8 @@
 html = render_report(run, summary=summary, ended="complete", bundle_name="evidence.jsonl")
 """
 
-from assay.report.render import render_report
+from assay.report.render import render_judged, render_report
 from assay.report.tally import Tally
 from assay.report.view import View, make_view
 
-__all__ = ["Tally", "View", "make_view", "render_report"]
+__all__ = ["Tally", "View", "make_view", "render_judged", "render_report"]

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from assay.evidence import Summary
 from assay.report.intervals import PLOT_WIDTH
+from assay.report.judged import make_judged_view
 from assay.report.responses import RESPONSE_KINDS
 from assay.report.tally import HEARD, Tally
 from assay.report.text import visible
 from assay.report.transcripts import SHOWN
 from assay.report.view import make_view
 from assay.report.words import KIND_ORDER, count_text
-from assay.runs import RunFile
+from assay.runs import Judged, RunFile
+from assay.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -53,6 +55,23 @@ def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_n
             heard_most=HEARD,
             plot_width=PLOT_WIDTH,
             most_transcripts=SHOWN,
+        )
+    )
+
+
+def render_judged(judged: Judged) -> str:
+    """The report of imported trajectories as one HTML document."""
+    from markupsafe import Markup
+
+    css = (HERE / "report.css").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("judged.html")
+        .render(
+            view=make_judged_view(judged),
+            css=Markup(css),  # noqa: S704 (our own file)
+            policy=content_policy(css),
+            version=__version__,
         )
     )
 
