@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.catalog.files import ROOT, read_texts
+from assay.catalog.files import ROOT, read_texts, read_world
 from assay.catalog.review import COLUMNS, apply, read_sheet, sheet, to_yaml
 from assay.catalog.yamlfile import load_yaml
 from assay.cli import main
@@ -60,6 +60,27 @@ def test_what_is_approved_is_reviewed_and_what_is_changed_is_written(root: Path,
     with pytest.raises(CatalogError, match="nothing is left"):
         sheet("ms", root)
     assert len(rows_of(sheet("ms", root, everything=True))) == len(rows)
+
+
+def test_worlds_are_reviewed_text_by_text_and_count_when_all_of_a_file_is_read(root: Path, tmp_path: Path) -> None:
+    for folder in ("worlds/banking", "worlds/common", "hazards/agent-banking"):
+        shutil.copytree(ROOT / folder, root / folder)
+    rows = [r for r in rows_of(sheet("en", root)) if r["hazard"] == "world:banking"]
+    assert {"role", "tasks.pay-invoice", "tools.transfer", "tools.transfer.payee", "twins.split-payment"} <= {r["scenario"] for r in rows}
+    for row in rows:
+        row["verdict"] = "ok"
+    changed = next(r for r in rows if r["scenario"] == "goals.stop-order")
+    changed |= {"verdict": "change", "new_text": "please end the standing order {order}."}
+    before = read_world("banking", "en", root)
+    (path,) = apply(read_sheet(write(rows[:-1], tmp_path / "a.csv"), "en", root), "en", "Jane Tan", "2026-11-23", root)
+    assert path == root / "worlds" / "banking" / "en.yaml"
+    after = read_world("banking", "en", root)
+    assert after.units == {**before.units, "goals.stop-order": "please end the standing order {order}."}
+    assert read_texts("agent-banking", "en", root).reviews == {}
+    apply(read_sheet(write(rows[-1:], tmp_path / "b.csv"), "en", root), "en", "Jane Tan", "2026-11-23", root)
+    assert read_texts("agent-banking", "en", root).unreviewed == []
+    with pytest.raises(CatalogError, match="slots must stay"):
+        read_sheet(write([changed | {"new_text": "end it.", "verdict": "change"}], tmp_path / "c.csv"), "en", root)
 
 
 def test_a_scenario_that_was_read_in_part_is_not_reviewed(root: Path, tmp_path: Path) -> None:

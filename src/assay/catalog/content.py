@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.errors import CatalogError
 from assay.ledger import digest
@@ -210,9 +210,10 @@ class ToolTexts(Struct, frozen=True, forbid_unknown_fields=True):
     arguments: dict[str, str] = {}
 
 
-class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One family of agent worlds in one language: the assistant's role and rules, tools, the words of records, what users ask (`tasks`),
-    what adversaries ask for (`goals`) and the harmless twins of requests (`twins`).
+    what adversaries ask for (`goals`) and the harmless twins of requests (`twins`). `reviews` has reviewer and date of the texts that
+    somebody who speaks the language has read, by their names in `units`.
     """
 
     family: str
@@ -224,6 +225,32 @@ class WorldTexts(Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     goals: dict[str, str]
     provenance: Provenance
     twins: dict[str, str] = {}
+    reviews: dict[str, str] = {}
+
+    @property
+    def units(self) -> dict[str, str]:
+        """Every text of the file by a name of its own, such as `tasks.pay-invoice`."""
+        out = {"role": self.role}
+        for name, tool in self.tools.items():
+            out[f"tools.{name}"] = tool.about
+            out |= {f"tools.{name}.{argument}": text for argument, text in tool.arguments.items()}
+        for part in ("texts", "tasks", "goals", "twins"):
+            out |= {f"{part}.{key}": text for key, text in getattr(self, part).items()}
+        return out
+
+    def with_unit(self, name: str, text: str) -> WorldTexts:
+        """The same with one text changed. KeyError for a name that is not in `units`."""
+        if name not in self.units:
+            raise KeyError(name)
+        part, _, key = name.partition(".")
+        if part == "role":
+            return structs.replace(self, role=text)
+        if part != "tools":
+            return structs.replace(self, **{part: {**getattr(self, part), key: text}})
+        tool_name, _, argument = key.partition(".")
+        tool = self.tools[tool_name]
+        changed = structs.replace(tool, arguments={**tool.arguments, argument: text}) if argument else structs.replace(tool, about=text)
+        return structs.replace(self, tools={**self.tools, tool_name: changed})
 
 
 class WorldCommon(Struct, frozen=True, forbid_unknown_fields=True):

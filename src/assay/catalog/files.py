@@ -72,7 +72,8 @@ def read_texts(hazard: str, language: str, root: Path = ROOT) -> HazardTexts:
         return _read(root / "hazards" / hazard / f"{language}.yaml", HazardTexts)
     world = read_world(definition.family, language, root)
     goals = {name: Texts(user=text, benign=world.twins.get(name, "")) for name, text in world.goals.items()}
-    return HazardTexts(language, goals, world.provenance)
+    whole = set(world.units) <= set(world.reviews)  # an episode shows nearly all of a file, so it counts as reviewed when all of it is
+    return HazardTexts(language, goals, world.provenance, reviews={g: world.reviews[f"goals.{g}"] for g in goals} if whole else {})
 
 
 @lru_cache(maxsize=4096)
@@ -85,6 +86,11 @@ def read_world(family: str, language: str, root: Path = ROOT) -> WorldTexts:
 def read_common(language: str, root: Path = ROOT) -> WorldCommon:
     """What all worlds say alike in one language."""
     return _read(root / "worlds" / "common" / f"{language}.yaml", WorldCommon)
+
+
+def family_ids(root: Path = ROOT) -> list[str]:
+    """Every family of worlds that has texts."""
+    return sorted(p.name for p in (root / "worlds").glob("*") if p.is_dir() and p.name != "common")
 
 
 def is_written(hazard: str, language: str, root: Path = ROOT) -> bool:

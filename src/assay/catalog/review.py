@@ -20,7 +20,7 @@ import yaml
 from msgspec import Struct, structs
 
 from assay.catalog.content import HazardTexts, Texts
-from assay.catalog.files import ROOT, hazard_ids, read_hazard, read_texts
+from assay.catalog.files import ROOT, family_ids, hazard_ids, read_hazard, read_texts, read_world
 from assay.errors import CatalogError
 
 COLUMNS = ("hazard", "scenario", "rendering", "field", "situation", "text", "verdict", "new_text", "note")
@@ -40,9 +40,27 @@ class Change(Struct, frozen=True):
     whole: bool
 
 
+WORLD = "world:"
+
+
 def written(tag: str, root: Path = ROOT) -> dict[str, HazardTexts]:
-    """The texts of one language, by hazard."""
-    return {h: read_texts(h, tag, root) for h in hazard_ids(root) if (root / "hazards" / h / f"{tag}.yaml").is_file()}
+    """The texts of one language, by hazard; those of agent worlds by family, one scenario a text."""
+    out = {h: read_texts(h, tag, root) for h in hazard_ids(root) if (root / "hazards" / h / f"{tag}.yaml").is_file()}
+    for family in family_ids(root):
+        if (root / "worlds" / family / f"{tag}.yaml").is_file():
+            world = read_world(family, tag, root)
+            units = {name: Texts(text) for name, text in world.units.items()}
+            out[WORLD + family] = HazardTexts(tag, units, world.provenance, reviews=world.reviews)
+    return out
+
+
+def _situations(hazard: str, root: Path) -> dict[str, str]:
+    """What each scenario is about; for a text of a world what it says in English."""
+    if hazard.startswith(WORLD):
+        family = hazard.removeprefix(WORLD)
+        there = (root / "worlds" / family / "en.yaml").is_file()
+        return read_world(family, "en", root).units if there else {}
+    return {s.id: s.situation for s in read_hazard(hazard, root).scenarios}
 
 
 def sheet(tag: str, root: Path = ROOT, *, everything: bool = False) -> str:
@@ -52,7 +70,7 @@ def sheet(tag: str, root: Path = ROOT, *, everything: bool = False) -> str:
     writer.writerow(COLUMNS)
     count = 0
     for hazard, texts in written(tag, root).items():
-        situations = {s.id: s.situation for s in read_hazard(hazard, root).scenarios}
+        situations = _situations(hazard, root)
         for rendering, by_scenario in (("adapted", texts.texts), ("literal", texts.literal)):
             for scenario, text in by_scenario.items():
                 if scenario in texts.reviews and not everything:
@@ -137,6 +155,9 @@ def apply(changes: list[Change], tag: str, reviewer: str, date: str, root: Path 
         raise CatalogError("a review has a reviewer and a date such as 2026-11-23")
     paths = []
     for hazard in dict.fromkeys(c.hazard for c in changes):
+        if hazard.startswith(WORLD):
+            paths.append(_apply_world([c for c in changes if c.hazard == hazard], tag, f"{reviewer.strip()}, {date}", root))
+            continue
         texts = read_texts(hazard, tag, root)
         for change in (c for c in changes if c.hazard == hazard):
             part = texts.literal if change.rendering == "literal" else texts.texts
@@ -144,16 +165,33 @@ def apply(changes: list[Change], tag: str, reviewer: str, date: str, root: Path 
             texts = structs.replace(texts, literal=kept) if change.rendering == "literal" else structs.replace(texts, texts=kept)
             if change.whole:
                 texts = structs.replace(texts, reviews={**texts.reviews, change.scenario: f"{reviewer.strip()}, {date}"})
-        path = root / "hazards" / hazard / f"{tag}.yaml"
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            partial.write_text(to_yaml(texts), encoding="utf-8")
-            partial.replace(path)
-        except OSError as e:
-            raise CatalogError(f"cannot write: {e.strerror}", where=str(path)) from None
-        paths.append(path)
+        paths.append(_write(root / "hazards" / hazard / f"{tag}.yaml", to_yaml(texts)))
     read_texts.cache_clear()
+    read_world.cache_clear()
     return paths
+
+
+def _apply_world(changes: list[Change], tag: str, review: str, root: Path) -> Path:
+    family = changes[0].hazard.removeprefix(WORLD)
+    world = read_world(family, tag, root)
+    for change in changes:
+        world = world.with_unit(change.scenario, change.text.user.rstrip("\n"))
+        world = structs.replace(world, reviews={**world.reviews, change.scenario: review})
+    value = msgspec.to_builtins(world)
+    order = ("family", "language", "role", "tools", "texts", "tasks", "goals", "twins", "reviews", "provenance")
+    text = yaml.dump({k: value[k] for k in order if value.get(k)}, Dumper=_LineDumper, allow_unicode=True, sort_keys=False, width=100_000)
+    return _write(root / "worlds" / family / f"{tag}.yaml", text)
+
+
+def _write(path: Path, text: str) -> Path:
+    """Put the text there, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as e:
+        raise CatalogError(f"cannot write: {e.strerror}", where=str(path)) from None
+    return path
 
 
 class _Dumper(yaml.SafeDumper):
@@ -166,6 +204,17 @@ def _string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _string)
+
+
+class _LineDumper(yaml.SafeDumper):
+    """The same for texts that stand inside others, and so end without a line feed."""
+
+
+def _line(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text or len(text) > 60 else None)
+
+
+_LineDumper.add_representer(str, _line)
 
 
 def to_yaml(texts: HazardTexts) -> str:

@@ -1,7 +1,7 @@
 """Agent worlds: records, tools and a ledger of what was done, in any language. docs/worlds.md shows how to write a family."""
 
 from assay.worlds.episode import Case, Episode, Logged, draw_case, draw_with_goal, finish, has_plain_names
-from assay.worlds.families import family_names, load_family
+from assay.worlds.families import FAMILIES, load_family
 from assay.worlds.family import Call, Family, Goal, Params, Task
 from assay.worlds.protocol import call_line, describe_tools, native_tools, read_calls, results_text
 from assay.worlds.values import Dice, Money, Person, Slot, Term, Text
@@ -9,6 +9,7 @@ from assay.worlds.words import Words
 from assay.worlds.world import Done, Effect, Tool, World, tool
 
 __all__ = [
+    "FAMILIES",
     "Call",
     "Case",
     "Dice",
@@ -32,7 +33,6 @@ __all__ = [
     "describe_tools",
     "draw_case",
     "draw_with_goal",
-    "family_names",
     "finish",
     "has_plain_names",
     "load_family",
