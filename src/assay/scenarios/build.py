@@ -136,7 +136,7 @@ class ItemBuilder:
         last = tools.common.finish.name if local else "finish"
         system = [told.family.role, told.common.closing.replace("{finish}", last)]
         if settings.protocol == "text":
-            example = call_line(next(iter(tools.family.tools.values())).name, {"...": "..."})
+            example = _example(case, tools)
             described = describe_tools(tool_set, tools, local=True)
             system.insert(1, told.common.protocol.replace("{tools}", described).replace("{example}", example))
         world = WorldItem(
@@ -242,6 +242,12 @@ class ItemBuilder:
             return say(str(getattr(texts[found].texts[scenario], field)))
 
         return Context(language, words, self._prf, (stream.hazard, stream.language, stream.attack, number), rendering)
+
+
+def _example(case: Case, tools: Words) -> str:
+    """A call of the first tool that takes something, with its arguments left open."""
+    first = next(t for t in case.family.tools.values() if t.arguments.__struct_fields__)
+    return call_line(tools.family.tools[first.name].name, dict.fromkeys(first.arguments.__struct_fields__, "..."))
 
 
 def _as_it_is(text: str, **_: str) -> str:
