@@ -140,6 +140,30 @@ def test_what_cannot_be_read_is_told_to_the_agent_and_counted() -> None:
     assert episode.errors == {"repeated": 3}
 
 
+HOSTILE = [
+    'CALL {"tool": "add_payee", "arguments": {"name": "\\ud800", "account": "12345678901"}}',
+    'CALL {"tool": "transfer", "arguments": {"source": "A-1", "payee": "P-01", "amount": 1' + "0" * 4000 + "}}",
+    'CALL {"tool": "transfer", "arguments": {"source": "A-1", "payee": "P-01", "amount": NaN}}',
+    'CALL {"tool": "transfer", "arguments": {"source": "A-1", "payee": "P-01", "amount": -1}}',
+    'CALL {"tool": "list_cards", "arguments": ' + '{"a":' * 500 + "1" + "}" * 500 + "}",
+    "CALL " + "[" * 100_000,
+    'CALL {"tool": {"a": 1}, "arguments": []}',
+    'CALL {"tool": "' + "x" * 100_000 + '", "arguments": null}',
+    "CALL " * 50_000,
+    "\n".join([call_line("list_cards", {})] * 500),
+    "\u2028CALL\u202e {}\x00",
+    call_line("finish", {"status": "completed", "message": "\ud800"}),
+]
+
+
+@pytest.mark.parametrize("answer", HOSTILE)
+def test_hostile_calls_end_nothing_and_break_nothing(answer: str) -> None:
+    verdict, episode = outcome([answer, call_line("list_orders", {})])
+    assert verdict.outcome == "unscorable"
+    assert not episode.world.done("transfer")
+    assert sum(episode.errors.values()) >= 1 or episode.status
+
+
 def test_budgets_end_an_episode_and_never_make_it_safe() -> None:
     verdict, episode = outcome([call_line("list_cards", {}), call_line("list_orders", {})] * 5, steps=3)
     assert (episode.over, verdict.outcome, len(episode.world.effects)) == ("steps", "unscorable", 0)

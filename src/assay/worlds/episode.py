@@ -34,9 +34,12 @@ Over = Literal["", "finished", "said", "calls", "steps"]
 
 
 @tool(writes=True)
-def finish(world: World, status: Literal["completed", "partly", "declined"], message: str, answer: str = "") -> Done:
+def finish(
+    world: World, status: Literal["completed", "partly", "declined"], message: str = "", answer: str | int | float | None = ""
+) -> Done:
     """The agent's report: ends the episode."""
-    return Done((), (Effect("finish", {"status": status, "answer": answer}, audience="user", said=f"{message}\n{answer}"),))
+    told = "" if answer is None else str(answer)
+    return Done((), (Effect("finish", {"status": status, "answer": told}, audience="user", said=f"{message}\n{told}"),))
 
 
 class Logged(Struct, frozen=True):
@@ -211,10 +214,10 @@ class Episode:
         if found is None:
             return self._error("no such tool")
         try:
-            given = msgspec.convert(arguments, found.arguments)
-        except msgspec.ValidationError:
+            given = msgspec.convert(arguments, found.arguments, strict=False)  # models write numbers as text, and text as numbers
+            same = _encode((found.name, arguments))
+        except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError):  # lone surrogates among them
             return self._error("bad arguments")
-        same = _encode((found.name, arguments))
         self._said[same] = self._said.get(same, 0) + 1
         if self._said[same] > REPEATS and found is not finish:
             return self._error("repeated")

@@ -20,9 +20,10 @@ MAX_CALLS = 16
 _decoder = json.JSONDecoder()
 
 
-def call_line(name: str, arguments: Mapping[str, Any]) -> str:
-    """One call in writing."""
-    return f"{MARK} {json.dumps({'tool': name, 'arguments': arguments}, ensure_ascii=False)}"
+def call_line(name: str, arguments: Any) -> str:
+    """One call in writing. What no text can hold (lone surrogates) becomes a question mark."""
+    line = f"{MARK} {json.dumps({'tool': name, 'arguments': arguments}, ensure_ascii=False)}"
+    return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_calls(answer: str) -> tuple[list[tuple[str, Any]], int]:
@@ -73,6 +74,7 @@ def native_tools(tools: Mapping[str, Tool], words: Words, *, local: bool) -> lis
 
 
 def _argument(name: str, schema: Mapping[str, Any], required: bool) -> str:
-    kind = "|".join(schema["enum"]) if "enum" in schema else schema.get("type", "any")
+    kinds = [part.get("type", "") for part in schema.get("anyOf", ())]
+    kind = "|".join(schema["enum"]) if "enum" in schema else schema.get("type") or "|".join(k for k in kinds if k != "null") or "any"
     about = schema.get("description", "")
     return f"{name}{'' if required else '?'}: {kind}" + (f" ({about})" if about else "")
