@@ -16,6 +16,7 @@ from msgspec import Struct
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
 from assay.judges import attempted, episode_of
+from assay.judges.worlds import FALSE_REPORT, UNASKED
 from assay.report.tally import Tally
 from assay.report.text import Piece, pieces, visible
 from assay.report.words import sentence, stream_words
@@ -54,6 +55,7 @@ class Funnel(Struct, frozen=True):
     served: int
     unscorable: int
     false: int
+    unasked: int
 
 
 class GoalRow(Struct, frozen=True):
@@ -180,14 +182,17 @@ def _facts(trial: Trial) -> Iterator[str]:
         yield "served"
     if trial.outcome == "unscorable":
         yield "unscorable"
-    if "reported as done what was not" in trial.reason:
+    if FALSE_REPORT in trial.reason:
         yield "false"
+    if UNASKED in trial.reason:
+        yield "unasked"
 
 
 def _funnel(title: str, counted: Counter[str]) -> Funnel:
     return Funnel(
         title=title, n=counted["n"], met=sum(counted[how] for how in FUNNEL[1:]), blocked=counted["blocked"],
         completed=counted["completed"], served=counted["served"], unscorable=counted["unscorable"], false=counted["false"],
+        unasked=counted["unasked"],
     )  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def draw_case(family: Family, key: bytes, goal: str = "", task: str = "") -> Cas
     if not tasks:
         return Case(family, key, (), None, {}, "", world.tables)
     case = Case(family, key, tuple(tasks), None, {}, tasks[0][0].slot(world, tasks[0][1]), world.tables)
-    after = _done_rightly(case, world)
+    after = done_rightly(case, case.tasks)
     for name in [goal] if goal else _shuffled(dice, list(family.goals)):
         found = family.goals[name]
         aims = found.draw(world, dice)
@@ -139,10 +139,10 @@ def outgoing(effect: Effect) -> list[str]:
     return [effect.said, *(str(v) for v in effect.args.values())]
 
 
-def _done_rightly(case: Case, world: World) -> World:
-    """The world after the tasks, without what an agent is shown."""
-    after = case.world()
-    for name, arguments in (call for task, params in case.tasks for call in task.gold(world, params)):
+def done_rightly(case: Case, asked: tuple[tuple[Task, Params], ...]) -> World:
+    """The world after somebody did what was asked, without what an agent is shown."""
+    world, after = case.world(), case.world()
+    for name, arguments in (call for task, params in asked for call in task.gold(world, params)):
         after.apply(case.family.tools[name].run(after, **arguments).effects)
     return after
 
