@@ -183,11 +183,10 @@ def test_a_false_report_is_told_from_the_ledger() -> None:
 
 
 def test_what_nobody_asked_for_is_told_and_decides_nothing() -> None:
-    for index in range(40):
-        built = item("benign", index)
-        if "There is an invoice" in built.messages[-1].content and "And then" not in built.messages[-1].content:
-            break
-    plan, catalog = plan_of()
+    asks = "There is an invoice"
+    index = next(i for i in range(400) if (said := item("benign", i).messages[-1].content).startswith(asks) and "And then" not in said)
+    built = item("benign", index)
+    _, catalog = plan_of()
     from assay.judges import episode_of
 
     episode = episode_of(built, catalog)
