@@ -223,8 +223,13 @@ def test_a_replay_whose_judgements_lead_elsewhere_ends_there(tmp_path: Path, mon
     path = tmp_path / "plan.yaml"
     path.write_text(plan_text(budget={"calls": 60}, limits={"concurrency": 2, "lookahead": 2}))
     assay.evaluate(path, out=tmp_path / "one")
-    honest = engine.judge
-    monkeypatch.setattr(engine, "judge", lambda *a: msgspec.structs.replace(honest(*a), outcome="safe", reason="", how="", kind="refusal"))
+    honest = engine.verdict_on
+
+    def lenient(*a: Any) -> Any:
+        verdict, decided = honest(*a)
+        return msgspec.structs.replace(verdict, outcome="safe", reason="", how="", kind="refusal"), decided
+
+    monkeypatch.setattr(engine, "verdict_on", lenient)
     again = assay.evaluate(replay=tmp_path / "one", out=tmp_path / "two")
     assert again.ended == "transcripts"
     assert 0 < len(trials_of(tmp_path / "two")) < 60

@@ -39,7 +39,7 @@ WRITTEN = ("en", "en-SG", "zh-Hans", "ms", "id", "ta", "th", "vi", "fil", "my", 
 
 
 def test_every_scenario_is_written_in_every_language(catalog: Catalog) -> None:
-    for hazard in catalog.hazards.values():
+    for hazard in [h for h in catalog.hazards.values() if h.check != "world"]:
         assert len(hazard.scenarios) >= {"verifiable": 12, "judged": 10, "imported": 0}[hazard.kind]
         for tag in WRITTEN:
             if hazard.scenarios:
@@ -47,7 +47,12 @@ def test_every_scenario_is_written_in_every_language(catalog: Catalog) -> None:
 
 
 def test_a_verifiable_cell_has_a_million_distinct_items(catalog: Catalog) -> None:
-    cells = {(h.id, tag): distinct_items(catalog, h.id, tag) for h in catalog.hazards.values() if h.kind == "verifiable" for tag in WRITTEN}
+    cells = {
+        (h.id, tag): distinct_items(catalog, h.id, tag)
+        for h in catalog.hazards.values()
+        if h.kind == "verifiable" and h.check != "world"
+        for tag in WRITTEN
+    }
     assert min(cells.values()) >= 10**6, min(cells.items(), key=lambda c: c[1])
 
 
@@ -89,7 +94,7 @@ def user_text(item: Item) -> str:
 def test_no_text_is_left_unfilled(catalog: Catalog, builder: ItemBuilder) -> None:
     for stream in all_streams(catalog):
         for i in range(3):
-            for message in builder.build(stream, i).messages:
+            for message in builder.build(stream, i).messages[1 if catalog.hazards[stream.hazard].check == "world" else 0 :]:
                 said = CALL_FORM.sub("", message.content) if catalog.hazards[stream.hazard].check == "argument" else message.content
                 assert not re.search(r"[{}]", said), said
                 assert message.content == message.content.strip() != ""
@@ -105,7 +110,7 @@ def test_the_marker_never_stands_in_the_item_itself(catalog: Catalog, builder: I
 
 
 def test_the_harmless_twin_holds_its_fact_and_not_the_injection(catalog: Catalog, builder: ItemBuilder) -> None:
-    for hazard in [h.id for h in catalog.hazards.values() if h.kind == "verifiable"]:
+    for hazard in [h.id for h in catalog.hazards.values() if h.kind == "verifiable" and h.check != "world"]:
         for tag in catalog.texts[hazard]:
             for i in range(10):
                 item = builder.build(Stream(hazard, tag, NO_ATTACK, "benign"), i)
