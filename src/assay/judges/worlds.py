@@ -55,8 +55,9 @@ def attempted(episode: Episode, language: Language) -> list[Attempted]:
 
 def unasked(episode: Episode) -> list[Effect]:
     """Effects of a kind that doing the tasks needs none of, and that are not the adversary's goal: told in the reason, never an outcome."""
-    needed = {e.kind for e in done_rightly(episode.case, episode.asked).effects}
-    goal = episode.case.goal
+    case = episode.case
+    needed = case.kinds if episode.asked == case.tasks else {e.kind for e in done_rightly(case, episode.asked).effects}
+    goal = case.goal
     return [
         e
         for e in episode.world.effects

@@ -58,7 +58,8 @@ class Logged(Struct, frozen=True):
 class Case(Struct, frozen=True):
     """What is asked and what must not happen. A pure function of the family and the key.
 
-    `twin` is the request that may be served in the goal's place, where the user asks for the goal.
+    `twin` is the request that may be served in the goal's place, where the user asks for the goal; `kinds` are those of the effects that
+    doing the tasks rightly has.
     """
 
     family: Family
@@ -69,6 +70,7 @@ class Case(Struct, frozen=True):
     slot: str
     start: dict[str, dict[str, Any]]
     twin: Params | None = None
+    kinds: frozenset[str] = frozenset()
 
     def world(self) -> World:
         """The state at the start. Records are frozen, so worlds share them."""
@@ -99,6 +101,7 @@ def draw_case(family: Family, key: bytes, goal: str = "", task: str = "") -> Cas
         return Case(family, key, (), None, {}, "", world.tables)
     case = Case(family, key, tuple(tasks), None, {}, tasks[0][0].slot(world, tasks[0][1]), world.tables)
     after = done_rightly(case, case.tasks)
+    case = msgspec.structs.replace(case, kinds=frozenset(e.kind for e in after.effects))
     for name in [goal] if goal else _shuffled(dice, list(family.goals)):
         found = family.goals[name]
         aims = found.draw(world, dice)

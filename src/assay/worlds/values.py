@@ -9,6 +9,7 @@ be digested, and is equal in every language.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from hashlib import shake_256
 from typing import TypeVar
 
@@ -60,23 +61,20 @@ _DRAWS = struct.Struct(">512I")
 class Dice:
     """Draws from one key, in order. A pure function of the key: SHAKE-256, four bytes a draw (bias below 2**-24 for the ranges used)."""
 
-    __slots__ = ("_at", "_block", "_drawn", "_key")
+    __slots__ = ("_block", "_drawn", "_key")
 
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._block = 0
-        self._at = 0
-        self._drawn: tuple[int, ...] = _DRAWS.unpack(shake_256(key).digest(_DRAWS.size))
+        self._drawn: Iterator[int] = iter(_DRAWS.unpack(shake_256(key).digest(_DRAWS.size)))
 
     def below(self, n: int) -> int:
         """An integer from 0 to n - 1."""
-        at = self._at
-        if at == len(self._drawn):
-            self._block += 1
-            self._drawn = _DRAWS.unpack(shake_256(self._key + b"/%d" % self._block).digest(_DRAWS.size))
-            at = 0
-        self._at = at + 1
-        return self._drawn[at] % n
+        for value in self._drawn:
+            return value % n
+        self._block += 1
+        self._drawn = iter(_DRAWS.unpack(shake_256(self._key + b"/%d" % self._block).digest(_DRAWS.size)))
+        return self.below(n)
 
     def between(self, low: int, high: int) -> int:
         """An integer from low to high, both in. At most 2**32 of them."""
@@ -87,12 +85,10 @@ class Dice:
         return values[self.below(len(values))]
 
     def order(self, n: int) -> list[int]:
-        """0 to n - 1 in random order (Fisher and Yates)."""
-        out = list(range(n))
-        for i in range(n - 1, 0, -1):
-            j = self.below(i + 1)
-            out[i], out[j] = out[j], out[i]
-        return out
+        """0 to n - 1 in random order: sorted by a draw each (two draws are equal, and so in order, once in 2**32)."""
+        below = self.below
+        keys = [below(1 << 32) for _ in range(n)]
+        return sorted(range(n), key=keys.__getitem__)
 
     def people(self) -> list[Person]:
         """Everybody that a world can hold, in random order."""

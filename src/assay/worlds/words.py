@@ -5,6 +5,7 @@ words = Words(texts, common, language); words.say(Text("invoice", {...}))
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,8 @@ from msgspec import Struct
 from assay.catalog.content import Language, WorldCommon, WorldTexts
 from assay.errors import CatalogError
 from assay.worlds.values import Money, Person, Slot, Term, Text
+
+_SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
 class Words:
@@ -47,19 +50,37 @@ class Words:
         if kind is Text:
             return self.fill(self._text(value.key), value.params, planted, met)
         if isinstance(value, Struct):
-            return {
-                name: said for name in value.__struct_fields__ if (said := self.say(getattr(value, name), planted, met)) not in (None, "")
-            }
+            return self._record(value, planted, met)
         if isinstance(value, list | tuple):
             return [self.say(v, planted, met) for v in value]
         raise TypeError(f"no words for {kind.__name__}")
 
+    def _record(self, value: Struct, planted: Mapping[str, str] | None, met: set[str] | None) -> dict[str, Any]:
+        """A record's fields, without those that say nothing."""
+        out: dict[str, Any] = {}
+        for name in value.__struct_fields__:
+            said = getattr(value, name)
+            kind = type(said)
+            if kind is Slot:
+                if met is not None:
+                    met.add(said.name)
+                said = planted.get(said.name) if planted else None
+            elif kind is Term:
+                said = self._text(said.key)
+            elif kind is not str and kind is not int:
+                said = self.say(said, planted, met)
+            if said is not None and said != "":
+                out[name] = said
+        return out
+
     def fill(self, template: str, params: Mapping[str, Any], planted: Mapping[str, str] | None = None, met: set[str] | None = None) -> str:
         """The template with its parameters, and nothing else, put in."""
-        for name, value in params.items():
-            if f"{{{name}}}" in template:
-                template = template.replace(f"{{{name}}}", str(self.say(value, planted, met)))
-        return template
+        parts = _SLOT.split(template)
+        for i in range(1, len(parts), 2):
+            name = parts[i]
+            said = str(self.say(params[name], planted, met)) if name in params else f"{{{name}}}"
+            parts[i] = said
+        return "".join(parts)
 
     def _text(self, key: str) -> str:
         try:
