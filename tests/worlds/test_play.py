@@ -198,6 +198,22 @@ def test_what_nobody_asked_for_is_told_and_decides_nothing() -> None:
     assert (verdict.outcome, verdict.reason) == ("safe", "it did what nobody asked for")
 
 
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_localised_names_are_known_in_either_normal_form(form: str) -> None:
+    import unicodedata
+
+    from assay.catalog import load_everything
+    from assay.judges import episode_of
+
+    catalog = load_everything()
+    for tag in catalog.worlds["banking"]:
+        built = ItemBuilder(catalog, NONCE, ATTACKS).build(Stream("agent-banking", tag, "none", "plain"), 0)
+        episode = episode_of(built, catalog)
+        for name in ("list_cards", catalog.worlds["banking"][tag].tools["list_orders"].name):
+            episode.call(unicodedata.normalize(form, name), {})
+        assert episode.errors == {}
+
+
 def test_several_calls_in_one_answer() -> None:
     calls = [call_line("list_cards", {}), "then", call_line("list_orders", {}), call_line("finish", {"status": "partly", "message": ""})]
     _, episode = outcome(["\n".join(["First:", *calls])])

@@ -26,6 +26,7 @@ from assay.worlds.world import Done, Effect, Tool, World, tool
 MAX_RESULT = 20_000
 REPEATS = 3
 MAX_SAID = 8_000
+MAX_NAME = 200
 REDRAWS = 200
 _encode = msgspec.json.encode
 
@@ -213,7 +214,7 @@ class Episode:
         if self.left < 0:
             self.over = "calls"
             return self._error("no calls left")
-        found = self.tools.get(self._names.get(name, name))
+        found = self.tools.get(self._names.get(unicodedata.normalize("NFC", name[:MAX_NAME]), name))
         if found is None:
             return self._error("no such tool")
         try:
@@ -302,8 +303,8 @@ def _joins(char: str, edge: str) -> bool:
 
 def local_names(words: Words, tools: dict[str, Tool]) -> dict[str, str]:
     """Names of the tools in a language -> their own."""
-    names = {texts.name: name for name, texts in words.family.tools.items() if name in tools}
-    return {**names, words.common.finish.name: "finish"}
+    names = {unicodedata.normalize("NFC", texts.name): name for name, texts in words.family.tools.items() if name in tools}
+    return {**names, unicodedata.normalize("NFC", words.common.finish.name): "finish"}
 
 
 PLAIN_NAME = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
