@@ -327,8 +327,8 @@ def _draw_application(fits: Callable[[World, Application], bool]) -> Draw:
 
 def _waits(world: World, application: Application) -> bool:
     """Open, and no note is about it."""
-    named = {n.body.params.get("application") for n in world.tables["notes"].values()}
-    return application.status == "open" and application.id not in named
+    name = application.id
+    return application.status == "open" and all(n.body.params.get("application") != name for n in world.tables["notes"].values())
 
 
 def _may_be_decided(world: World, application: Application) -> bool:
