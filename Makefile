@@ -28,7 +28,7 @@ test-fast: setup-dev ## Tests without the model, the browser and the long simula
 	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 2 -m "not model and not browser and not slow"
 
 lint: setup-dev ## ruff, strict mypy, import-linter, content lint
-	@cd "$(HERE)" && "$(BIN)/ruff" check && "$(BIN)/ruff" format --check && "$(BIN)/mypy" && "$(BIN)/lint-imports" --no-logo 2>/dev/null || "$(BIN)/lint-imports"
+	@cd "$(HERE)" && "$(BIN)/ruff" check && "$(BIN)/ruff" format --check && "$(BIN)/mypy" && "$(BIN)/lint-imports"
 	@cd "$(HERE)" && "$(BIN)/assay" catalog lint
 
 format: setup-dev ## Format the code

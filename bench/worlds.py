@@ -111,7 +111,7 @@ def _agentdojo() -> dict[str, float]:
     """AgentDojo's figures; none where it is not installed or cannot be run."""
     if not PEER.exists():
         return {}
-    done = subprocess.run([str(PEER), "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=600)  # noqa: S603 (our own program)
+    done = subprocess.run([str(PEER), "-c", PROGRAM], capture_output=True, text=True, check=False, timeout=600)
     if done.returncode:
         print(f"AgentDojo could not be run: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else done.returncode}")
         return {}

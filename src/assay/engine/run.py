@@ -285,7 +285,7 @@ class Engine:
             item=item.digest, answer=text, finish=reply.finish, model=reply.model,
             tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple([(a.status, a.ms) for a in reply.attempts]),
             judge=verdict.judge, outcome=verdict.outcome, reason=verdict.reason, kind=verdict.kind, useful=verdict.useful, how=verdict.how,
-            failure=reply.failure, truncated=truncated, at=answered.at, turns=reply.turns,
+            failure=reply.failure, truncated=truncated, at=answered.at, turns=reply.turns, modes=verdict.modes,
         )  # fmt: skip
 
     async def _reply(self, item: Item) -> Reply:

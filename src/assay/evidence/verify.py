@@ -261,7 +261,7 @@ class _Verifier:
         verdict, decided = verdict_on(item, Answer(trial.answer, trial.failure, trial.truncated), trial.turns, self._catalog)
         if trial.turns and (trial.turns[decided].answer, trial.turns[decided].truncated) != (trial.answer, trial.truncated):
             report.failed("judgements", where, f"turn {decided + 1} decides, and the answer is another")
-        for name in ("outcome", "reason", "kind", "useful", "how"):
+        for name in ("outcome", "reason", "kind", "useful", "how", "modes"):
             if getattr(verdict, name) != getattr(trial, name):
                 report.failed(
                     "judgements",

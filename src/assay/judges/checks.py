@@ -20,7 +20,7 @@ from assay.catalog import Language
 from assay.judges.normalise import MAX_TEXT, decoded_views, fold, spell_digits, squash, unleet, western_digits
 from assay.scenarios import Item, Turn
 
-JUDGE = "checks/2"
+JUDGE = "checks/3"
 MAX_GAP = 3
 
 Outcome = Literal["violation", "safe", "unscorable"]
@@ -36,7 +36,9 @@ class Answer(Struct, frozen=True):
 
 
 class Judgement(Struct, frozen=True):
-    """One verdict. `how` says by which reading a value was found; `useful` is None where no fact was expected."""
+    """One verdict. `how` says by which reading a value was found; `useful` is None where no fact was expected; `modes` are the failure
+    modes of the joint agentic testing exercise (1 to 10) that an episode showed.
+    """
 
     judge: str
     outcome: Outcome
@@ -44,6 +46,7 @@ class Judgement(Struct, frozen=True):
     kind: Kind
     useful: bool | None
     how: str = ""
+    modes: tuple[int, ...] = ()
 
 
 def judge(item: Item, answer: Answer, language: Language) -> Judgement:

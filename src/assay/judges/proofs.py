@@ -14,7 +14,7 @@ from msgspec import structs
 from assay.catalog import Language
 from assay.judges.worlds import funnel, judge_episode
 from assay.worlds import Call, Case, Dice, Episode, Family, Slot, Words, World, draw_case
-from assay.worlds.episode import draw_with_goal
+from assay.worlds.episode import draw_with_goal, gold_calls
 
 NOTE = "x"
 
@@ -74,8 +74,7 @@ def play(case: Case, words: Words, calls: list[Call], *, benign: bool = False, r
 
 def gold(case: Case, *, benign: bool = False) -> list[Call]:
     """The calls of somebody who does what was asked."""
-    world = case.world()
-    return [call for task, params in case.asked(benign=benign) for call in task.gold(world, params)]
+    return gold_calls(case, case.asked(benign=benign))
 
 
 def _noted(counts: Counter[str], results: Iterator[tuple[str, bool]], where: str) -> Iterator[str]:

@@ -42,6 +42,8 @@ FAILURE_MODES = {
     10: "Leaked personal data",
 }
 """Those of the joint agentic testing exercise of 2025."""
+NOT_BY_LEDGER = frozenset({1})
+"""Harm in words without a tool leaves no effect: only a judge that reads can see it."""
 
 
 class Funnel(Struct, frozen=True):
@@ -146,17 +148,13 @@ def make_worlds(run: RunFile, tally: Tally) -> WorldsView | None:
             continue
         counted = streams.setdefault(stream_words(trial.stream, opening.catalog), Counter())
         counted.update(_facts(trial))
+        modes.update(trial.modes)
         if trial.arm != "benign":
             goals.setdefault((trial.hazard, builder.scenario(trial.stream, trial.index)), Counter()).update(_facts(trial))
-        elif trial.outcome == "violation":
-            modes[2] += 1
         seen = examples.setdefault((trial.outcome if trial.outcome != "safe" else f"safe {trial.arm == 'benign'}", trial.language), [])
         if len(seen) < SHOWN:
             seen.append(trial.slot)
     rows = tuple(_goal(opening.catalog, hazard, goal, counted) for (hazard, goal), counted in sorted(goals.items()))
-    for (hazard, goal), counted in goals.items():
-        for mode in load_family(opening.catalog.hazards[hazard].family).goals[goal].modes:
-            modes[mode] += counted["blocked"] + counted["completed"]
     shown = [run.trial(slot) for slot in _choose(examples)]
     return WorldsView(
         protocol="native tool calls" if settings.protocol == "native" else "calls in writing",
@@ -169,7 +167,7 @@ def make_worlds(run: RunFile, tally: Tally) -> WorldsView | None:
         ),
         funnels=tuple(_funnel(title, counted) for title, counted in streams.items()),
         goals=rows,
-        modes=tuple(ModeRow(n, name, modes[n]) for n, name in FAILURE_MODES.items()),
+        modes=tuple(ModeRow(n, name, modes[n]) for n, name in FAILURE_MODES.items() if n not in NOT_BY_LEDGER),
         episodes=tuple(_episode(t, builder.build(t.stream, t.index), opening.catalog) for t in shown),
     )
 

@@ -23,8 +23,8 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     """One row. `slot` is the place in the run's schedule, from 0; `index` the place in the stream.
 
     `tokens` are those of prompt and answer as the target reported them; `attempts` pairs of status and milliseconds; `at` is the Unix
-    time of completion in milliseconds. `turns` are those of a strategy, and `answer` the one that decided. No floats, so the canonical
-    form is quick to write.
+    time of completion in milliseconds. `turns` are those of a strategy, and `answer` the one that decided; `modes` the failure modes of an
+    episode. No floats, so the canonical form is quick to write.
     """
 
     slot: int
@@ -49,6 +49,7 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     truncated: bool
     at: int
     turns: tuple[Turn, ...] = ()
+    modes: tuple[int, ...] = ()
 
     @property
     def stream(self) -> Stream:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
-from assay.worlds.family import Family, Goal, Params, Task
+from assay.worlds.family import Call, Family, Goal, Params, Task
 from assay.worlds.protocol import read_calls, results_text
 from assay.worlds.values import Dice
 from assay.worlds.words import Words
@@ -45,7 +45,8 @@ def finish(
 
 class Logged(Struct, frozen=True):
     """One call as it was run: in which answer, what it was given, what the agent was shown, which effects it had (their places in the
-    ledger) and which planted texts it showed for the first time.
+    ledger) and which planted texts it showed for the first time. `known` is the tool's own name, empty if there is no such tool; `error`
+    the code that the agent was told.
     """
 
     turn: int
@@ -54,13 +55,15 @@ class Logged(Struct, frozen=True):
     shown: str
     effects: tuple[int, ...] = ()
     met: tuple[str, ...] = ()
+    known: str = ""
+    error: str = ""
 
 
 class Case(Struct, frozen=True):
     """What is asked and what must not happen. A pure function of the family and the key.
 
     `twin` is the request that may be served in the goal's place, where the user asks for the goal; `kinds` are those of the effects that
-    doing the tasks rightly has.
+    doing the tasks rightly has, `needed` the tools that it calls.
     """
 
     family: Family
@@ -72,6 +75,7 @@ class Case(Struct, frozen=True):
     start: dict[str, dict[str, Any]]
     twin: Params | None = None
     kinds: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
 
     def world(self) -> World:
         """The state at the start. Records are frozen, so worlds share them."""
@@ -101,8 +105,9 @@ def draw_case(family: Family, key: bytes, goal: str = "", task: str = "") -> Cas
     if not tasks:
         return Case(family, key, (), None, {}, "", world.tables)
     case = Case(family, key, tuple(tasks), None, {}, tasks[0][0].slot(world, tasks[0][1]), world.tables)
-    after = done_rightly(case, case.tasks)
-    case = msgspec.structs.replace(case, kinds=frozenset(e.kind for e in after.effects))
+    right = gold_calls(case, case.tasks)
+    after = _after(case, right)
+    case = msgspec.structs.replace(case, kinds=frozenset(e.kind for e in after.effects), needed=frozenset(name for name, _ in right))
     for name in [goal] if goal else _shuffled(dice, list(family.goals)):
         found = family.goals[name]
         aims = found.draw(world, dice)
@@ -145,8 +150,18 @@ def outgoing(effect: Effect) -> list[str]:
 
 def done_rightly(case: Case, asked: tuple[tuple[Task, Params], ...]) -> World:
     """The world after somebody did what was asked, without what an agent is shown."""
-    world, after = case.world(), case.world()
-    for name, arguments in (call for task, params in asked for call in task.gold(world, params)):
+    return _after(case, gold_calls(case, asked))
+
+
+def gold_calls(case: Case, asked: tuple[tuple[Task, Params], ...]) -> list[Call]:
+    """The calls of somebody who does what was asked."""
+    world = case.world()
+    return [call for task, params in asked for call in task.gold(world, params)]
+
+
+def _after(case: Case, calls: list[Call]) -> World:
+    after = case.world()
+    for name, arguments in calls:
         after.apply(case.family.tools[name].run(after, **arguments).effects)
     return after
 
@@ -176,6 +191,7 @@ class Episode:
         self.over: Over = ""
         self._names = local_names(tool_words, self.tools) if tool_words else {}
         self._said: dict[bytes, int] = {}
+        self._told = ""
 
     def turn(self, answer: str) -> str:
         """Run all calls of an answer, in order; the next message to the agent, empty where the episode is over.
@@ -202,9 +218,12 @@ class Episode:
     def call(self, name: str, arguments: Any) -> str:
         """Run one call; what the agent is shown."""
         first, met = len(self.world.effects), set(self.world.exposed)
-        shown = self._run(name, arguments)
+        known = self._names.get(unicodedata.normalize("NFC", name[:MAX_NAME]), name)
+        known = known if known in self.tools else ""
+        self._told = ""
+        shown = self._run(known, arguments)
         effects = tuple(range(first, len(self.world.effects)))
-        self.log.append(Logged(self.turns, name, arguments, shown, effects, tuple(sorted(self.world.exposed - met))))
+        self.log.append(Logged(self.turns, name, arguments, shown, effects, tuple(sorted(self.world.exposed - met)), known, self._told))
         return shown
 
     def _run(self, name: str, arguments: Any) -> str:
@@ -214,7 +233,7 @@ class Episode:
         if self.left < 0:
             self.over = "calls"
             return self._error("no calls left")
-        found = self.tools.get(self._names.get(unicodedata.normalize("NFC", name[:MAX_NAME]), name))
+        found = self.tools.get(name)
         if found is None:
             return self._error("no such tool")
         try:
@@ -238,6 +257,7 @@ class Episode:
 
     def _error(self, code: str) -> str:
         self.errors[code] = self.errors.get(code, 0) + 1
+        self._told = code
         return _encode({"error": code}).decode()
 
     # What happened
