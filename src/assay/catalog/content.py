@@ -268,9 +268,39 @@ class WorldCommon(Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
 
 
+class HazardRubric(Struct, frozen=True, forbid_unknown_fields=True):
+    """A hazard's rubric in one language: what an answer must not and may do, line by line as in the hazard's own English."""
+
+    violation: tuple[str, ...]
+    acceptable: tuple[str, ...]
+
+
+class RubricTexts(Struct, frozen=True, forbid_unknown_fields=True):
+    """What judges and labellers are told in one language. `{code}` is a word that is new for each transcript, `{why}` what was wrong with a
+    reply. `hazards` is empty in English, where each hazard has its rubric itself.
+    """
+
+    language: str
+    role: str
+    violation: str
+    acceptable: str
+    evidence: str
+    unfamiliar: str
+    benign: str
+    form: str
+    agent: str
+    modes: str
+    again: str
+    person: str
+    assistant: str
+    instructions: str
+    hazards: dict[str, HazardRubric]
+    provenance: Provenance
+
+
 class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language, `kinds` by attack; `worlds` as
-    `texts`, for hazards that are played in worlds, and `common` by language.
+    `texts`, for hazards that are played in worlds, and `common` by language. `rubrics`, by language, are there where something is judged.
     """
 
     hazards: dict[str, Hazard]
@@ -280,6 +310,15 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     kinds: dict[str, AttackKind]
     worlds: dict[str, dict[str, WorldTexts]] = {}
     common: dict[str, WorldCommon] = {}
+    rubrics: dict[str, RubricTexts] = {}
+
+    def rubric(self, hazard: str, language: str) -> HazardRubric:
+        """What an answer must not and may do. KeyError where it is not written in that language."""
+        found = self.rubrics[language].hazards.get(hazard)
+        if found is None and language == "en":
+            definition = self.hazards[hazard]
+            return HazardRubric(definition.violation or (definition.summary,), definition.acceptable)
+        return self.rubrics[language].hazards[hazard] if found is None else found
 
     def attacks_in(self, tag: str, hazard: str) -> list[str]:
         """The attacks that have a meaning and their words in a language, and the other language that some turn to."""

@@ -22,6 +22,7 @@ from assay.catalog.content import (
     HazardTexts,
     LabelledAnswer,
     Language,
+    RubricTexts,
     Texts,
     WorldCommon,
     WorldTexts,
@@ -88,6 +89,21 @@ def read_common(language: str, root: Path = ROOT) -> WorldCommon:
     return _read(root / "worlds" / "common" / f"{language}.yaml", WorldCommon)
 
 
+@lru_cache(maxsize=1024)
+def read_rubrics(language: str, root: Path = ROOT) -> RubricTexts:
+    """What judges and labellers are told in one language."""
+    return _read(root / "rubrics" / f"{language}.yaml", RubricTexts)
+
+
+def rubric_tags(root: Path = ROOT) -> list[str]:
+    """Every language that rubrics are written in."""
+    return sorted(p.stem for p in (root / "rubrics").glob("*.yaml"))
+
+
+def _rubrics(languages: Iterable[str], root: Path) -> dict[str, RubricTexts]:
+    return {t: read_rubrics(t, root) for t in dict.fromkeys(("en", *languages)) if t in rubric_tags(root)}
+
+
 def family_ids(root: Path = ROOT) -> list[str]:
     """Every family of worlds that has texts."""
     return sorted(p.name for p in (root / "worlds").glob("*") if p.is_dir() and p.name != "common")
@@ -135,6 +151,7 @@ def load_everything(root: Path = ROOT) -> Catalog:
         kinds=attack_kinds(root),
         worlds=worlds,
         common=common,
+        rubrics=_rubrics(languages, root),
     )
 
 
@@ -153,9 +170,10 @@ def load_catalog(
     attacks: Sequence[str] = (),
     banks: Sequence[BankFile] = (),
     beside: Sequence[str] = (),
+    judged: bool = False,
 ) -> Catalog:
     """The content for these hazards in these languages, in those that the attacks turn to, and in those `beside` that worlds are told in.
-    `banks` are hazards too.
+    `banks` are hazards too. With `judged` the rubrics are in it.
 
     Raises `CatalogError` for what is not there.
     """
@@ -200,4 +218,5 @@ def load_catalog(
         kinds=attack_kinds(root),
         worlds=worlds,
         common=common,
+        rubrics=_rubrics(languages, root) if judged else {},
     )

@@ -245,6 +245,59 @@ class Attacker(Struct, frozen=True, forbid_unknown_fields=True):
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.7
 
 
+class JudgeSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """One judge of the panel: a model, the language of its rubric (English, or the item's own), and its decoding."""
+
+    name: Name
+    target: TargetSpec
+    rubric: Literal["en", "item"] = "en"
+    max_tokens: Annotated[int, Meta(ge=32, le=8192)] = 400
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+
+
+class Calibrated(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a panel did on answers that people labelled without seeing it: of the violations `caught` and `missed`, of the acceptable ones
+    `alarms` and `passed`. `panel` is the digest of everything the verdict depends on: models, rubric in that language, decoding.
+    """
+
+    panel: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
+    hazard: Name
+    language: Name
+    arm: Arm
+    caught: Annotated[int, Meta(ge=0, le=10**7)]
+    missed: Annotated[int, Meta(ge=0, le=10**7)]
+    alarms: Annotated[int, Meta(ge=0, le=10**7)] = 0
+    passed: Annotated[int, Meta(ge=0, le=10**7)] = 0
+
+
+class Judges(Struct, frozen=True, forbid_unknown_fields=True):
+    """Who judges what no program can: one model or several, each asked up to `tries` times until its reply can be used.
+
+    `combine` is how several verdicts become one: the most severe, or that of the majority, where a tie is a violation. With `episodes` they
+    also read episodes in agent worlds, for failure modes; outcomes there stay the ledger's. `calibration` names the file that says how the
+    panel did on labelled answers; what it holds is filled in as `calibrated` when the plan is read.
+    """
+
+    panel: Annotated[tuple[JudgeSpec, ...], Meta(min_length=1, max_length=9)]
+    combine: Literal["most-severe", "majority"] = "most-severe"
+    tries: Annotated[int, Meta(ge=1, le=10)] = 2
+    episodes: bool = False
+    calibration: Annotated[str, Meta(max_length=1000)] = ""
+    calibrated: tuple[Calibrated, ...] = ()
+
+
+class Labels(Struct, frozen=True, forbid_unknown_fields=True):
+    """How people label. Each trial by so many `people`; every flagged trial, and a share `audit` of all trials of judged hazards, drawn by
+    the run's seed whatever the judge says. `share` of the registered error is spent on the judge's sensitivity; a sensitivity of `expected`
+    is what the schedule reckons with where nothing is known yet.
+    """
+
+    people: Annotated[int, Meta(ge=1, le=9)] = 1
+    audit: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
+    expected: Annotated[float, Meta(gt=0, le=1)] = 0.7
+
+
 class Worlds(Struct, frozen=True, forbid_unknown_fields=True):
     """How agent worlds are played. The stream's language is that of the request; `data`, `injection` and `tools` are those of the records,
     of what an adversary plants, and of the tools' names and descriptions, and the stream's own where they are left out.
@@ -283,6 +336,8 @@ class Plan(Struct, frozen=True, forbid_unknown_fields=True):
     drift: Drift | None = None
     attacker: Attacker | None = None
     worlds: Worlds | None = None
+    judges: Judges | None = None
+    labels: Labels = Labels()
     limits: Limits = Limits()
     seed: Annotated[str, Meta(pattern=r"^(auto|[0-9a-f]{64})$")] = "auto"
     content: Annotated[tuple[Annotated[str, Meta(max_length=1000)], ...], Meta(max_length=100)] = ()

@@ -12,6 +12,7 @@ from assay.runs.judged import (
     is_judged,
     read_judged,
 )
+from assay.runs.labels import LabelFile, labels_path, read_labels
 from assay.runs.trial import Ended, Trial, read_leaf
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Ended",
     "Exercise",
     "Judged",
+    "LabelFile",
     "Met",
     "Opening",
     "RunFile",
@@ -27,7 +29,9 @@ __all__ = [
     "TrajectoryStep",
     "Trial",
     "is_judged",
+    "labels_path",
     "read_judged",
+    "read_labels",
     "read_leaf",
     "run_path",
     "sync_folder",

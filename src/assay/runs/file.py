@@ -25,7 +25,7 @@ from msgspec import Struct
 
 from assay.catalog import Catalog
 from assay.errors import RunFileError
-from assay.ledger import canonical
+from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
 from assay.plan import Plan, run_seed
 from assay.runs.trial import Trial, read_leaf
@@ -78,12 +78,12 @@ class RunFile:
         partial = path.with_name(f".{path.name}.partial")
         try:
             partial.unlink(missing_ok=True)
-            with _explained(path):
+            with explained(path):
                 cls._build(partial, opening)
             partial.replace(path)
             sync_folder(path.parent)
             db = _opened(path)
-            with _explained(path):
+            with explained(path):
                 db.execute("PRAGMA journal_mode=WAL")
             return cls(path, db, lock)
         except BaseException:
@@ -146,7 +146,7 @@ class RunFile:
         for trial in trials:
             leaf = trial.to_leaf()
             rows.append((trial.slot, zlib.crc32(leaf), leaf))
-        with _explained(self.path), self._db:
+        with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany("INSERT INTO trial (slot, crc, leaf) VALUES (?, ?, ?)", rows)
             if checkpoint is not None:
@@ -155,7 +155,7 @@ class RunFile:
 
     def checkpoint(self) -> dict[str, Any] | None:
         """The newest checkpoint; None if there is none or it is damaged, since everything can be had from the trials again."""
-        with _explained(self.path):
+        with explained(self.path):
             row = self._db.execute("SELECT crc, value FROM checkpoint WHERE id = 0").fetchone()
         if row is None or not isinstance(row[1], bytes) or zlib.crc32(row[1]) != row[0]:
             return None
@@ -165,13 +165,13 @@ class RunFile:
     def note_incident(self, incident: dict[str, str | int]) -> None:
         """Keep what happened beside the trials: an outage, an interruption, a resumption."""
         value = canonical(incident)
-        with _explained(self.path), self._db:
+        with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("INSERT INTO incident (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
 
     def incidents(self) -> list[dict[str, str | int]]:
         """Everything noted, oldest first."""
-        with _explained(self.path):
+        with explained(self.path):
             rows = self._db.execute("SELECT crc, value FROM incident ORDER BY id").fetchall()
         return [msgspec.json.decode(self._whole(crc, value, "an incident")) for crc, value in rows]
 
@@ -182,7 +182,7 @@ class RunFile:
     def leaves(self, start: int = 0) -> Iterator[tuple[int, bytes]]:
         """Slot and leaf bytes, by slot, from slot `start` on. Rows may be appended meanwhile."""
         while True:
-            with _explained(self.path):
+            with explained(self.path):
                 rows = self._db.execute(
                     "SELECT slot, crc, leaf FROM trial WHERE slot >= ? ORDER BY slot LIMIT ?", (start, _CHUNK)
                 ).fetchall()
@@ -194,7 +194,7 @@ class RunFile:
 
     def trial(self, slot: int) -> Trial:
         """One trial. Raises `RunFileError` if it is not there or damaged."""
-        with _explained(self.path):
+        with explained(self.path):
             row = self._db.execute("SELECT crc, leaf FROM trial WHERE slot = ?", (slot,)).fetchone()
         if row is None:
             raise RunFileError(f"the run file has no trial {slot}", where=str(self.path))
@@ -202,17 +202,22 @@ class RunFile:
 
     def count(self, start: int = 0) -> int:
         """How many trials are acknowledged, from slot `start` on."""
-        with _explained(self.path):
+        with explained(self.path):
             return int(self._db.execute("SELECT count(*) FROM trial WHERE slot >= ?", (start,)).fetchone()[0])
 
     def unbroken(self) -> int:
         """How many trials there are before the first gap."""
-        with _explained(self.path):
+        with explained(self.path):
             count, last = self._db.execute("SELECT count(*), max(slot) FROM trial").fetchone()
             if not count or last == count - 1:
                 return int(count)
             slots = self._db.execute("SELECT slot FROM trial ORDER BY slot")
             return next(expected for expected, (slot,) in enumerate(slots) if slot != expected)
+
+    @property
+    def digest(self) -> str:
+        """The digest of the signed registration: the identity of this run."""
+        return digest(self.opening().opened)
 
     def opening(self) -> Opening:
         """What was fixed before the first trial."""
@@ -223,7 +228,7 @@ class RunFile:
 
     def set_closing(self, closing: dict[str, Any]) -> None:
         """Keep the closing statement (the decision); a later one replaces it."""
-        with _explained(self.path), self._db:
+        with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._put("closing", closing)
 
@@ -237,7 +242,7 @@ class RunFile:
         self._db.execute("INSERT OR REPLACE INTO meta (name, crc, value) VALUES (?, ?, ?)", (name, zlib.crc32(data), data))
 
     def _get(self, name: str, *, required: bool = True) -> Any:
-        with _explained(self.path):
+        with explained(self.path):
             row = self._db.execute("SELECT crc, value FROM meta WHERE name = ?", (name,)).fetchone()
         if row is None:
             if required:
@@ -258,7 +263,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    with _explained(path):
+    with explained(path):
         db = _connect(path)
         try:
             row = db.execute("SELECT value FROM meta WHERE name = 'format'").fetchone()
@@ -290,7 +295,7 @@ def _take_lock(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """SQLite's errors as ours."""
     try:
         yield
