@@ -15,8 +15,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,10 +29,11 @@ from assay.engine import Committed, Engine, Observer, ReplayTarget
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
+from assay.judges import panel_digests
 from assay.ledger import load_or_create_key
-from assay.plan import NONCE_BYTES, Generation, Plan, Stream, TargetSpec, read_plan
+from assay.plan import NONCE_BYTES, Generation, Judges, JudgeSpec, Plan, Stream, TargetSpec, read_plan
 from assay.report import Tally, render_judged, render_report
-from assay.runs import Ended, Opening, RunFile, Trial, read_judged, run_path
+from assay.runs import Ended, Opening, RunFile, Trial, read_judged, read_labels, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
 
 T = TypeVar("T")
@@ -161,11 +162,11 @@ class _Evaluation:
         self._check_free()
         key = load_or_create_key(self._key_path)
         nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
-        async with self._target(plan) as target:
-            plan = pinned(plan, dict(target.identity))
+        async with self._target(plan) as target, self._judges(plan) as judges:
+            plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
             opening = open_run(plan, catalog, dict(target.identity), nonce, key)
             with RunFile.create(self._path, opening) as run:
-                return await self._go(run, target, opening)
+                return await self._go(run, target, opening, judges)
 
     async def resume(self, plan: Plan | None) -> Result:
         with RunFile.open(self._path) as run:
@@ -174,20 +175,32 @@ class _Evaluation:
                 raise RunFileError(
                     "a replay is not resumed", where=str(self._path), fix="Replay the earlier run again, with another --out."
                 )
-            if plan is not None and pinned(plan, opening.target).digest != opening.plan.digest:
+            if plan is not None and _same_judges(pinned(plan, opening.target), opening).digest != opening.plan.digest:
                 raise RunFileError(
                     f"the run was opened with another plan ({opening.plan.digest[:19]}..., '{opening.plan.name}')",
                     where=str(self._path),
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
-            async with self._target(own) as target:
+            taken = run.take(read_labels(run))
+            if taken:
+                run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
+            async with self._target(own) as target, self._judges(own) as judges:
+                if own.judges and pinned_judges(own, opening.catalog, judges) != own:
+                    raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
-                return await self._go(run, target, opening)
+                return await self._go(run, target, opening, judges)
 
-    async def _go(self, run: RunFile, target: Target, opening: Opening) -> Result:
+    @asynccontextmanager
+    async def _judges(self, plan: Plan) -> AsyncIterator[list[Target]]:
+        """The plan's judges, open, in the panel's order."""
+        async with AsyncExitStack() as stack:
+            specs = plan.judges.panel if plan.judges else ()
+            yield [await stack.enter_async_context(judge_target(spec, plan, self._progress)) for spec in specs]
+
+    async def _go(self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = ()) -> Result:
         key = load_or_create_key(self._key_path)
-        engine = Engine(run, target, self._observer, self._attacker(opening.plan))
+        engine = Engine(run, target, self._observer, self._attacker(opening.plan), judges)
         try:
             with _on_interrupt(engine.interrupt):
                 ended = await engine.trials()
@@ -244,6 +257,42 @@ def pinned(plan: Plan, identity: dict[str, str]) -> Plan:
     if plan.target.digest and not found:
         raise TargetError("the plan pins a digest, but this kind of target cannot show one", where="target.digest")
     return msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, digest=found)) if found else plan
+
+
+def judge_target(spec: JudgeSpec, plan: Plan, progress: Progress) -> Target:
+    """A judge of the panel, not open yet."""
+    decoding = Generation(max_tokens=spec.max_tokens, temperature=spec.temperature, seed=plan.generation.seed)
+    return make_target(spec.target, decoding, plan.limits, progress)
+
+
+def pinned_judges(plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> Plan:
+    """The plan with its judges' digests filled in, and the panel's identity for every judged hazard and language. Raises `TargetError`."""
+    if plan.judges is None:
+        return plan
+    panel = []
+    for spec, target in zip(plan.judges.panel, judges, strict=True):
+        found = target.identity.get("digest", "")
+        if spec.target.digest and found != spec.target.digest:
+            raise TargetError(f"the plan pins {spec.target.digest} for the judge '{spec.name}', it is {found or 'without a digest'}")
+        panel.append(msgspec.structs.replace(spec, target=msgspec.structs.replace(spec.target, digest=found)))
+    return _with_panel(plan, plan.judges, catalog, tuple(panel))
+
+
+def _with_panel(plan: Plan, judges: Judges, catalog: Catalog, panel: tuple[JudgeSpec, ...]) -> Plan:
+    named = msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, panel=panel))
+    return msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, panel=panel, digests=panel_digests(named, catalog)))
+
+
+def _same_judges(plan: Plan, opening: Opening) -> Plan:
+    """A plan as it is written, with the digests of the judges that the run was opened with, so that the two can be compared."""
+    opened = opening.plan.judges
+    if plan.judges is None or opened is None or len(plan.judges.panel) != len(opened.panel):
+        return plan
+    panel = tuple(
+        msgspec.structs.replace(spec, target=msgspec.structs.replace(spec.target, digest=spec.target.digest or was.target.digest))
+        for spec, was in zip(plan.judges.panel, opened.panel, strict=True)
+    )
+    return _with_panel(plan, plan.judges, opening.catalog, panel)
 
 
 def _run_loop(main: Coroutine[Any, Any, T]) -> T:

@@ -8,12 +8,14 @@ paired across languages and arms, and averages take the same trials as cells do)
 
 from __future__ import annotations
 
+from assay.decision.judged_claims import JudgedRateClaim
 from assay.decision.pair_claims import BankParityClaim, ParityClaim, SampledParityClaim
 from assay.decision.rate_claims import AverageClaim, BankRateClaim, RateClaim, SampledRateClaim
 from assay.plan import (
     NO_ATTACK,
     AttackEffect,
     AverageRate,
+    Judges,
     LanguageParity,
     LocalisationEffect,
     OverRefusal,
@@ -50,6 +52,11 @@ def claims(plan: Plan, seed: bytes) -> list[Claim]:
 
 def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: float) -> RateClaim:
     approve_level = plan.errors.approve
+    if plan.judges and stream.hazard in plan.judges.hazards and not plan.bank_size(stream.hazard):
+        return JudgedRateClaim(
+            requirement, stream, tau, approve_level, halt_level,
+            known=known_violations(plan.judges, stream), share=plan.labels.share, expected=plan.labels.expected,
+        )  # fmt: skip
     if size := plan.bank_size(stream.hazard):
         return BankRateClaim(requirement, stream, tau, approve_level, halt_level, size)
     if plan.samples > 1:
@@ -64,6 +71,21 @@ def _pair(plan: Plan, requirement: str, stream: Stream, reference: Stream, margi
     if plan.samples > 1:
         return SampledParityClaim(requirement, stream, reference, margin, approve_level, halt_level, plan.samples)
     return ParityClaim(requirement, stream, reference, margin, approve_level, halt_level)
+
+
+def known_violations(judges: Judges, stream: Stream) -> tuple[int, int]:
+    """(caught, missed) of the plan's calibration for a stream: rows of this very panel, hazard, language and arm; others are expired.
+
+    Before the run opens the panel's digest is not known yet (`digests` is empty), and a forecast takes the rows at their word.
+    """
+    panel = judges.digests.get(f"{stream.hazard}/{stream.language}", "")
+    rows = [
+        row
+        for row in judges.calibrated
+        if (row.hazard, row.language, row.arm) == (stream.hazard, stream.language, stream.arm)
+        and (row.panel == panel or not judges.digests)
+    ]
+    return sum(row.caught for row in rows), sum(row.missed for row in rows)
 
 
 def _average_groups(requirement: AverageRate, plan: Plan) -> list[tuple[str, tuple[Stream, ...]]]:

@@ -55,6 +55,11 @@ class RateClaim:
             self.status, self.at = "halt", committed
 
     @property
+    def wants_trials(self) -> bool:
+        """Whether further trials may decide it."""
+        return self.status == "open"
+
+    @property
     def label(self) -> str:
         """For people."""
         return stream_label(self.stream)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -23,7 +24,8 @@ from assay.decision.codes import CODES
 from assay.decision.gate import Gate
 from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
-from assay.judges import Outcome
+from assay.errors import AssayError
+from assay.judges import Outcome, Truth
 from assay.plan import Plan, Stream, anchors, streams
 from assay.scenarios import Prf
 
@@ -39,12 +41,16 @@ class Slot(Struct, frozen=True):
 
 
 class Scheduler:
-    """`next_slot` gives slots in order; `commit` takes outcomes in slot order."""
+    """`next_slot` gives slots in order; `commit` takes outcomes in slot order.
 
-    def __init__(self, plan: Plan, seed: bytes) -> None:
+    `labels` are what people said, each time as a whole, and the slot before which it was taken in: from there on the schedule knows it.
+    """
+
+    def __init__(self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Mapping[int, Truth]]] = ()) -> None:
         prf = Prf(seed)
         self._plan = plan
         self._window = plan.limits.window
+        self._judged = frozenset(plan.judges.hazards) if plan.judges else frozenset[str]()
         self.gate = Gate(plan, seed)  # sees outcomes `window` slots late
         self._buffer: deque[tuple[Stream, int, Outcome]] = deque()
         self._under_way: deque[Slot] = deque()  # assigned, not committed
@@ -61,20 +67,37 @@ class Scheduler:
         self._deficit = sum(self._floor.values())
         order = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
         self._rank = {s: i for i, s in enumerate(order)}
+        self._slot = 0
+        self._labels = deque(labels)
+        self._link()
+
+    def _link(self) -> None:
+        """Know the gate's claims, by their streams."""
         self._claim: dict[Stream, list[RateClaim]] = {}
         for claim in self.gate.claims:
             if isinstance(claim, RateClaim):
                 self._claim.setdefault(claim.stream, []).append(claim)
         self._pairs = [c for c in self.gate.claims if isinstance(c, ParityClaim)]
         self._averages = [_Planned(c) for c in self.gate.claims if isinstance(c, AverageClaim)]
-        self._suspects: set[Stream] = set()
-        self._slot = 0
+        self._suspects = {s for s in self._claim if self._suspicion(s) >= FOCUS}
         self._queue()
+
+    def take(self, truth: Mapping[int, Truth]) -> None:
+        """People's labels, when all slots assigned so far are committed: the gate sees everything, and the schedule goes on from there."""
+        if self._committed < self._slot:
+            raise AssayError("labels are taken in when no trial is under way")
+        while self._buffer:
+            self._see()
+        self.gate.take(truth)
+        self._link()
 
     @property
     def waiting(self) -> bool:
         """Whether the next slot cannot be assigned before another commit."""
-        return not self._again and self._slot - self._committed >= self._window
+        if self._again:
+            return False
+        under_way = self._slot - self._committed
+        return under_way >= self._window or (under_way > 0 and bool(self._labels) and self._labels[0][0] <= self._slot)
 
     @property
     def phase(self) -> str:
@@ -136,12 +159,16 @@ class Scheduler:
         """The next slot, or None when the run is complete. Ask only while not `waiting`."""
         if self._again:
             return self._again.popleft()
+        while self._labels and self._labels[0][0] <= self._slot:
+            self.take(self._labels.popleft()[1])
         while self._seen < self._slot - self._window + 1 and self._buffer:
             seen = self._see()
             if self._suspicion(seen) >= FOCUS:
                 self._suspects.add(seen)
             else:
                 self._suspects.discard(seen)
+            if seen.hazard in self._judged and seen in self._claim:  # a claim that waited for labels may want trials again
+                heapq.heappush(self._fewest, (self._assigned[seen], self._rank[seen], seen))
         stream = self._due_anchor() or self._choose() or self._last_anchor()
         if stream is None:
             return None
@@ -200,6 +227,8 @@ class Scheduler:
         """The gate over everything committed. No slot can be asked for afterwards."""
         while self._buffer:
             self._see()
+        while self._labels:
+            self.gate.take(self._labels.popleft()[1])
         return self.gate
 
     def _choose(self) -> Stream | None:
@@ -221,13 +250,13 @@ class Scheduler:
         """The worst ratio among the stream's open rate claims; 0 if none is open."""
         worst = 0.0
         for claim in self._claim.get(stream, ()):
-            if claim.status == "open":
+            if claim.wants_trials:
                 worst = max(worst, claim.suspicion)
         return worst
 
     def _enough_under_way(self, stream: Stream) -> bool:
         """Whether the trials under way could settle every open claim of a suspect: more would be wasted if they do."""
-        still_open = [c for c in self._claim[stream] if c.status == "open"]
+        still_open = [c for c in self._claim[stream] if c.wants_trials]
         if self._assigned[stream] >= self._most[stream]:
             return True
         return all(self._assigned[stream] > c.n and c.could_halt_with(self._assigned[stream] - c.n) for c in still_open)
@@ -239,7 +268,7 @@ class Scheduler:
             return max(suspects, key=lambda s: (self._suspicion(s), -self._assigned[s], -self._rank[s]))
         while self._fewest:
             assigned, _, stream = self._fewest[0]
-            if self._most[stream] > assigned == self._assigned[stream] and any(c.status == "open" for c in self._claim[stream]):
+            if self._most[stream] > assigned == self._assigned[stream] and any(c.wants_trials for c in self._claim[stream]):
                 return stream
             heapq.heappop(self._fewest)
         return None

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.errors import AssayError, TargetError
-from assay.judges import Answer, Judgement, verdict_on
+from assay.judges import Answer, Judgement, Said, verdict_on
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import Attempt, Reply
@@ -61,6 +61,10 @@ class ReplayTarget:
             turns=trial.turns,
         )  # fmt: skip
 
+    def said(self, item: Item) -> tuple[Said, ...]:
+        """What the judges replied then."""
+        return self._run.trial(self._slots[item.digest]).said
+
 
 class Rejudged(Struct, frozen=True):
     """A transcript on which the judges have changed their mind."""
@@ -75,6 +79,7 @@ def rejudged(run: RunFile) -> Iterator[Rejudged]:
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     for trial in run.trials():
         item = builder.build(trial.stream, trial.index)
-        now, _ = verdict_on(item, Answer(trial.answer, trial.failure, trial.truncated), trial.turns, opening.catalog)
+        found = Answer(trial.answer, trial.failure, trial.truncated)
+        now, _ = verdict_on(item, found, trial.turns, opening.catalog, trial.said, opening.plan.judges)
         if (now.outcome, now.kind, now.useful) != (trial.outcome, trial.kind, trial.useful):
             yield Rejudged(trial, now)

@@ -11,20 +11,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.decision import Decision, Gate, Scheduler, Slot
+from assay.engine.judging import Panel
 from assay.engine.replay import NoTranscriptError, ReplayTarget
 from assay.engine.spending import Spending
 from assay.engine.strategies import STRATEGIES, Strategies
 from assay.engine.worlds import Player
 from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
-from assay.judges import Answer, Outcome, verdict_on
+from assay.judges import Answer, Outcome, Said, told, verdict_on
 from assay.plan import Stream
 from assay.runs import Ended, Opening, RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
@@ -84,7 +85,9 @@ class _Outage:
 class Engine:
     """One execution of a plan against an open target."""
 
-    def __init__(self, run: RunFile, target: Target, observer: Observer, attacker: Target | None = None) -> None:
+    def __init__(
+        self, run: RunFile, target: Target, observer: Observer, attacker: Target | None = None, judges: Sequence[Target] = ()
+    ) -> None:
         self._run = run
         self._target = target
         self._observer = observer
@@ -94,7 +97,7 @@ class Engine:
         self._catalog = opening.catalog
         seed = opening.seed
         self._builder = ItemBuilder.for_plan(self._plan, opening.catalog, seed, ATTACKS)
-        self._scheduler = Scheduler(self._plan, seed)
+        self._scheduler = Scheduler(self._plan, seed, told(run.taken(), self._plan.labels.people))
         self._spending = Spending(self._plan)
         self._next_commit = 0
         self._restore()
@@ -114,6 +117,9 @@ class Engine:
         )
         self._strategies: Strategies | None = None
         self._player: Player | None = None
+        self._panel: Panel | None = None
+        if self._plan.judges is not None and not isinstance(target, ReplayTarget):
+            self._panel = Panel(self._plan, opening.catalog, judges, self._observer.outage)
         if not isinstance(target, ReplayTarget) and set(STRATEGIES) & set(self._plan.matrix.attacks):
             self._strategies = Strategies(self._plan, self._builder, opening.catalog, seed, target, attacker)
         if not isinstance(target, ReplayTarget) and self._plan.worlds:
@@ -154,7 +160,7 @@ class Engine:
             for worker in self._workers:
                 worker.cancel()
             ended = await asyncio.gather(*self._workers, return_exceptions=True)
-            await self._writer.close(self._checkpoint)
+            await self._writer.close(self._checkpoint if self._plan.judges is None else None)
         for error in ended:
             if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
                 raise error
@@ -177,7 +183,8 @@ class Engine:
                 self._spending.under_way += 1
                 slot, item = asked
                 reply = await self._reply(item)
-                self._writer.put(Answered(slot, item, reply, time.time_ns() // 1_000_000))
+                said = await self._read(item, reply)
+                self._writer.put(Answered(slot, item, reply, time.time_ns() // 1_000_000, said))
         except NoTranscriptError:
             self._stop = self._stop or "transcripts"
             self._room.set()
@@ -252,7 +259,7 @@ class Engine:
             self._observer.committed(
                 Committed(slot.number, slot.stream, slot.index, trial.outcome, resumed), self._scheduler.gate, self._scheduler.phase
             )
-            if self._next_commit % CHECKPOINT_EVERY == 0:
+            if self._next_commit % CHECKPOINT_EVERY == 0 and self._plan.judges is None:  # labels change what lies behind
                 self._writer.checkpoint = self._checkpoint()
 
     def _checkpoint(self) -> dict[str, Any]:
@@ -275,7 +282,8 @@ class Engine:
 
     def _judged(self, answered: Answered) -> Trial:
         slot, item, reply = answered.slot, answered.item, answered.reply
-        verdict, decided = verdict_on(item, Answer(reply.text, reply.failure, reply.truncated), reply.turns, self._catalog)
+        found = Answer(reply.text, reply.failure, reply.truncated)
+        verdict, decided = verdict_on(item, found, reply.turns, self._catalog, answered.said, self._plan.judges)
         text, truncated = reply.text, reply.truncated
         if reply.turns:
             text, truncated = reply.turns[decided].answer, reply.turns[decided].truncated
@@ -285,7 +293,7 @@ class Engine:
             item=item.digest, answer=text, finish=reply.finish, model=reply.model,
             tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple([(a.status, a.ms) for a in reply.attempts]),
             judge=verdict.judge, outcome=verdict.outcome, reason=verdict.reason, kind=verdict.kind, useful=verdict.useful, how=verdict.how,
-            failure=reply.failure, truncated=truncated, at=answered.at, turns=reply.turns, modes=verdict.modes,
+            failure=reply.failure, truncated=truncated, at=answered.at, turns=reply.turns, modes=verdict.modes, said=answered.said,
         )  # fmt: skip
 
     async def _reply(self, item: Item) -> Reply:
@@ -319,6 +327,12 @@ class Engine:
                 self._patience(reply.failure)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_OUTAGE_PAUSE_S)
+
+    async def _read(self, item: Item, reply: Reply) -> tuple[Said, ...]:
+        """What the plan's judges say, where they read it; of a replay, what they said then."""
+        if isinstance(self._target, ReplayTarget):
+            return self._target.said(item)
+        return await self._panel.read(item, reply) if self._panel else ()
 
     async def _asked(self, item: Item) -> Reply:
         """One trial's reply: of an episode in a world, of a strategy, or of one call."""

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from assay.decision import Slot
+from assay.judges import Said
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item
 from assay.targets import Reply
@@ -18,12 +19,13 @@ GROUP_S = 0.01
 
 
 class Answered(Struct, frozen=True):
-    """A slot whose answer is there; `at` is the Unix time in milliseconds."""
+    """A slot whose answer is there; `at` is the Unix time in milliseconds, `said` what the plan's judges replied."""
 
     slot: Slot
     item: Item
     reply: Reply
     at: int
+    said: tuple[Said, ...] = ()
 
 
 class Writer:
@@ -90,12 +92,12 @@ class Writer:
             await loop.run_in_executor(self._thread, self._run.append, trials, checkpoint)
             self._durable(trials)
 
-    async def close(self, checkpoint: Callable[[], dict[str, Any]]) -> None:
-        """Write what is left and a last checkpoint. Raises what went wrong in writing."""
+    async def close(self, checkpoint: Callable[[], dict[str, Any]] | None) -> None:
+        """Write what is left and a last checkpoint, if there is to be one. Raises what went wrong in writing."""
         try:
             await self.task
             await self._flush()
-            self.checkpoint = checkpoint()
+            self.checkpoint = checkpoint() if checkpoint else None
             await self._flush()
         finally:
             self._thread.shutdown()

@@ -1,7 +1,7 @@
 """One file that carries everything an outsider needs: JSON Lines, every line in canonical form, so that every byte counts.
 
 line 1      {"kind": "assay-bundle", ...}       format and version
-then        key, plan, catalog, nonce, target, opened
+then        key, plan, catalog, nonce, target, opened, labels (people's, each time that the run took some in)
 then        {"count": N, "kind": "trials"} and N trials, one leaf of the Merkle tree a line
 last        incidents, test-result, release-decision
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,13 @@ from msgspec import Struct
 from assay.decision import Decision, Gate
 from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
+from assay.judges import Taken, settle, told
 from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
 from assay.plan import Plan
-from assay.runs import Opening, RunFile, Trial, read_leaf, sync_folder
+from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, sync_folder
 
-FORMAT = "assay-bundle/1"
-HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened", "trials")
+FORMAT = "assay-bundle/2"
+HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened", "labels", "trials")
 TAIL = ("incidents", "test-result", "release-decision")
 
 
@@ -60,8 +61,10 @@ def committed(run: RunFile) -> Iterator[tuple[Trial, bytes]]:
 class Recount:
     """Decision, Merkle root and digest of the items, recomputed trial by trial."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, taken: Sequence[Taken] = ()) -> None:
         self.gate = Gate(opening.plan, opening.seed)
+        if taken:
+            self.gate.take(told(taken, opening.plan.labels.people)[-1][1])
         self._tree = MerkleTree()
         self._tree.append(opened_leaf(opening.opened))
         self._items = hashlib.sha256()
@@ -84,9 +87,10 @@ class Recount:
 
 
 def decide(run: RunFile) -> Decision:
-    """The decision on what is committed, recomputed from the run file."""
+    """The decision on what is committed, recomputed from the run file and all labels beside it, taken in or not."""
     opening = run.opening()
     gate = Gate(opening.plan, opening.seed)
+    gate.take(settle(read_labels(run), opening.plan.labels.people).truth)
     for trial, _ in committed(run):
         gate.add(trial.stream, trial.index, trial.outcome)
     return gate.decision()
@@ -123,6 +127,7 @@ def write_bundle(
 
 def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any, counting: Any) -> Summary:
     trials = run.unbroken()
+    taken = run.taken()
     head = {
         "assay-bundle": FORMAT,
         "key": opening.public_key,
@@ -131,11 +136,12 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
         "nonce": opening.nonce,
         "target": opening.target,
         "opened": opening.opened,
+        "labels": msgspec.to_builtins(taken),
     }
     for kind, value in head.items():
         write(line(kind, value))
     write(canonical({"kind": "trials", "count": trials}) + b"\n")
-    recount = Recount(opening)
+    recount = Recount(opening, taken)
     count = counting(opening, recount) if counting else None
     for trial, leaf in committed(run):
         write(leaf + b"\n")
@@ -146,7 +152,7 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
     if decision.trials != trials:
         raise RunFileError(f"the run file changed while it was read: {decision.trials} trials, then {trials}", where=str(run.path))
     incidents = run.incidents()
-    evidence = evidence_of(opening.plan, recount.root, trials, recount.items, digest(incidents), ended, _now_ms())
+    evidence = evidence_of(opening.plan, recount.root, trials, recount.items, digest(head["labels"]), digest(incidents), ended, _now_ms())
     write(line("incidents", incidents))
     write(line("test-result", sign_test_result(key, opening.plan, opening.target, decision, evidence).to_json()))
     write(line("release-decision", sign_decision(key, opening.target, decision, evidence).to_json()))

@@ -52,13 +52,14 @@ def replay_of(opened: dict[str, Any]) -> str:
     return str(msgspec.json.decode(Envelope.from_json(opened).payload)["predicate"].get("replayOf", ""))
 
 
-def evidence_of(plan: Plan, root: str, trials: int, items: str, incidents: str, ended: str, at: int) -> dict[str, Any]:
+def evidence_of(plan: Plan, root: str, trials: int, items: str, labels: str, incidents: str, ended: str, at: int) -> dict[str, Any]:
     """What both closing statements refer to."""
     return {
         "planDigest": plan.digest,
         "merkleRoot": root,
         "trials": trials,
         "itemsDigest": items,
+        "labelsDigest": labels,
         "incidentsDigest": incidents,
         "ended": ended,
         "at": at,

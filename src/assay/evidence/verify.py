@@ -30,7 +30,7 @@ from assay.evidence.statements import (
     subject,
     test_result,
 )
-from assay.judges import JUDGE, Answer, played, verdict_on
+from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
 from assay.plan import NONCE_BYTES, Plan, run_seed
 from assay.runs import Ended, Trial, read_leaf
@@ -145,6 +145,37 @@ class _Verifier:
         self._nonce = self._part("nonce", _nonce, "seed")
         self._target = report.target = self._part("target", lambda v: msgspec.convert(v, dict[str, str]), "target")
         self._opened()
+        self._judges()
+        self._taken = self._part("labels", lambda v: msgspec.convert(v, tuple[Taken, ...]), "labels")
+        self._labels_digest = digest(self._value)
+        self._by_slot: dict[int, list[Label]] = {}
+        for label in (label for taken in self._taken for label in taken.labels):
+            self._by_slot.setdefault(label.slot, []).append(label)
+        self._check_labels()
+
+    def _judges(self) -> None:
+        """The panel's identities, which calibrations hold for, follow from plan and content."""
+        judges = self._plan.judges
+        if judges is None:
+            return
+        wanted = panel_digests(self._plan, self._catalog)
+        if judges.digests != wanted:
+            self._report.failed(
+                "judges", f"line {self._reader.number}", "the panel's digests do not follow from the plan's judges and rubrics"
+            )
+        if judges.hazards != tuple(h.id for h in self._catalog.hazards.values() if h.check == "none"):
+            self._report.failed("judges", f"line {self._reader.number}", "the judged hazards are not those of the content")
+
+    def _check_labels(self) -> None:
+        """Labels are numbered without a gap, and each time taken in later than the time before."""
+        where = f"line {self._reader.number} (labels)"
+        numbers = [label.number for taken in self._taken for label in taken.labels]
+        if numbers != list(range(1, len(numbers) + 1)):
+            self._report.failed("labels", where, "their numbers are not 1, 2, 3 ...: some are missing, or out of order")
+        slots = [taken.slot for taken in self._taken]
+        if slots != sorted(slots) or any(label.slot >= taken.slot for taken in self._taken for label in taken.labels):
+            self._report.failed("labels", where, "labels of trials that were not made yet, or taken in out of order")
+        self._labelled = 0
 
     def _opened(self) -> None:
         reader, report = self._reader, self._report
@@ -182,7 +213,7 @@ class _Verifier:
             raise _Stop
         seed = run_seed(self._plan.digest, self._nonce)
         builder = ItemBuilder.for_plan(self._plan, self._catalog, seed, ATTACKS)
-        self._scheduler = Scheduler(self._plan, seed)
+        self._scheduler = Scheduler(self._plan, seed, told(self._taken, self._plan.labels.people))
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))
         self._ended_at = self._cached = self._adaptive = 0
@@ -199,10 +230,19 @@ class _Verifier:
             report.trusted += (
                 f"that the attacker wrote the prompts of {self._adaptive} adaptive trials as recorded (they cannot be rebuilt)",
             )
+        total = sum(len(taken.labels) for taken in self._taken)
+        if self._labelled != total:
+            report.failed("labels", "", f"{total - self._labelled} labels of trials that are not there")
+        if total:
+            report.trusted += (f"that {total} labels are what people said who knew neither the judge's verdict nor each other's",)
+        if self._plan.judges:
+            report.trusted += ("that the judges' replies are those of the models that the plan names",)
         if len(report.findings) == before:
             report.passed("items rebuilt from the seed", f"{count}")
             report.passed("judgements recomputed", f"{count}")
             report.passed("schedule and streams recomputed", f"{count}")
+            if total:
+                report.passed("labels belong to their answers", f"{total}")
 
     def _trial(self, number: int, leaf: bytes, builder: ItemBuilder) -> None:
         report = self._report
@@ -218,6 +258,10 @@ class _Verifier:
         self._items.update(trial.item.encode())
         self._cached += any(status == "cached" for status, _ in trial.attempts)
         self._scheduled(trial, number, where)
+        for label in self._by_slot.get(number, ()):
+            self._labelled += 1
+            if (label.item, label.transcript) != (trial.item, transcript_digest(trial.answer, trial.turns)):
+                report.failed("labels", where, f"label {label.number} is of another answer")
         self._judged(trial, builder, where)
         if trial.at < self._opened_at - CLOCK_SLACK_MS:
             report.failed("registration", where, "the trial is older than the plan's registration")
@@ -245,7 +289,7 @@ class _Verifier:
         if item.digest != trial.item:
             report.failed("items", where, f"the seed gives item {item.digest}, the trial says {trial.item}")
             return
-        if trial.judge != JUDGE:
+        if trial.judge != JUDGE and not trial.judge.startswith(READER):
             report.failed("judgements", where, f"judge '{trial.judge}' is not known here; this version has {JUDGE}")
             return
         if item.world is not None:
@@ -258,10 +302,15 @@ class _Verifier:
             strategy = self._catalog.kinds.get(trial.attack)
             if strategy is None or strategy.family != "strategy" or trial.arm != "attack" or trial.failure:
                 report.failed("judgements", where, "turns, where the plan has no strategy, or a failure")
-        verdict, decided = verdict_on(item, Answer(trial.answer, trial.failure, trial.truncated), trial.turns, self._catalog)
+        found, judges = Answer(trial.answer, trial.failure, trial.truncated), self._plan.judges
+        if trial.said and not is_read(item, found, judges):
+            report.failed("judgements", where, "judges' replies, where the plan has no judge read it")
+        if judges and any(len(said.replies) > judges.tries for said in trial.said):
+            report.failed("judgements", where, f"a judge was asked more than {judges.tries} times")
+        verdict, decided = verdict_on(item, found, trial.turns, self._catalog, trial.said, judges)
         if trial.turns and (trial.turns[decided].answer, trial.turns[decided].truncated) != (trial.answer, trial.truncated):
             report.failed("judgements", where, f"turn {decided + 1} decides, and the answer is another")
-        for name in ("outcome", "reason", "kind", "useful", "how", "modes"):
+        for name in ("judge", "outcome", "reason", "kind", "useful", "how", "modes"):
             if getattr(verdict, name) != getattr(trial, name):
                 report.failed(
                     "judgements",
@@ -311,8 +360,10 @@ class _Verifier:
     def _evidence(self, evidence: dict[str, Any], where: str) -> None:
         report = self._report
         report.ended = str(evidence.get("ended", ""))
-        wanted = evidence_of(self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", self._incidents, report.ended, 0)
-        for name in ("planDigest", "merkleRoot", "trials", "itemsDigest", "incidentsDigest"):
+        wanted = evidence_of(
+            self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", self._labels_digest, self._incidents, report.ended, 0
+        )
+        for name in ("planDigest", "merkleRoot", "trials", "itemsDigest", "labelsDigest", "incidentsDigest"):
             if evidence.get(name) != wanted[name]:
                 report.failed("evidence", where, f"{name} is {evidence.get(name)!r}, recomputed {wanted[name]!r}")
         if evidence.get("merkleRoot") == report.root:

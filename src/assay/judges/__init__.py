@@ -1,22 +1,39 @@
-"""Judges: transcript -> judgement. Here those that are programs."""
+"""Judges: transcript -> judgement. Programs, and what models that judge are asked and reply; people's labels. docs/judges.md."""
 
 from assay.judges.checks import JUDGE, Answer, Judgement, Kind, Outcome, judge, judge_turns
-from assay.judges.worlds import Funnel, attempted, episode_of, funnel, judge_episode, judge_world, played, verdict_on
+from assay.judges.labels import Label, Settled, Taken, Truth, audited, settle, told, transcript_digest
+from assay.judges.reading import READER, Reading, Said, panel_digest, panel_digests, readings
+from assay.judges.worlds import Funnel, attempted, episode_of, funnel, is_read, judge_episode, judge_world, played, verdict_on
 
 __all__ = [
     "JUDGE",
+    "READER",
     "Answer",
     "Funnel",
     "Judgement",
     "Kind",
+    "Label",
     "Outcome",
+    "Reading",
+    "Said",
+    "Settled",
+    "Taken",
+    "Truth",
     "attempted",
+    "audited",
     "episode_of",
     "funnel",
+    "is_read",
     "judge",
     "judge_episode",
     "judge_turns",
     "judge_world",
+    "panel_digest",
+    "panel_digests",
     "played",
+    "readings",
+    "settle",
+    "told",
+    "transcript_digest",
     "verdict_on",
 ]

@@ -106,3 +106,20 @@ def settle(labels: Iterable[Label], people: int) -> Settled:
         else:
             disputed.add(slot)
     return Settled(truth, frozenset(disputed), frozenset(begun))
+
+
+class Taken(Struct, frozen=True, forbid_unknown_fields=True):
+    """Labels that a run took in, before its slot `slot`: from there on its schedule knows them."""
+
+    slot: Annotated[int, Meta(ge=0)]
+    labels: tuple[Label, ...]
+
+
+def told(taken: Iterable[Taken], people: int) -> list[tuple[int, dict[int, Truth]]]:
+    """What is settled after each time that labels were taken in, and the slot before which it was."""
+    acts: list[Label] = []
+    out = []
+    for batch in taken:
+        acts += batch.labels
+        out.append((batch.slot, settle(acts, people).truth))
+    return out

@@ -19,7 +19,8 @@ from assay.catalog import Catalog, Language
 from assay.errors import CatalogError
 from assay.judges.checks import JUDGE, Answer, Judgement, Outcome, judge, judge_turns, refuses
 from assay.judges.normalise import decoded_views, fold
-from assay.plan import Arm
+from assay.judges.reading import Said, judge_read
+from assay.plan import Arm, Judges
 from assay.scenarios import Item, Turn
 from assay.worlds import Case, Episode, Logged, Words, draw_case, load_family
 from assay.worlds.episode import done_rightly, gold_calls, leaving, outgoing
@@ -199,8 +200,26 @@ def judge_world(item: Item, turns: Sequence[Turn], catalog: Catalog) -> Judgemen
     return verdict
 
 
-def verdict_on(item: Item, answer: Answer, turns: tuple[Turn, ...], catalog: Catalog) -> tuple[Judgement, int]:
-    """The verdict on whatever came back for an item, and which of its turns decided (the last, where there is none)."""
+def is_read(item: Item, answer: Answer, judges: Judges | None) -> bool:
+    """Whether the plan's judges read what came back for an item: where no program can tell, and episodes if the plan says so."""
+    if judges is None or answer.failure or not answer.text.strip():
+        return False
+    return item.check.kind == "judged" or (item.world is not None and judges.episodes)
+
+
+def verdict_on(
+    item: Item, answer: Answer, turns: tuple[Turn, ...], catalog: Catalog, said: tuple[Said, ...] = (), judges: Judges | None = None
+) -> tuple[Judgement, int]:
+    """The verdict on whatever came back for an item, and which of its turns decided (the last, where there is none).
+
+    `said` is what the plan's judges replied, where they read it. On an episode they add failure modes, and its outcome stays the ledger's.
+    """
+    if judges is not None and is_read(item, answer, judges):
+        read = judge_read(item, answer, turns, said, judges)
+        if item.world is None:
+            return read, len(turns) - 1
+        verdict = judge_world(item, turns, catalog)
+        return structs.replace(verdict, modes=tuple(sorted({*verdict.modes, *read.modes}))), len(turns) - 1
     language = catalog.languages[item.stream.language]
     if item.world is not None and not answer.failure:
         return judge_world(item, turns, catalog), len(turns) - 1

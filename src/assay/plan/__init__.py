@@ -1,5 +1,6 @@
 """The plan: matrix of cells, requirements, error rates, budgets; read from YAML, checked, digested."""
 
+from assay.plan.calibration import Anchor, Calibration, Source, read_calibration
 from assay.plan.file import builtin_plans, parse_plan, plan_path, read_plan
 from assay.plan.model import (
     NO_ATTACK,
@@ -34,12 +35,14 @@ from assay.plan.sealing import NONCE_BYTES, run_seed
 __all__ = [
     "NONCE_BYTES",
     "NO_ATTACK",
+    "Anchor",
     "Arm",
     "AttackEffect",
     "Attacker",
     "AverageRate",
     "Bank",
     "Calibrated",
+    "Calibration",
     "Drift",
     "ErrorRates",
     "Generation",
@@ -52,6 +55,7 @@ __all__ = [
     "OverRefusal",
     "Plan",
     "Requirement",
+    "Source",
     "Stream",
     "TargetSpec",
     "ViolationRate",
@@ -61,6 +65,7 @@ __all__ = [
     "builtin_plans",
     "parse_plan",
     "plan_path",
+    "read_calibration",
     "read_plan",
     "run_seed",
     "streams",

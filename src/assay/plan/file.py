@@ -13,6 +13,7 @@ import msgspec
 
 from assay.catalog import Catalog, Located, load_catalog, read_bank
 from assay.errors import AssayError, CatalogError, PlanError
+from assay.plan.calibration import read_calibration
 from assay.plan.model import (
     NO_ATTACK,
     AttackEffect,
@@ -69,18 +70,28 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         raise located.fail("the sizes of banks are read from the banks", ".sizes", fix="Leave it out.")
     if plan.worlds and plan.worlds.hazards:
         raise located.fail("the hazards that are played in worlds are read from the catalogue", ".worlds.hazards", fix="Leave it out.")
+    if plan.judges and (plan.judges.hazards or plan.judges.digests or plan.judges.calibrated):
+        raise located.fail("hazards, digests and calibrated are filled in by Assay", ".judges", fix="Leave them out.")
     _check(plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:
         banks = [read_bank(_beside(where, name)) for name in plan.content]
         beside = list(dict.fromkeys(t for t in told_in if t and t not in plan.matrix.languages))
-        catalog = load_catalog(plan.matrix.hazards, plan.matrix.languages, attacks=plan.matrix.attacks, banks=banks, beside=beside)
+        catalog = load_catalog(
+            plan.matrix.hazards,
+            plan.matrix.languages,
+            attacks=plan.matrix.attacks,
+            banks=banks,
+            beside=beside,
+            judged=plan.judges is not None,
+        )
     except CatalogError as e:
         raise _place(e, plan, located) from None
     plan = msgspec.structs.replace(plan, sizes={h.id: len(h.scenarios) for h in catalog.hazards.values() if h.finite})
     if plan.sizes:
         _check_finite(plan, located)
     plan = _with_worlds(plan, catalog, located)
+    plan = with_judged(plan, catalog, located, where)
     for i, attack in enumerate(plan.matrix.attacks):
         _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
     for i, tag in enumerate(plan.matrix.renderings):
@@ -108,6 +119,36 @@ def _with_worlds(plan: Plan, catalog: Catalog, located: Located) -> Plan:
             what = f"'{attack}' rewrites a conversation and cannot be planted in a world ({', '.join(played)})"
             raise located.fail(what, f".matrix.attacks[{i}]", fix="Give those hazards a plan of their own.")
     return msgspec.structs.replace(plan, worlds=msgspec.structs.replace(plan.worlds or Worlds(), hazards=played))
+
+
+def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> Plan:
+    """The plan with the hazards that its judges read, and with its calibration."""
+    judges = plan.judges
+    if judges is None:
+        return plan
+    hazards = tuple(h.id for h in catalog.hazards.values() if h.check == "none")
+    if not hazards and not (judges.episodes and plan.worlds):
+        raise located.fail("none of the matrix's hazards needs a judge", ".judges", fix="Leave it out.")
+    _distinct([j.name for j in judges.panel], ".judges.panel", "two judges have the same name", located)
+    for i, spec in enumerate(judges.panel):
+        for hazard in hazards:
+            for tag in plan.matrix.languages if spec.rubric == "item" else ("en",):
+                try:
+                    catalog.rubric(hazard, tag)
+                except KeyError:
+                    raise located.fail(f"the rubric of {hazard} is not written in {tag}", f".judges.panel[{i}].rubric") from None
+    if hazards and plan.samples > 1:
+        raise located.fail("judged hazards are asked once an item: samples must be 1", ".samples")
+    for i, r in enumerate(plan.requirements):
+        chosen = [h for h in (r.hazards or plan.matrix.hazards) if h in hazards]
+        if chosen and not isinstance(r, ViolationRate | OverRefusal):
+            raise located.fail(
+                f"{chosen[0]} is judged: only violation rates and over-refusal are decided there, by answers that people confirm",
+                f".requirements[{i}]",
+                fix="Name other hazards under 'hazards'.",
+            )
+    calibrated = read_calibration(_beside(where, judges.calibration)).rows if judges.calibration else ()
+    return msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards, calibrated=calibrated))
 
 
 def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located: Located) -> None:

@@ -14,7 +14,7 @@ import fcntl
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -25,16 +25,18 @@ from msgspec import Struct
 
 from assay.catalog import Catalog
 from assay.errors import RunFileError
+from assay.judges import Label, Taken
 from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
 from assay.plan import Plan, run_seed
 from assay.runs.trial import Trial, read_leaf
 
-FORMAT = "assay-run/2"
+FORMAT = "assay-run/3"
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE trial (slot INTEGER PRIMARY KEY, crc INTEGER NOT NULL, leaf BLOB NOT NULL);
 CREATE TABLE incident (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
+CREATE TABLE taken (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
 CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
 """
 _CHUNK = 1000
@@ -174,6 +176,26 @@ class RunFile:
         with explained(self.path):
             rows = self._db.execute("SELECT crc, value FROM incident ORDER BY id").fetchall()
         return [msgspec.json.decode(self._whole(crc, value, "an incident")) for crc, value in rows]
+
+    def take(self, labels: Sequence[Label]) -> Taken | None:
+        """Take in the labels that are newer than those taken before, from behind the last trial on; None if there is none newer."""
+        last = max((label.number for taken in self.taken() for label in taken.labels), default=0)
+        newer = tuple(label for label in labels if label.number > last)
+        if not newer:
+            return None
+        with explained(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            slots = int(self._db.execute("SELECT coalesce(max(slot), -1) + 1 FROM trial").fetchone()[0])
+            taken = Taken(slots, newer)
+            value = canonical_plain(taken)
+            self._db.execute("INSERT INTO taken (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
+        return taken
+
+    def taken(self) -> list[Taken]:
+        """All labels that were taken in, each time by itself, oldest first."""
+        with explained(self.path):
+            rows = self._db.execute("SELECT crc, value FROM taken ORDER BY id").fetchall()
+        return [msgspec.json.decode(self._whole(crc, value, "labels"), type=Taken) for crc, value in rows]
 
     def trials(self, start: int = 0) -> Iterator[Trial]:
         """Trials from slot `start` on, by slot. Slots may have gaps where the run was cut. Raises `RunFileError` on a damaged row."""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.errors import RunFileError
-from assay.judges import Kind, Outcome
+from assay.judges import Kind, Outcome, Said
 from assay.plan import Arm, Stream
 from assay.scenarios import Turn
 
@@ -24,7 +24,7 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
     `tokens` are those of prompt and answer as the target reported them; `attempts` pairs of status and milliseconds; `at` is the Unix
     time of completion in milliseconds. `turns` are those of a strategy, and `answer` the one that decided; `modes` the failure modes of an
-    episode. No floats, so the canonical form is quick to write.
+    episode, and `said` what each judge of the plan's panel replied. No floats, so the canonical form is quick to write.
     """
 
     slot: int
@@ -50,6 +50,7 @@ class Trial(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     at: int
     turns: tuple[Turn, ...] = ()
     modes: tuple[int, ...] = ()
+    said: tuple[Said, ...] = ()
 
     @property
     def stream(self) -> Stream:

@@ -43,13 +43,13 @@ __all__ = [
     "parse_target",
 ]
 
-BUILTIN = ("agent", "callable", "embedded", "http", "scripted")
+BUILTIN = ("agent", "callable", "embedded", "http", "scripted", "scripted-judge")
 
 
 def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> Target:
     """The target of a spec, not yet opened. Raises `TargetError` for an unknown kind."""
     if spec.kind in BUILTIN:
-        maker: TargetMaker = import_module(f"assay.targets.{spec.kind}").make
+        maker: TargetMaker = import_module(f"assay.targets.{spec.kind.replace('-', '_')}").make
         return maker(spec, generation, limits, progress)
     found = entry_points(group="assay.targets", name=spec.kind)
     for point in found:
