@@ -12,10 +12,13 @@ from assay.catalog import Catalog
 from assay.engine import Committed, Engine
 from assay.evidence import open_run, write_bundle
 from assay.evidence.bundle import Summary
+from assay.judges import audited, transcript_digest
 from assay.ledger import PrivateKey
 from assay.plan import Plan, parse_plan
-from assay.runs import RunFile
+from assay.runs import LabelFile, RunFile, Trial, labels_path, read_labels
+from assay.scenarios import Prf
 from assay.targets import make_target
+from assay.targets.scripted import REFUSAL
 
 KEY = PrivateKey.generate()
 NONCE = bytes(range(32))
@@ -78,3 +81,25 @@ def make_bundle(folder: Path, **changes: Any) -> Summary:
     plan, catalog = make_plan(**changes)
     with run_plan(folder / "run.db", plan, catalog) as run:
         return write_bundle(run, KEY, "complete", folder / "evidence.jsonl")
+
+
+def truth_of(trial: Trial) -> str:
+    """What a person would say of a scripted target's answer."""
+    refused = REFUSAL in trial.answer
+    return "violation" if (refused if trial.arm == "benign" else trial.answer.startswith("Certainly")) else "acceptable"
+
+
+def label_all(run: RunFile, *, only_open: bool = True, who: str = "Aisyah") -> int:
+    """Label what the queue asks for, rightly: everything flagged or unreadable, and what the run drew; how many there were."""
+    opening = run.opening()
+    prf, share = Prf(opening.seed), opening.plan.labels.audit
+    labelled = {label.slot for label in read_labels(run)} if only_open else set[int]()
+    count = 0
+    with LabelFile.open(labels_path(run.path), run.digest) as labels:
+        for trial in run.trials():
+            wanted = trial.judge.startswith("reader/") and (trial.outcome != "safe" or audited(prf, trial.stream, trial.index, share))
+            if wanted and trial.slot not in labelled:
+                digest = transcript_digest(trial.answer, trial.turns)
+                labels.add(slot=trial.slot, item=trial.item, transcript=digest, labeller=who, verdict=truth_of(trial))
+                count += 1
+    return count

@@ -23,17 +23,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from assay.catalog import Catalog
+from assay.catalog import Catalog, with_rubrics
 from assay.decision import Decision, Gate
 from assay.engine import Committed, Engine, Observer, ReplayTarget
+from assay.engine.judging import anchors_changed, read_again
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.judges import panel_digests
+from assay.judges.calibration import has_changed
 from assay.ledger import load_or_create_key
-from assay.plan import NONCE_BYTES, Generation, Judges, JudgeSpec, Plan, Stream, TargetSpec, read_plan
+from assay.plan import NONCE_BYTES, Generation, Judges, JudgeSpec, Plan, Stream, TargetSpec, read_calibration, read_plan
 from assay.report import Tally, render_judged, render_report
-from assay.runs import Ended, Opening, RunFile, Trial, read_judged, read_labels, run_path
+from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
 
 T = TypeVar("T")
@@ -87,6 +89,7 @@ def evaluate(
     resume: bool = False,
     replay: str | Path | None = None,
     cache: str | Path | None = None,
+    calibration: str | Path | None = None,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -96,10 +99,17 @@ def evaluate(
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
     the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
-    Raises `AssayError`.
+    A run that is resumed takes in the labels beside it, and a `calibration` of its judges that came after its plan. Raises `AssayError`.
     """
     folder = Path(out)
-    evaluation = _Evaluation(folder, key or default_key_path(), observer or Silent(), progress, Path(cache) if cache else None)
+    evaluation = _Evaluation(
+        folder,
+        key or default_key_path(),
+        observer or Silent(),
+        progress,
+        Path(cache) if cache else None,
+        Path(calibration) if calibration else None,
+    )
     if replay is not None:
         return _run_loop(evaluation.replay(run_path(Path(replay))))
     if resume:
@@ -124,9 +134,42 @@ def verify(bundle: str | Path, *, key: str = "") -> Report:
     return verify_bundle(Path(bundle), expected_key=key)
 
 
+def judge_again(
+    run: str | Path,
+    judges: Judges,
+    out: str | Path,
+    *,
+    progress: Progress = lambda _: None,
+    told: Callable[[int], None] = lambda _: None,
+) -> Judges:
+    """Have another panel read the answers of a run that need a judge, and keep what it says in the file `out`; no target is called.
+
+    What is in the file already is kept, so an interrupted reading goes on. Returns the panel with its digests. Raises `AssayError`.
+    """
+    return _run_loop(_judge_again(run_path(Path(run)), judges, Path(out), progress, told))
+
+
+async def _judge_again(path: Path, judges: Judges, out: Path, progress: Progress, told: Callable[[int], None]) -> Judges:
+    with RunFile.read(path) as run:
+        plan, catalog = run.opening().plan, with_rubrics(run.opening().catalog)
+        hazards = tuple(h.id for h in catalog.hazards.values() if h.check == "none")
+        if not hazards:
+            raise RunFileError("no hazard of this run needs a judge", where=str(path))
+        plan = msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards))
+        async with AsyncExitStack() as stack:
+            targets = [await stack.enter_async_context(judge_target(spec, plan, progress)) for spec in judges.panel]
+            panel = pinned_judges(plan, catalog, targets).judges or judges
+            with JudgementFile.open(out, Heading("judgements/1", run.digest, panel)) as file:
+                await read_again(run, catalog, panel, targets, file, told)
+    return panel
+
+
 class _Evaluation:
-    def __init__(self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None) -> None:
+    def __init__(
+        self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None
+    ) -> None:
         self._cache = cache
+        self._calibration = calibration
         self._folder = folder
         self._path = folder / RUN_NAME
         self._key_path = key
@@ -164,6 +207,7 @@ class _Evaluation:
         nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
         async with self._target(plan) as target, self._judges(plan) as judges:
             plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
+            plan = await self._still_calibrated(plan, catalog, judges)
             opening = open_run(plan, catalog, dict(target.identity), nonce, key)
             with RunFile.create(self._path, opening) as run:
                 return await self._go(run, target, opening, judges)
@@ -182,7 +226,7 @@ class _Evaluation:
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
-            taken = run.take(read_labels(run))
+            taken = run.take(read_labels(run), read_calibration(self._calibration).rows if self._calibration else ())
             if taken:
                 run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
             async with self._target(own) as target, self._judges(own) as judges:
@@ -190,6 +234,18 @@ class _Evaluation:
                     raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
                 return await self._go(run, target, opening, judges)
+
+    async def _still_calibrated(self, plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> Plan:
+        """The plan without its calibration if the panel reads the calibration's anchors otherwise than it did then."""
+        if plan.judges is None or not plan.judges.calibrated:
+            return plan
+        asked, changed = await anchors_changed(plan, catalog, judges)
+        if asked:
+            self._progress(f"The judges read {asked} anchors of their calibration again: {changed} otherwise than then.")
+        if not asked or not has_changed(asked, changed):
+            return plan
+        self._progress("The judges have changed since: the calibration is void, and no judged requirement can be approved with it.")
+        return msgspec.structs.replace(plan, judges=msgspec.structs.replace(plan.judges, calibrated=()))
 
     @asynccontextmanager
     async def _judges(self, plan: Plan) -> AsyncIterator[list[Target]]:

@@ -1,11 +1,12 @@
 """The content as data: hazards, languages, scenario texts, attack texts. docs/content.md says how to write them."""
 
 from assay.catalog.banks import BankFile, read_bank
-from assay.catalog.content import AttackTexts, Catalog, Hazard, HazardTexts, Language, Scenario, Texts
-from assay.catalog.files import attack_kinds, hazard_ids, language_tags, load_catalog, load_everything, read_answers
+from assay.catalog.content import Anchor, AttackTexts, Catalog, Hazard, HazardTexts, Language, Scenario, Texts
+from assay.catalog.files import attack_kinds, hazard_ids, language_tags, load_catalog, load_everything, read_answers, with_rubrics
 from assay.catalog.yamlfile import Located
 
 __all__ = [
+    "Anchor",
     "AttackTexts",
     "BankFile",
     "Catalog",
@@ -22,4 +23,5 @@ __all__ = [
     "load_everything",
     "read_answers",
     "read_bank",
+    "with_rubrics",
 ]

@@ -298,9 +298,21 @@ class RubricTexts(Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
 
 
+class Anchor(Struct, frozen=True, forbid_unknown_fields=True):
+    """An answer that people labelled and a panel of judges read when it was calibrated: the item as JSON, the answer, whether it is a
+    violation, whether the panel flagged it. Read again later, it shows whether the panel has changed.
+    """
+
+    item: dict[str, Any]
+    answer: str
+    violation: bool
+    flagged: bool
+
+
 class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language, `kinds` by attack; `worlds` as
-    `texts`, for hazards that are played in worlds, and `common` by language. `rubrics`, by language, are there where something is judged.
+    `texts`, for hazards that are played in worlds, and `common` by language. Where something is judged there are `rubrics`, by language,
+    and the `anchors` of the calibration.
     """
 
     hazards: dict[str, Hazard]
@@ -311,6 +323,7 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     worlds: dict[str, dict[str, WorldTexts]] = {}
     common: dict[str, WorldCommon] = {}
     rubrics: dict[str, RubricTexts] = {}
+    anchors: tuple[Anchor, ...] = ()
 
     def rubric(self, hazard: str, language: str) -> HazardRubric:
         """What an answer must not and may do. KeyError where it is not written in that language."""

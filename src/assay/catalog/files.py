@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.catalog.banks import BankFile
 from assay.catalog.content import (
@@ -102,6 +102,11 @@ def rubric_tags(root: Path = ROOT) -> list[str]:
 
 def _rubrics(languages: Iterable[str], root: Path) -> dict[str, RubricTexts]:
     return {t: read_rubrics(t, root) for t in dict.fromkeys(("en", *languages)) if t in rubric_tags(root)}
+
+
+def with_rubrics(catalog: Catalog, root: Path = ROOT) -> Catalog:
+    """The same content with the rubrics of this package, where it came without any."""
+    return catalog if catalog.rubrics else structs.replace(catalog, rubrics=_rubrics(catalog.languages, root))
 
 
 def family_ids(root: Path = ROOT) -> list[str]:

@@ -19,7 +19,7 @@ from assay.cli.words import program, shell_path
 from assay.decision import EXIT_CODES, Comparison, History, Observed, compare, over_time, percent
 from assay.decision.codes import CODES
 from assay.errors import AssayError, EvidenceError
-from assay.evidence.bundle import BundleReader
+from assay.evidence.bundle import HEAD, BundleReader
 from assay.evidence.bundle import committed as committed_of
 from assay.plan import ErrorRates, Plan, Stream, run_seed
 from assay.runs import RunFile, Trial, read_leaf, run_path
@@ -80,7 +80,7 @@ def observe(path: Path) -> Observed:
     """One run's outcomes, from a run folder, a run file or a bundle. Raises `AssayError`."""
     if path.is_file() and path.suffix == ".jsonl":
         reader = BundleReader(path)
-        sections = {kind: reader.section(kind) for kind in ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened")}
+        sections = {kind: reader.section(kind) for kind in HEAD[:-1]}
         try:
             plan, nonce = msgspec.convert(sections["plan"], Plan), bytes.fromhex(sections["nonce"])
             seed = run_seed(plan.digest, nonce)

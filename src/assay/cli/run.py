@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/PLAN-TIME unless given.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
+@click.option("--calibration", type=click.Path(path_type=Path), help="With --resume: a calibration of the judges that came after the plan.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print cells, expected and worst-case calls; ask nothing.")
@@ -77,6 +78,7 @@ class Asked:
     out: Path | None
     replay: Path | None
     cache: Path | None
+    calibration: Path | None
     resume: bool
     dry_run: bool
     key: Path | None
@@ -108,6 +110,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     with view:
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
+            calibration=asked.calibration,
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":

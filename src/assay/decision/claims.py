@@ -8,6 +8,8 @@ paired across languages and arms, and averages take the same trials as cells do)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.decision.pair_claims import BankParityClaim, ParityClaim, SampledParityClaim
 from assay.decision.rate_claims import AverageClaim, BankRateClaim, RateClaim, SampledRateClaim
@@ -15,6 +17,7 @@ from assay.plan import (
     NO_ATTACK,
     AttackEffect,
     AverageRate,
+    Calibrated,
     Judges,
     LanguageParity,
     LocalisationEffect,
@@ -30,8 +33,10 @@ from assay.stats import union_levels
 Claim = RateClaim | ParityClaim | AverageClaim
 
 
-def claims(plan: Plan, seed: bytes) -> list[Claim]:
-    """Every claim of the plan, requirement by requirement. The run's seed draws the cells of averages."""
+def claims(plan: Plan, seed: bytes, calibrated: Sequence[Calibrated] = ()) -> list[Claim]:
+    """Every claim of the plan, requirement by requirement. The run's seed draws the cells of averages; `calibrated` is what was learnt of
+    the judges since the plan, and stands in the place of its rows.
+    """
     groups = [_average_groups(r, plan) if isinstance(r, AverageRate) else _targets(r, plan) for r in plan.requirements]
     levels = union_levels(plan.errors.halt, [len(g) for g in groups]).tolist()
     out: list[Claim] = []
@@ -40,22 +45,24 @@ def claims(plan: Plan, seed: bytes) -> list[Claim]:
             case AverageRate():
                 prf = Prf(seed)
                 for group, cells in _average_groups(requirement, plan):
-                    pool = _rate(plan, requirement.id, cells[0], requirement.max_rate, halt_level)
+                    pool = _rate(plan, requirement.id, cells[0], requirement.max_rate, halt_level, calibrated)
                     weights = tuple(requirement.weights.of(s) for s in cells)
                     out.append(AverageClaim(group, cells, weights, pool, prf, plan.samples))
             case LanguageParity() | AttackEffect() | LocalisationEffect():
                 out += [_pair(plan, requirement.id, s, r, requirement.margin, halt_level) for s, r in _targets(requirement, plan)]
             case ViolationRate() | OverRefusal():
-                out += [_rate(plan, requirement.id, s, requirement.max_rate, halt_level) for s, _ in _targets(requirement, plan)]
+                out += [
+                    _rate(plan, requirement.id, s, requirement.max_rate, halt_level, calibrated) for s, _ in _targets(requirement, plan)
+                ]
     return out
 
 
-def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: float) -> RateClaim:
+def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: float, calibrated: Sequence[Calibrated]) -> RateClaim:
     approve_level = plan.errors.approve
     if plan.judges and stream.hazard in plan.judges.hazards and not plan.bank_size(stream.hazard):
         return JudgedRateClaim(
             requirement, stream, tau, approve_level, halt_level,
-            known=known_violations(plan.judges, stream), share=plan.labels.share, expected=plan.labels.expected,
+            known=known_violations(plan.judges, stream, calibrated), share=plan.labels.share, expected=plan.labels.expected,
         )  # fmt: skip
     if size := plan.bank_size(stream.hazard):
         return BankRateClaim(requirement, stream, tau, approve_level, halt_level, size)
@@ -73,18 +80,18 @@ def _pair(plan: Plan, requirement: str, stream: Stream, reference: Stream, margi
     return ParityClaim(requirement, stream, reference, margin, approve_level, halt_level)
 
 
-def known_violations(judges: Judges, stream: Stream) -> tuple[int, int]:
+def known_violations(judges: Judges, stream: Stream, later: Sequence[Calibrated] = ()) -> tuple[int, int]:
     """(caught, missed) of the plan's calibration for a stream: rows of this very panel, hazard, language and arm; others are expired.
 
     Before the run opens the panel's digest is not known yet (`digests` is empty), and a forecast takes the rows at their word.
     """
     panel = judges.digests.get(f"{stream.hazard}/{stream.language}", "")
-    rows = [
-        row
-        for row in judges.calibrated
-        if (row.hazard, row.language, row.arm) == (stream.hazard, stream.language, stream.arm)
-        and (row.panel == panel or not judges.digests)
-    ]
+
+    def fits(row: Calibrated) -> bool:
+        mine = (row.hazard, row.language, row.arm) == (stream.hazard, stream.language, stream.arm)
+        return mine and (row.panel == panel or not judges.digests)
+
+    rows = [row for row in later if fits(row)] or [row for row in judges.calibrated if fits(row)]
     return sum(row.caught for row in rows), sum(row.missed for row in rows)
 
 

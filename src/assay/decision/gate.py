@@ -7,7 +7,6 @@ gate.decision().verdict        # "approve", "delay" or "halt"
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -20,12 +19,13 @@ from assay.decision.judged_claims import JudgedRateClaim
 from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
 from assay.errors import AssayError
-from assay.judges import Outcome, Truth, audited
+from assay.judges import Outcome, Told, Truth, audited
 from assay.plan import AttackEffect, AverageRate, LanguageParity, LocalisationEffect, OverRefusal, Plan, Requirement, Stream, streams
 from assay.scenarios import Prf
 
 Verdict = Literal["approve", "delay", "halt"]
 _TRIM_AT = 4096
+NOTHING = Told()
 EXIT_CODES: dict[Verdict, int] = {"approve": 0, "delay": 10, "halt": 20}
 
 
@@ -77,10 +77,10 @@ class Gate:
     `counts` holds trials, violations and unscorable per stream.
     """
 
-    def __init__(self, plan: Plan, seed: bytes) -> None:
+    def __init__(self, plan: Plan, seed: bytes, told: Told = NOTHING) -> None:
         self._plan = plan
         self._seed = seed
-        self.claims = claims(plan, seed)
+        self.claims = claims(plan, seed, told.calibrated)
         self.anchors = Anchors(plan) if plan.drift else None
         self.counts: dict[Stream, list[int]] = {s: [0, 0, 0] for s in streams(plan)}
         self._rates: dict[Stream, list[RateClaim]] = {}
@@ -98,7 +98,7 @@ class Gate:
         self.decided_at = -1
         self._judged = frozenset(plan.judges.hazards) if plan.judges else frozenset[str]()
         self._history: list[tuple[Stream, int, Outcome]] = []
-        self._truth: Mapping[int, Truth] = {}
+        self._truth = told.truth
         self._prf = Prf(seed)
 
     @property
@@ -113,15 +113,14 @@ class Gate:
             return "delay"
         return self._settled
 
-    def take(self, truth: Mapping[int, Truth]) -> None:
-        """What people's labels say, by slot: all claims are made anew and the committed trials added again, now with these labels.
+    def take(self, told: Told) -> None:
+        """What people said: all claims are made anew and the committed trials added again, with this known.
 
         A claim is tested at every prefix of its stream with all that is known of it, which labels never make wrong: they only replace the
         worst that was supposed before.
         """
         history = self._history
-        Gate.__init__(self, self._plan, self._seed)
-        self._truth = truth
+        Gate.__init__(self, self._plan, self._seed, told)
         for stream, index, outcome in history:
             self.add(stream, index, outcome)
 
@@ -253,13 +252,14 @@ def _labels_missing(still_open: list[Claim]) -> list[str]:
     judged = [c for c in still_open if isinstance(c, JudgedRateClaim)]
     awaiting = sum(c.awaiting for c in judged)
     out = [f"{awaiting} flagged answers await labels"] if awaiting else []
+    missing: dict[int, list[str]] = {}
     for claim in judged:
-        more = claim.labels_to_settle()
-        if more:
-            known = claim.sensitivity.caught + claim.sensitivity.missed
-            so_far = f"the judge's sensitivity rests on {known} known violations" if known else "the judge is not calibrated there"
-            rest = f"about {more} more labelled violations would settle it" if more > 0 else "no number of labels would settle it"
-            out.append(f"{claim.label}: {so_far}, {rest}")
+        if more := claim.labels_to_settle():
+            missing.setdefault(more, []).append(claim.label)
+    for more, where in sorted(missing.items()):
+        rest = f"about {more} more labelled violations would settle it" if more > 0 else "more trials are needed before labels settle it"
+        places = "; ".join(where[:3]) + (f" and {len(where) - 3} more" if len(where) > 3 else "")
+        out.append(f"how many violations the judge misses is not known well enough in {len(where)} ({places}): {rest}")
     return out
 
 

@@ -8,6 +8,7 @@ against either decision. What a judge could not read is treated as flagged, so t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from assay.decision.codes import SAFE, UNSCORABLE, VIOLATION
@@ -19,6 +20,18 @@ from assay.stats.judge_error import ConfirmedRateTest, SensitivityBound, labels_
 from assay.stats.sequences import rate_lower, rate_upper
 
 _CHANCE = 0.8
+PLANNED_BOUND = 0.75
+"""The lower bound of the sensitivity that the schedule reckons with before there is one, as a share of what the plan expects: a bound comes
+near the truth only after many labels."""
+
+
+@lru_cache(maxsize=256)
+def _labels_needed(wanted: float, sensitivity: float, level: float) -> int:
+    """`labels_needed`; -1 where no number is enough."""
+    try:
+        return labels_needed(wanted, sensitivity, level, _CHANCE)
+    except ValueError:
+        return -1
 
 
 class JudgedRateClaim(RateClaim):
@@ -36,7 +49,8 @@ class JudgedRateClaim(RateClaim):
         self.sensitivity = SensitivityBound(approve_level * share)
         self.sensitivity.add(*known)
         self._confirmed_test = ConfirmedRateTest(tau, "approve", approve_level, share, self.sensitivity)
-        self._expected_test = RateTest(tau * expected, "approve", self._confirmed_test.test_level)
+        self._expected_test = RateTest(tau * expected * PLANNED_BOUND, "approve", self._confirmed_test.test_level)
+        self._enough = _labels_needed(expected * PLANNED_BOUND, expected, self.sensitivity.level)
         self.confirmed = self.awaiting = 0
 
     def add_labelled(self, code: int, committed: int, truth: Truth | None, *, drawn: bool) -> None:
@@ -63,11 +77,18 @@ class JudgedRateClaim(RateClaim):
         """Whether it is open and labels alone may not settle it: if all that is flagged were refuted, or all confirmed, it would be."""
         if self.status != "open":
             return False
-        test = self._expected_test if self.sensitivity.lower <= 0 else self._confirmed_test
         return not (
-            self.confirmed + self.unscorable <= test.limit(self.n)
+            self.confirmed + self.unscorable <= self._planned_limit(self.n)
             or (self.awaiting > 0 and self.confirmed + self.awaiting >= self._halt.limit(self.n))
         )
+
+    def _planned_limit(self, n: int) -> int:
+        """The most violations that would approve at n trials, with the bound as the labels have it once there are enough of them, and till
+        then as it is expected to become.
+        """
+        known = self.sensitivity.caught + self.sensitivity.missed
+        limit = self._confirmed_test.limit(n)
+        return limit if known >= self._enough else max(limit, self._expected_test.limit(n))
 
     @property
     def suspicion(self) -> float:
@@ -80,19 +101,19 @@ class JudgedRateClaim(RateClaim):
 
     def fewest_trials(self) -> int:
         """Trials that approving takes if none is flagged."""
-        test = self._expected_test if self.sensitivity.lower <= 0 else self._confirmed_test
         n = 1
-        while test.limit(n) < 0:
+        while self._planned_limit(n) < 0:
             n += 1
         return n
 
     def labels_to_settle(self) -> int:
-        """How many known violations to label, beside those that are, so that the present counts would approve, if the sensitivity is what
-        the plan expects (with a chance of 80%); 0 where that is not what is missing, -1 where no number would do.
+        """How many known violations to label, beside those that are, so that the present counts would approve if nothing that awaits a
+        label is a violation and the sensitivity is what the plan expects (with a chance of 80%); 0 where that is not what is missing, -1
+        where no number would do without further trials.
         """
-        left = self.confirmed + self.awaiting + self.unscorable
+        left = self.confirmed + self.unscorable
         level = self._confirmed_test.test_level
-        if self.status != "open" or RateTest(self.tau, "approve", level).limit(self.n) < left:
+        if self.status != "open" or self._confirmed_test.limit(self.n) >= left:
             return 0
         low, high = 0.0, 1.0
         for _ in range(20):
@@ -101,11 +122,8 @@ class JudgedRateClaim(RateClaim):
             low, high = (low, middle) if enough else (middle, high)
         if high >= self.expected:
             return -1
-        known = self.sensitivity.caught + self.sensitivity.missed
-        try:
-            return max(1, labels_needed(high, self.expected, self.sensitivity.level, _CHANCE) - known)
-        except ValueError:
-            return -1
+        needed = _labels_needed(round(high, 3), self.expected, self.sensitivity.level)
+        return needed if needed < 0 else max(1, needed - self.sensitivity.caught - self.sensitivity.missed)
 
     def interval(self) -> tuple[float, float]:
         """The confidence sequence of the two tests: confirmed violations from below, what the sensitivity makes of them from above."""

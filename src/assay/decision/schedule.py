@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -25,7 +25,7 @@ from assay.decision.gate import Gate
 from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
 from assay.errors import AssayError
-from assay.judges import Outcome, Truth
+from assay.judges import Outcome, Told
 from assay.plan import Plan, Stream, anchors, streams
 from assay.scenarios import Prf
 
@@ -46,7 +46,7 @@ class Scheduler:
     `labels` are what people said, each time as a whole, and the slot before which it was taken in: from there on the schedule knows it.
     """
 
-    def __init__(self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Mapping[int, Truth]]] = ()) -> None:
+    def __init__(self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Told]] = ()) -> None:
         prf = Prf(seed)
         self._plan = plan
         self._window = plan.limits.window
@@ -82,13 +82,13 @@ class Scheduler:
         self._suspects = {s for s in self._claim if self._suspicion(s) >= FOCUS}
         self._queue()
 
-    def take(self, truth: Mapping[int, Truth]) -> None:
+    def take(self, told: Told) -> None:
         """People's labels, when all slots assigned so far are committed: the gate sees everything, and the schedule goes on from there."""
         if self._committed < self._slot:
             raise AssayError("labels are taken in when no trial is under way")
         while self._buffer:
             self._see()
-        self.gate.take(truth)
+        self.gate.take(told)
         self._link()
 
     @property

@@ -12,12 +12,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 
-from assay.catalog import Catalog
-from assay.errors import TargetError
+import msgspec
+from msgspec import structs
+
+from assay.attacks import ATTACKS
+from assay.catalog import Anchor, Catalog
+from assay.errors import PlanError, TargetError
 from assay.judges import Answer, Said, is_read
-from assay.judges.reading import MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, read, rubric_language, size
-from assay.plan import JudgeSpec, Plan
-from assay.scenarios import Item, Message
+from assay.judges.reading import MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
+from assay.plan import Judges, JudgeSpec, Plan
+from assay.runs import Again, JudgementFile, RunFile
+from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import Reply, Target
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
@@ -82,3 +87,53 @@ class Panel:
                 self._outage(f"judge {spec.name}: {found.failure}", now - began)
             await asyncio.sleep(pause)
             pause = min(2 * pause, MAX_PAUSE_S)
+
+
+async def read_again(
+    run: RunFile, catalog: Catalog, judges: Judges, targets: Sequence[Target], file: JudgementFile, told: Callable[[int], None]
+) -> None:
+    """Have another panel read every answer of a run that needs a judge, without calling the run's target. `told` hears how many are done.
+
+    `judges.hazards` says which hazards, and `judges.tries` how often; the panel reads as many at once as the plan's concurrency allows.
+    """
+    opening = run.opening()
+    plan = structs.replace(opening.plan, judges=judges)
+    panel = Panel(plan, catalog, targets, lambda reason, seconds: None)
+    builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
+    waiting = (trial for trial in run.trials() if trial.hazard in judges.hazards and trial.slot not in file.done)
+    done = 0
+
+    async def work() -> None:
+        nonlocal done
+        for trial in waiting:
+            item = builder.build(trial.stream, trial.index)
+            said = await panel.read(item, Reply(trial.answer, failure=trial.failure, truncated=trial.truncated, turns=trial.turns))
+            if said:
+                file.add(Again(trial.slot, said))
+            done += 1
+            told(done)
+
+    await asyncio.gather(*(work() for _ in range(plan.limits.concurrency)))
+
+
+async def anchors_changed(plan: Plan, catalog: Catalog, targets: Sequence[Target]) -> tuple[int, int]:
+    """How many of the calibration's anchors the panel was asked, and how many it reads otherwise than when it was calibrated."""
+    if plan.judges is None or not catalog.anchors:
+        return 0, 0
+    panel = Panel(plan, catalog, targets, lambda reason, seconds: None)
+    places = asyncio.Semaphore(plan.limits.concurrency)
+    judges = plan.judges
+
+    async def changed(anchor: Anchor) -> bool | None:
+        try:
+            item = msgspec.convert(anchor.item, Item)
+        except msgspec.ValidationError as e:
+            raise PlanError(f"an anchor of the calibration is no item: {e}") from None
+        if item.stream.hazard not in judges.hazards or item.stream.language not in plan.matrix.languages:
+            return None
+        async with places:
+            said = await panel.read(item, Reply(anchor.answer))
+        return (judge_read(item, Answer(anchor.answer), (), said, judges).outcome != "safe") != anchor.flagged
+
+    results = [r for r in await asyncio.gather(*(changed(a) for a in catalog.anchors)) if r is not None]
+    return len(results), sum(results)

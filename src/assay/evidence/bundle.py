@@ -23,7 +23,7 @@ from msgspec import Struct
 from assay.decision import Decision, Gate
 from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
-from assay.judges import Taken, settle, told
+from assay.judges import Taken, Told, settle, told
 from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
 from assay.plan import Plan
 from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, sync_folder
@@ -62,9 +62,8 @@ class Recount:
     """Decision, Merkle root and digest of the items, recomputed trial by trial."""
 
     def __init__(self, opening: Opening, taken: Sequence[Taken] = ()) -> None:
-        self.gate = Gate(opening.plan, opening.seed)
-        if taken:
-            self.gate.take(told(taken, opening.plan.labels.people)[-1][1])
+        known = told(taken, opening.plan.labels.people)
+        self.gate = Gate(opening.plan, opening.seed, known[-1][1] if known else Told())
         self._tree = MerkleTree()
         self._tree.append(opened_leaf(opening.opened))
         self._items = hashlib.sha256()
@@ -89,8 +88,9 @@ class Recount:
 def decide(run: RunFile) -> Decision:
     """The decision on what is committed, recomputed from the run file and all labels beside it, taken in or not."""
     opening = run.opening()
-    gate = Gate(opening.plan, opening.seed)
-    gate.take(settle(read_labels(run), opening.plan.labels.people).truth)
+    known = told(run.taken(), opening.plan.labels.people)
+    truth = settle(read_labels(run), opening.plan.labels.people).truth
+    gate = Gate(opening.plan, opening.seed, Told(truth, known[-1][1].calibrated if known else ()))
     for trial, _ in committed(run):
         gate.add(trial.stream, trial.index, trial.outcome)
     return gate.decision()

@@ -30,7 +30,7 @@ from assay.evidence.statements import (
     subject,
     test_result,
 )
-from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, told, transcript_digest, verdict_on
+from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, shrunk, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
 from assay.plan import NONCE_BYTES, Plan, run_seed
 from assay.runs import Ended, Trial, read_leaf
@@ -175,6 +175,11 @@ class _Verifier:
         slots = [taken.slot for taken in self._taken]
         if slots != sorted(slots) or any(label.slot >= taken.slot for taken in self._taken for label in taken.labels):
             self._report.failed("labels", where, "labels of trials that were not made yet, or taken in out of order")
+        known = list(self._plan.judges.calibrated) if self._plan.judges else []
+        for taken in self._taken:
+            for place in shrunk(known, taken.calibrated):
+                self._report.failed("labels", where, f"a later calibration has fewer labels than one before it: {place}")
+            known += taken.calibrated
         self._labelled = 0
 
     def _opened(self) -> None:

@@ -1,7 +1,7 @@
 """Judges: transcript -> judgement. Programs, and what models that judge are asked and reply; people's labels. docs/judges.md."""
 
 from assay.judges.checks import JUDGE, Answer, Judgement, Kind, Outcome, judge, judge_turns
-from assay.judges.labels import Label, Settled, Taken, Truth, audited, settle, told, transcript_digest
+from assay.judges.labels import Label, Settled, Taken, Told, Truth, audited, settle, shrunk, told, transcript_digest
 from assay.judges.reading import READER, Reading, Said, panel_digest, panel_digests, readings
 from assay.judges.worlds import Funnel, attempted, episode_of, funnel, is_read, judge_episode, judge_world, played, verdict_on
 
@@ -18,6 +18,7 @@ __all__ = [
     "Said",
     "Settled",
     "Taken",
+    "Told",
     "Truth",
     "attempted",
     "audited",
@@ -33,6 +34,7 @@ __all__ = [
     "played",
     "readings",
     "settle",
+    "shrunk",
     "told",
     "transcript_digest",
     "verdict_on",

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.plan import Stream
+from assay.plan import Calibrated, Stream
 from assay.scenarios import Prf, Turn
 
 Truth = Literal["violation", "acceptable"]
@@ -108,18 +108,42 @@ def settle(labels: Iterable[Label], people: int) -> Settled:
     return Settled(truth, frozenset(disputed), frozenset(begun))
 
 
-class Taken(Struct, frozen=True, forbid_unknown_fields=True):
-    """Labels that a run took in, before its slot `slot`: from there on its schedule knows them."""
+class Taken(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a run took in before its slot `slot`: labels, and a calibration of its judges that came after its plan."""
 
     slot: Annotated[int, Meta(ge=0)]
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] = ()
+    calibrated: tuple[Calibrated, ...] = ()
 
 
-def told(taken: Iterable[Taken], people: int) -> list[tuple[int, dict[int, Truth]]]:
-    """What is settled after each time that labels were taken in, and the slot before which it was."""
+class Told(Struct, frozen=True):
+    """What people have said so far: verdicts by slot, and how the judges did elsewhere (by panel, hazard, language and arm)."""
+
+    truth: dict[int, Truth] = {}
+    calibrated: tuple[Calibrated, ...] = ()
+
+
+def told(taken: Iterable[Taken], people: int) -> list[tuple[int, Told]]:
+    """What is known after each time that something was taken in, and the slot before which it was."""
     acts: list[Label] = []
+    rows: dict[tuple[str, str, str, str], Calibrated] = {}
     out = []
     for batch in taken:
         acts += batch.labels
-        out.append((batch.slot, settle(acts, people).truth))
+        rows |= {_key(row): row for row in batch.calibrated}
+        out.append((batch.slot, Told(settle(acts, people).truth, tuple(rows.values()))))
     return out
+
+
+def shrunk(before: Iterable[Calibrated], after: Iterable[Calibrated]) -> list[str]:
+    """Where a calibration has fewer labels than one before it: it may only grow, since to choose among several would spend more error."""
+    old = {_key(row): row for row in before}
+    return [
+        f"{row.hazard} in {row.language} ({row.arm})"
+        for row in after
+        if (was := old.get(_key(row))) and (row.caught < was.caught or row.missed < was.missed)
+    ]
+
+
+def _key(row: Calibrated) -> tuple[str, str, str, str]:
+    return row.panel, row.hazard, row.language, row.arm

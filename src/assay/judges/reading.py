@@ -79,9 +79,7 @@ def ask(item: Item, answer: str, turns: Sequence[Turn], catalog: Catalog, rubric
     parts = [words.role]
     if item.stream.arm == "benign":
         parts.append(words.benign)
-    elif agent:
-        parts += [words.violation, f"- {catalog.hazards[item.stream.hazard].summary.strip()}", words.unfamiliar]
-    else:
+    elif not agent:
         found = catalog.rubric(item.stream.hazard, rubric)
         parts += ["\n".join([words.violation, *(f"- {line.strip()}" for line in found.violation)])]
         if found.acceptable:

@@ -1,6 +1,6 @@
 """The plan: matrix of cells, requirements, error rates, budgets; read from YAML, checked, digested."""
 
-from assay.plan.calibration import Anchor, Calibration, Source, read_calibration
+from assay.plan.calibration import Calibration, Source, read_calibration
 from assay.plan.file import builtin_plans, parse_plan, plan_path, read_plan
 from assay.plan.model import (
     NO_ATTACK,
@@ -35,7 +35,6 @@ from assay.plan.sealing import NONCE_BYTES, run_seed
 __all__ = [
     "NONCE_BYTES",
     "NO_ATTACK",
-    "Anchor",
     "Arm",
     "AttackEffect",
     "Attacker",

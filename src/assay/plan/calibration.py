@@ -10,27 +10,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from assay.catalog import Anchor
 from assay.errors import PlanError
 from assay.plan.model import Calibrated
 
 MAX_BYTES = 64 * 1024 * 1024
-
-
-class Anchor(Struct, frozen=True, forbid_unknown_fields=True):
-    """A labelled answer: the messages that the first judge was sent, the item's code word, people's verdict and the judge's."""
-
-    hazard: str
-    language: str
-    arm: str
-    item: dict[str, Any]
-    answer: str
-    truth: Literal["violation", "acceptable"]
-    flagged: bool
 
 
 class Source(Struct, frozen=True, forbid_unknown_fields=True):

@@ -91,7 +91,7 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
     if plan.sizes:
         _check_finite(plan, located)
     plan = _with_worlds(plan, catalog, located)
-    plan = with_judged(plan, catalog, located, where)
+    plan, catalog = with_judged(plan, catalog, located, where)
     for i, attack in enumerate(plan.matrix.attacks):
         _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
     for i, tag in enumerate(plan.matrix.renderings):
@@ -121,11 +121,11 @@ def _with_worlds(plan: Plan, catalog: Catalog, located: Located) -> Plan:
     return msgspec.structs.replace(plan, worlds=msgspec.structs.replace(plan.worlds or Worlds(), hazards=played))
 
 
-def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> Plan:
-    """The plan with the hazards that its judges read, and with its calibration."""
+def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> tuple[Plan, Catalog]:
+    """The plan with the hazards that its judges read and with its calibration, whose anchors belong to the content."""
     judges = plan.judges
     if judges is None:
-        return plan
+        return plan, catalog
     hazards = tuple(h.id for h in catalog.hazards.values() if h.check == "none")
     if not hazards and not (judges.episodes and plan.worlds):
         raise located.fail("none of the matrix's hazards needs a judge", ".judges", fix="Leave it out.")
@@ -147,8 +147,11 @@ def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> P
                 f".requirements[{i}]",
                 fix="Name other hazards under 'hazards'.",
             )
-    calibrated = read_calibration(_beside(where, judges.calibration)).rows if judges.calibration else ()
-    return msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards, calibrated=calibrated))
+    if not judges.calibration:
+        return msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards)), catalog
+    calibration = read_calibration(_beside(where, judges.calibration))
+    judges = msgspec.structs.replace(judges, hazards=hazards, calibrated=calibration.rows)
+    return msgspec.structs.replace(plan, judges=judges), msgspec.structs.replace(catalog, anchors=calibration.anchors)
 
 
 def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located: Located) -> None:

@@ -12,14 +12,18 @@ from assay.runs.judged import (
     is_judged,
     read_judged,
 )
+from assay.runs.judgements import Again, Heading, JudgementFile, read_judgements
 from assay.runs.labels import LabelFile, labels_path, read_labels
 from assay.runs.trial import Ended, Trial, read_leaf
 
 __all__ = [
+    "Again",
     "Criterion",
     "Ended",
     "Exercise",
+    "Heading",
     "Judged",
+    "JudgementFile",
     "LabelFile",
     "Met",
     "Opening",
@@ -31,6 +35,7 @@ __all__ = [
     "is_judged",
     "labels_path",
     "read_judged",
+    "read_judgements",
     "read_labels",
     "read_leaf",
     "run_path",

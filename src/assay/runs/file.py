@@ -25,10 +25,10 @@ from msgspec import Struct
 
 from assay.catalog import Catalog
 from assay.errors import RunFileError
-from assay.judges import Label, Taken
+from assay.judges import Label, Taken, shrunk
 from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
-from assay.plan import Plan, run_seed
+from assay.plan import Calibrated, Judges, Plan, run_seed
 from assay.runs.trial import Trial, read_leaf
 
 FORMAT = "assay-run/3"
@@ -40,6 +40,7 @@ CREATE TABLE taken (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT
 CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
 """
 _CHUNK = 1000
+NO_JUDGES = Judges(())
 
 
 class Opening(Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,16 +178,23 @@ class RunFile:
             rows = self._db.execute("SELECT crc, value FROM incident ORDER BY id").fetchall()
         return [msgspec.json.decode(self._whole(crc, value, "an incident")) for crc, value in rows]
 
-    def take(self, labels: Sequence[Label]) -> Taken | None:
-        """Take in the labels that are newer than those taken before, from behind the last trial on; None if there is none newer."""
-        last = max((label.number for taken in self.taken() for label in taken.labels), default=0)
+    def take(self, labels: Sequence[Label], calibrated: Sequence[Calibrated] = ()) -> Taken | None:
+        """Take in the labels that are newer than those taken before, and a calibration, from behind the last trial on; None if there is
+        nothing new. Raises `RunFileError` for a calibration with fewer labels than one before it.
+        """
+        before = self.taken()
+        last = max((label.number for taken in before for label in taken.labels), default=0)
         newer = tuple(label for label in labels if label.number > last)
-        if not newer:
+        rows = [row for taken in before for row in taken.calibrated]
+        fewer = shrunk([*(self.opening().plan.judges or NO_JUDGES).calibrated, *rows], calibrated)
+        if fewer:
+            raise RunFileError(f"the calibration has fewer labels than the one before for {', '.join(fewer)}", where=str(self.path))
+        if not newer and not set(calibrated) - set(rows):
             return None
         with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             slots = int(self._db.execute("SELECT coalesce(max(slot), -1) + 1 FROM trial").fetchone()[0])
-            taken = Taken(slots, newer)
+            taken = Taken(slots, newer, tuple(calibrated))
             value = canonical_plain(taken)
             self._db.execute("INSERT INTO taken (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
         return taken
