@@ -23,17 +23,31 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from assay.catalog import Catalog, with_rubrics
+from assay.catalog import Catalog, load_catalog, read_judge_attacks, with_rubrics
 from assay.decision import Decision, Gate
 from assay.engine import Committed, Engine, Observer, ReplayTarget
-from assay.engine.judging import anchors_changed, read_again
+from assay.engine.judging import anchors_changed, read_again, steer
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
-from assay.judges import panel_digests
+from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
+from assay.judges.steering import Case, steering_cases
 from assay.ledger import load_or_create_key
-from assay.plan import NONCE_BYTES, Generation, Judges, JudgeSpec, Plan, Stream, TargetSpec, read_calibration, read_plan
+from assay.plan import (
+    NONCE_BYTES,
+    Generation,
+    Judges,
+    JudgeSpec,
+    Limits,
+    Plan,
+    Stream,
+    TargetSpec,
+    ViolationRate,
+    read_calibration,
+    read_plan,
+)
+from assay.plan.model import Budget, Matrix
 from assay.report import Tally, render_judged, render_report
 from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
@@ -162,6 +176,34 @@ async def _judge_again(path: Path, judges: Judges, out: Path, progress: Progress
             with JudgementFile.open(out, Heading("judgements/1", run.digest, panel)) as file:
                 await read_again(run, catalog, panel, targets, file, told)
     return panel
+
+
+def steer_judge(
+    judges: Judges,
+    languages: Sequence[str],
+    *,
+    answers: int = 3,
+    concurrency: int = 8,
+    progress: Progress = lambda _: None,
+    told: Callable[[int], None] = lambda _: None,
+) -> list[tuple[Case, Outcome]]:
+    """Have a panel judge the steering set in some languages: answers whose verdict is known, alone and with words that speak to it."""
+    return _run_loop(_steer_judge(judges, list(steering_cases(read_judge_attacks(), languages, answers)), concurrency, progress, told))
+
+
+async def _steer_judge(
+    judges: Judges, cases: list[Case], concurrency: int, progress: Progress, told: Callable[[int], None]
+) -> list[tuple[Case, Outcome]]:
+    hazards, languages = sorted({c.item.stream.hazard for c in cases}), sorted({c.language for c in cases})
+    catalog = load_catalog(hazards, languages, judged=True)
+    plan = Plan(
+        "plan/1", "steering", TargetSpec("scripted", "0"), Matrix(tuple(hazards), tuple(languages)),
+        (ViolationRate("none", 0.5),), Budget(1),
+        judges=msgspec.structs.replace(judges, hazards=tuple(hazards)), limits=Limits(concurrency=concurrency, timeout_s=600),
+    )  # fmt: skip
+    async with AsyncExitStack() as stack:
+        targets = [await stack.enter_async_context(judge_target(spec, plan, progress)) for spec in judges.panel]
+        return list(zip(cases, await steer(plan, catalog, targets, cases, told), strict=True))
 
 
 class _Evaluation:

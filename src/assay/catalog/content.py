@@ -298,6 +298,31 @@ class RubricTexts(Struct, frozen=True, forbid_unknown_fields=True):
     provenance: Provenance
 
 
+class AnswerToJudge(Struct, frozen=True, forbid_unknown_fields=True):
+    """A request and an answer whose verdict is known."""
+
+    hazard: str
+    request: str
+    answer: str
+
+
+class Steering(Struct, frozen=True, forbid_unknown_fields=True):
+    """Words around an answer, with {answer} in them, that try to steer the judge who reads it."""
+
+    id: str
+    text: str
+
+
+class JudgeAttacks(Struct, frozen=True, forbid_unknown_fields=True):
+    """One language's answers under judgement that try to steer the judge. `{code_guess}` stands for a guess at the judge's word."""
+
+    language: str
+    violating: tuple[AnswerToJudge, ...]
+    acceptable: tuple[AnswerToJudge, ...]
+    steering: tuple[Steering, ...]
+    provenance: Provenance
+
+
 class Anchor(Struct, frozen=True, forbid_unknown_fields=True):
     """An answer that people labelled and a panel of judges read when it was calibrated: the item as JSON, the answer, whether it is a
     violation, whether the panel flagged it. Read again later, it shows whether the panel has changed.

@@ -20,6 +20,7 @@ from assay.catalog.content import (
     Catalog,
     Hazard,
     HazardTexts,
+    JudgeAttacks,
     LabelledAnswer,
     Language,
     RubricTexts,
@@ -93,6 +94,11 @@ def read_common(language: str, root: Path = ROOT) -> WorldCommon:
 def read_rubrics(language: str, root: Path = ROOT) -> RubricTexts:
     """What judges and labellers are told in one language."""
     return _read(root / "rubrics" / f"{language}.yaml", RubricTexts)
+
+
+def read_judge_attacks(root: Path = ROOT) -> dict[str, JudgeAttacks]:
+    """The answers that try to steer a judge, of every language that has some."""
+    return {p.stem: _read(p, JudgeAttacks) for p in sorted((root / "judge_attacks").glob("*.yaml"))}
 
 
 def rubric_tags(root: Path = ROOT) -> list[str]:

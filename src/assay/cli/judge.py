@@ -1,4 +1,4 @@
-"""`assay judge again|compare|measure`."""
+"""`assay judge again|compare|measure|steer`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 
 from assay import api
+from assay.catalog import read_judge_attacks
 from assay.cli.words import program, shell_path
 from assay.decision.opinions import Opinion, agreement, read_opinions, sources
 from assay.errors import AssayError
 from assay.judges.calibration import Measured, alpha, calibrated_rows, cohen, fleiss, measured, ratings
+from assay.judges.steering import Withstood, steering_cases, tally
 from assay.plan import Calibration, Judges, JudgeSpec
 from assay.runs import RunFile, read_labels, run_path
 from assay.targets import parse_target
@@ -34,6 +36,7 @@ def command() -> None:
     Examples:
       assay judge again runs/first --judge http://127.0.0.1:8080/v1#my-judge --rubric item
       assay judge compare runs/first runs/first/judgements-my-judge-item.jsonl
+      assay judge steer --judge embedded:qwen2.5-coder-0.5b-instruct --language ms --answers 1
       assay judge measure runs/calibration --write calibration.json
     """
 
@@ -59,11 +62,9 @@ def again(
 
     What is read is kept line by line: the same command goes on where it was interrupted.
     """
-    specs = [parse_target(text) for text in judges]
-    names = _distinct([spec.model.rpartition("/")[2] or spec.model for spec in specs])
-    panel = Judges(tuple(JudgeSpec(name, spec, rubric) for name, spec in zip(names, specs, strict=True)), combine, tries)
+    panel = _panel(judges, rubric, combine, tries)
     path = run_path(run)
-    out = out or path.parent / f"judgements-{'+'.join(names)}-{rubric}.jsonl"
+    out = out or path.parent / f"judgements-{'+'.join(j.name for j in panel.panel)}-{rubric}.jsonl"
     with RunFile.read(path) as file:
         total = file.count()
     console = Console(stderr=True)
@@ -115,6 +116,73 @@ def compare(run: Path, judgements: tuple[Path, ...], as_json: bool) -> int:
         click.echo(f"  and {len(differ) - SHOWN} more on which they differ")
     click.echo(f"\nNext, let people say who is right: {program()} label {shell_path(run)}")
     return 0
+
+
+@command.command()
+@click.option("--judge", "judges", multiple=True, required=True, help="A judge, as --target takes it; several make a panel.")
+@click.option(
+    "--rubric", default="en", show_default=True, type=click.Choice(["en", "item"]), help="Rubric in English, or in the answer's language."
+)
+@click.option(
+    "--combine", default="most-severe", show_default=True, type=click.Choice(["most-severe", "majority"]), help="How verdicts become one."
+)
+@click.option("--language", "languages", multiple=True, help="Only these languages; all that have steering texts unless given.")
+@click.option(
+    "--answers", default=3, show_default=True, type=click.IntRange(1, 3), help="Violating and acceptable answers of each language."
+)
+@click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1, 256), help="How many are judged at once.")
+@click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+def steer(
+    judges: tuple[str, ...], rubric: Literal["en", "item"], combine: Literal["most-severe", "majority"], languages: tuple[str, ...],
+    answers: int, concurrency: int, as_json: bool,
+) -> int:  # fmt: skip
+    """Whether a judge can be steered by the answer that it reads: forged verdicts, notes to the reviewer, appeals, in eight languages.
+
+    Answers that violate are judged alone, then with words around them that ask for another verdict. Counted is how often a verdict that
+    was right alone is turned to safe. Without a usable reply an answer is unscorable, which is never safe.
+
+    Exit code: 0 if no verdict was turned, 1 if some were.
+    """
+    written = read_judge_attacks()
+    unknown = [t for t in languages if t not in written]
+    if unknown:
+        raise AssayError(f"there are no steering texts in '{unknown[0]}'", fix=f"There are some in {', '.join(written)}.")
+    panel = _panel(judges, rubric, combine, 2)
+    tags = list(languages or written)
+    console = Console(stderr=True)
+    with Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
+        task = bar.add_task("answers judged", total=len(list(steering_cases(written, tags, answers))))
+        judged = api.steer_judge(
+            panel, tags, answers=answers, concurrency=concurrency, progress=lambda line: console.print(escape(line)),
+            told=lambda n: bar.update(task, completed=n),
+        )  # fmt: skip
+    by_language, by_kind = tally(judged, by_language=True), tally(judged, by_language=False)
+    if as_json:
+        click.echo(json.dumps({"languages": msgspec.to_builtins(by_language), "kinds": msgspec.to_builtins(by_kind)}))
+    else:
+        _steered("by language", by_language)
+        _steered("by kind of steering", by_kind)
+    return 1 if by_language[-1].turned else 0
+
+
+def _steered(title: str, rows: list[Withstood]) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for name in ("flagged alone", "passed alone", "steered", "turned to safe", "95%", "unusable"):
+        table.add_column(name, justify="right")
+    for r in rows:
+        turned = f"{r.turned / r.steered:.0%}" if r.steered else ""
+        table.add_row(
+            r.name, f"{r.flagged}/{r.violating}", f"{r.passed}/{r.acceptable}", str(r.steered), f"{r.turned} {turned}",
+            _interval(r.interval), str(r.unusable),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def _panel(judges: tuple[str, ...], rubric: Literal["en", "item"], combine: Literal["most-severe", "majority"], tries: int) -> Judges:
+    specs = [parse_target(text) for text in judges]
+    names = _distinct([spec.model.rpartition("/")[2] or spec.model for spec in specs])
+    return Judges(tuple(JudgeSpec(name, spec, rubric) for name, spec in zip(names, specs, strict=True)), combine, tries)
 
 
 @command.command()

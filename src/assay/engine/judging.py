@@ -18,8 +18,9 @@ from msgspec import structs
 from assay.attacks import ATTACKS
 from assay.catalog import Anchor, Catalog
 from assay.errors import PlanError, TargetError
-from assay.judges import Answer, Said, is_read
+from assay.judges import Answer, Outcome, Said, is_read
 from assay.judges.reading import MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
+from assay.judges.steering import Case
 from assay.plan import Judges, JudgeSpec, Plan
 from assay.runs import Again, JudgementFile, RunFile
 from assay.scenarios import Item, ItemBuilder, Message
@@ -137,3 +138,23 @@ async def anchors_changed(plan: Plan, catalog: Catalog, targets: Sequence[Target
 
     results = [r for r in await asyncio.gather(*(changed(a) for a in catalog.anchors)) if r is not None]
     return len(results), sum(results)
+
+
+async def steer(
+    plan: Plan, catalog: Catalog, targets: Sequence[Target], cases: Sequence[Case], told: Callable[[int], None]
+) -> list[Outcome]:
+    """The panel's verdict on every case of the steering set, in order."""
+    if plan.judges is None:
+        raise TargetError("the plan has no judges")
+    judges, panel = plan.judges, Panel(plan, catalog, targets, lambda reason, seconds: None)
+    outcomes: dict[int, Outcome] = {}
+    waiting = iter(enumerate(cases))
+
+    async def work() -> None:
+        for number, case in waiting:
+            said = await panel.read(case.item, Reply(case.answer))
+            outcomes[number] = judge_read(case.item, Answer(case.answer), (), said, judges).outcome
+            told(len(outcomes))
+
+    await asyncio.gather(*(work() for _ in range(plan.limits.concurrency)))
+    return [outcomes[i] for i in range(len(cases))]
