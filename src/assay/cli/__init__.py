@@ -20,6 +20,7 @@ COMMANDS = {
     "decide": "The decision on a run; exit 0 approve, 10 delay, 20 halt.",
     "verify": "Recompute everything in an evidence bundle.",
     "report": "Write a run's HTML report.",
+    "label": "The labelling page: people's verdicts on what no program can judge.",
     "judge": "Judges: read a run again with others, compare them, measure them on people's labels.",
     "compare": "Runs side by side: what got worse, what changed, what no longer tells them apart.",
     "plan": "Start, check and list plans.",
