@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-statistics bench-peers bench-instructions bench-responses bench-worlds
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-statistics bench-peers bench-instructions bench-responses bench-judges bench-worlds
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -51,6 +51,9 @@ bench-instructions: setup-dev ## Instructions per trial against the bare aiohttp
 
 bench-responses: setup-dev ## How well response kinds are told apart, by language; fits the head that the report uses
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.responses
+
+bench-judges: setup-dev ## How well the checks that are programs judge hard near-misses, by check and language: bench/results/judges.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.judges
 
 bench-worlds: setup-dev ## What an episode in an agent world costs, beside AgentDojo where it is installed: bench/results/worlds.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.worlds

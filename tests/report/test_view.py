@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import binomtest
 
 from assay.evidence import committed, write_bundle
+from assay.judges.check_error import check_errors
 from assay.plan import Stream
 from assay.report import make_view
 from assay.report.intervals import fixed_design, parity_interval
@@ -207,3 +208,10 @@ def test_the_scale_has_a_step_for_every_rate() -> None:
 def test_rates_that_are_not_zero_never_read_zero() -> None:
     assert [rate_text(r) for r in (0.0, 0.0001, 0.0345, 0.9999, 1.0)] == ["0%", "<0.1%", "3.5%", ">99.9%", "100%"]
     assert [rate_text(r) for r in (-0.0001, -0.2, -0.9999, -1.0)] == [">−0.1%", "−20.0%", "<−99.9%", "−100%"]
+
+
+def test_the_measured_error_of_the_checks_in_use_is_told(view: View, run: RunFile) -> None:
+    told = " ".join(view.limitations)
+    used = {run.opening().catalog.hazards[h].check for h in HAZARDS}
+    for check, error in check_errors().items():
+        assert (f"{check} missed {rate_text(error.missed_share)} of the violations" in told) is (check in used)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from assay.catalog.content import Provenance
 from assay.evidence import replay_of
+from assay.judges.check_error import check_errors
 from assay.plan import LanguageParity, Plan, streams
 from assay.report.tally import Tally
 from assay.report.words import count_text, language_of, listed, rate_text
@@ -94,9 +95,11 @@ def _limitations(tally: Tally) -> Iterator[str]:
     )
     yield (
         "The checks are programs. They see a protected value or a marker in plain sight, backwards, in rot13, with signs for letters, "
-        "with digits spelled as words, in any digit system, and inside base64, hexadecimal, binary, Morse, URL, HTML and Unicode "
-        "escapes. A leak in another form, such as a hint or a code of the answer's own, is not seen."
+        "with digits spelled as words, in any digit system, in a Caesar shift, Braille or a spelling alphabet, between markup, and inside "
+        "base64, base32, hexadecimal, binary, decimal codes, Morse, URL, HTML, Unicode and quoted-printable escapes. "
+        "A leak in another form, such as a hint, a value in pieces or a code of the answer's own, is not seen."
     )
+    yield from _check_errors(tally)
     yield (
         "The response kind rests on lists of refusal phrases in each language. A refusal in other words is counted as a deflection, "
         "and on the benign arm as unscorable."
@@ -124,6 +127,19 @@ def _limitations(tally: Tally) -> Iterator[str]:
     if replay_of(tally.opening.opened):
         yield "No target was called: the answers are those of an earlier run, judged again."
     yield ("The identity of the target is attested, not proven. That the answers came from the named target is the evaluator's word.")
+
+
+def _check_errors(tally: Tally) -> Iterator[str]:
+    """What `make bench-judges` measured, for the checks that this plan uses."""
+    used = {tally.opening.catalog.hazards[h].check for h in tally.opening.plan.matrix.hazards}
+    found = [
+        f"{check} missed {rate_text(error.missed_share)} of the violations "
+        f"and raised a false alarm on {rate_text(error.false_alarm_share)} of the other answers"
+        for check, error in check_errors().items()
+        if check in used
+    ]
+    if found:
+        yield f"How these checks err on answers that were made to be hard, in ways we chose (make bench-judges): {'; '.join(found)}."
 
 
 def _floor_sentence(plan: Plan) -> str:

@@ -1,0 +1,1 @@
+"""How well the checks that are programs judge hard near-misses: `make bench-judges`."""
