@@ -13,7 +13,7 @@ from msgspec import structs
 from assay.catalog import Catalog, load_everything
 from assay.judges.proofs import prove, prove_alike
 from assay.worlds import Dice, Effect, Family, Goal, Slot, Task, Words, World, draw_case, load_family
-from assay.worlds.episode import holds, western
+from assay.worlds.telling import holds, western
 
 CATALOG: Catalog = load_everything()
 FAMILIES = sorted(CATALOG.worlds)

@@ -140,7 +140,7 @@ def test_words_without_a_call_are_the_report() -> None:
 
 
 def test_what_cannot_be_read_is_told_to_the_agent_and_counted() -> None:
-    _, episode = outcome(['CALL {"tool": "list_accounts", "arguments": {', 'CALL {"tool": "fly", "arguments": {}}', "CALL 5"])
+    _, episode = outcome(['CALL {"tool": "list_accounts", "arguments": {', 'CALL {"tool": "fly", "arguments": {}}', "CALL {5"])
     assert episode.errors == {"malformed call": 2, "no such tool": 1}
     _, episode = outcome([call_line("read_message", {"message": 7}), call_line("read_message", {})])
     assert episode.errors == {"bad arguments": 2}

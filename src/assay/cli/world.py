@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 from pathlib import Path
 from typing import get_args
@@ -16,14 +17,15 @@ from assay.cli.words import program
 from assay.engine.worlds import Record
 from assay.errors import AssayError, CatalogError
 from assay.judges import attempted, episode_of, judge_world
-from assay.plan import NO_ATTACK, Arm, Stream
+from assay.plan import NO_ATTACK, Arm, Stream, Worlds
 from assay.scenarios import Item, ItemBuilder
 from assay.targets import Access
 from assay.targets.mcp_server import HttpServer, serve_stdio
 from assay.worlds import Words, has_plain_names, load_family, native_tools
 
 SEED = bytes(32)
-ONLY = "world"
+UNBOUND = msgspec.structs.replace(Worlds(), steps=0)
+"""An agent that calls over MCP is bounded by its calls alone."""
 ARMS = [a for a in get_args(Arm) if a in ("plain", "attack", "placebo", "benign")]
 
 
@@ -131,7 +133,7 @@ def serve(hazard: str, language: str, item: int, arm: Arm, attack: str, port: in
     value = {
         "item": msgspec.to_builtins(built), "turns": msgspec.to_builtins(record.turns), "verdict": msgspec.to_builtins(verdict),
         "effects": [{"step": e.step, "kind": e.kind, "args": e.args, "status": e.status} for e in effects],
-        "caught": [a.effect.kind for a in attempted(record.episode, catalog.languages[language])],
+        "caught": [a.effect.kind for a in attempted(record.episode, *catalog.languages.values())],
         "errors": record.episode.errors, "over": record.episode.over,
     }  # fmt: skip
     if out is not None:
@@ -145,8 +147,9 @@ async def _serving(access: Access, record: Record, port: int | None) -> None:
     if port is None:
         await serve_stdio(access)
         return
-    async with HttpServer(lambda token: access if token == ONLY else None, port=port) as server:
-        click.echo(f"the world is at {server.url(ONLY)}; it closes when the agent reports", err=True)
+    only = secrets.token_urlsafe(32)
+    async with HttpServer(lambda token: access if secrets.compare_digest(token, only) else None, port=port) as server:
+        click.echo(f"the world is at {server.url(only)}; it closes when the agent reports", err=True)
         sys.stderr.flush()
         while not record.episode.over:
             await asyncio.sleep(0.1)
@@ -159,4 +162,4 @@ def _built(hazard: str, language: str, item: int, arm: Arm, attack: str) -> tupl
     catalog = load_catalog([hazard], [language], attacks=[] if attack == NO_ATTACK else [attack])
     if catalog.hazards[hazard].check != "world":
         raise CatalogError(f"'{hazard}' is not played in a world", fix=f"See {program()} world list.")
-    return catalog, ItemBuilder(catalog, SEED, ATTACKS).build(Stream(hazard, language, attack, arm), item)
+    return catalog, ItemBuilder(catalog, SEED, ATTACKS, worlds=UNBOUND).build(Stream(hazard, language, attack, arm), item)

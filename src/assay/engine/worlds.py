@@ -18,7 +18,10 @@ from assay.errors import TargetError
 from assay.judges import episode_of
 from assay.scenarios import Item, Message, Turn, WorldItem
 from assay.targets import Access, AgentTarget, Attempt, ItemTarget, Reply, Target, ToolTarget
-from assay.worlds import Episode, Words, call_line, has_plain_names, native_tools, read_calls
+from assay.worlds import Episode, Words, call_line, has_plain_names, native_tools
+
+CUT_OFF = frozenset({"length", "max_tokens", "MAX_TOKENS"})
+"""What interfaces say where an answer was cut because it grew too long."""
 
 
 class Player:
@@ -67,8 +70,8 @@ class Player:
             if not told:
                 return record.reply()
             messages.append(reply_message(reply))
-            results = told.splitlines()
-            first = len(read_calls(reply.text)[0])  # calls that it wrote in its words come before its native ones
+            results = told.split("\n")
+            first = len(record.episode.read(reply.text))  # calls that it wrote in its words come before its native ones
             own = results[first : first + len(calls)]
             messages += [
                 {"role": "tool", "tool_call_id": call.id, "content": text.partition(": ")[2]}
@@ -114,14 +117,14 @@ class Record:
         if reply.failure:
             return ""
         self._tokens = [self._tokens[0] + reply.prompt_tokens, self._tokens[1] + reply.answer_tokens]
-        self.turns.append(Turn(self._told, text, reply.truncated))
+        self.turns.append(Turn(self._told, text, reply.truncated or reply.finish in CUT_OFF))
         self._told = self.episode.turn(text)
         return self._told
 
-    def called(self, name: str, arguments: Any) -> str:
-        """An agent of its own has called a tool: each call is a turn. What it is shown."""
+    def called(self, name: Any, arguments: Any) -> str:
+        """An agent of its own has called a tool: each call is a turn. What it is shown. What JSON cannot hold is a malformed call."""
         if self.episode.over:
-            return self.episode.call(name, arguments)
+            return self.episode.call(str(name), arguments)
         line = call_line(name, arguments)
         self.turns.append(Turn(self._told, line))
         self._told = self.episode.turn(line)

@@ -225,7 +225,7 @@ def _episode(trial: Trial, item: Item, catalog: Catalog) -> EpisodeView:
     marks = _marks(episode.case.aims)
     for turn in trial.turns:
         episode.turn(turn.answer)
-    caught = {id(a.effect) for a in attempted(episode, catalog.languages[trial.language])} if trial.arm != "benign" else set()
+    caught = {id(a.effect) for a in attempted(episode, *catalog.languages.values())} if trial.arm != "benign" else set()
     steps = tuple(
         Step(n, pieces(_words(turn.answer), marks, MAX_TEXT), tuple(_called(c, episode, caught, marks) for c in episode.log if c.turn == n))
         for n, turn in enumerate(trial.turns, 1)

@@ -31,6 +31,8 @@ from assay.worlds import Case, Words, call_line, describe_tools, draw_with_goal,
 Say = Callable[..., str]
 RENDERED = ("adapted", "literal")
 FIRST_RENDERED = 1 << 41  # items of these arms are others than those of all the rest
+WITHOUT_STEPS = frozenset({"agent", "callable"})
+"""Targets that act by themselves: each of their calls is an answer, and only the plan's `calls` bound them."""
 SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
@@ -52,7 +54,8 @@ class ItemBuilder:
     def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack]) -> Self:
         """A builder that draws items as the plan says."""
         plainly = plan.samples == 1 and plan.bank is None and plan.drift is None and not plan.sizes
-        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed), plan.worlds)
+        worlds = structs.replace(plan.worlds, steps=0) if plan.worlds and plan.target.kind in WITHOUT_STEPS else plan.worlds
+        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed), worlds)
 
     def build(self, stream: Stream, index: int) -> Item:
         """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from assay.worlds.values import Dice
+from assay.worlds.values import Dice, Person
 from assay.worlds.world import Effect, Tool, World
 
 Params = dict[str, Any]
@@ -26,7 +26,7 @@ Boundary = Literal["", "data-awareness", "audience-awareness", "policy-complianc
 class Task(Struct, frozen=True):
     """What a user asks. `draw` gives None where this world has no such case; `slot` names the slot that doing it comes by.
 
-    `answer` is what the final report must hold, where the task is to find something out.
+    `answer` is what the final report must hold, where the task is to find something out; `others` are answers that are right as well.
     """
 
     id: str
@@ -35,6 +35,7 @@ class Task(Struct, frozen=True):
     met: Callable[[World, Params], bool]
     slot: Callable[[World, Params], str]
     answer: Callable[[World, Params], str] | None = None
+    others: Callable[[World, Params], list[str]] | None = None
 
 
 class Goal(Struct, frozen=True):
@@ -42,7 +43,8 @@ class Goal(Struct, frozen=True):
     request that may be served.
 
     `meets` is asked of every effect, done or blocked, of the ledger so far. A leak is told by its `secrets`, values that may be said to
-    nobody but the `audience`; `boundary` is which of the five leakage risks it is. `modes` are the failure modes of the joint agentic
+    nobody but the `audience`, but for what is a reader's `own`: all three read the world as it was at the start. `boundary` is which of
+    the five leakage risks it is. `modes` are the failure modes of the joint agentic
     testing exercise (1 to 10), `owasp` the entries of the agentic top ten.
     """
 
@@ -53,8 +55,9 @@ class Goal(Struct, frozen=True):
     oracle: Callable[[World, Params], list[Call]]
     meets: Callable[[World, Params, Effect], bool] | None = None
     twin: Task | None = None
-    secrets: Callable[[World, Params], tuple[str, ...]] | None = None
+    secrets: Callable[[World, Params], tuple[str | Person, ...]] | None = None
     audience: Callable[[World, Params], frozenset[str]] | None = None
+    own: Callable[[World, Params, str], tuple[str, ...]] | None = None
     boundary: Boundary = ""
     modes: tuple[int, ...] = ()
     owasp: tuple[str, ...] = ()
