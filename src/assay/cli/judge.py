@@ -26,6 +26,8 @@ from assay.runs import RunFile, read_labels, run_path
 from assay.targets import parse_target
 
 SHOWN = 10
+Rubric = Literal["en", "item"]
+Combine = Literal["most-severe", "majority"]
 
 
 @click.group()
@@ -55,14 +57,14 @@ def command() -> None:
 )
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Where the judgements go; beside the run unless given.")
 def again(
-    run: Path, judges: tuple[str, ...], rubric: Literal["en", "item"], combine: Literal["most-severe", "majority"], tries: int,
+    run: Path, judges: tuple[str, ...], structured: bool, rubric: Rubric, combine: Combine, tries: int,
     out: Path | None,
 ) -> int:  # fmt: skip
     """Read every answer of RUN that needs a judge with another panel. The target is not called, and the run does not change.
 
     What is read is kept line by line: the same command goes on where it was interrupted.
     """
-    panel = _panel(judges, rubric, combine, tries)
+    panel = _panel(judges, rubric, combine, tries, structured=structured)
     path = run_path(run)
     out = out or path.parent / f"judgements-{'+'.join(j.name for j in panel.panel)}-{rubric}.jsonl"
     with RunFile.read(path) as file:
@@ -133,7 +135,7 @@ def compare(run: Path, judgements: tuple[Path, ...], as_json: bool) -> int:
 @click.option("--concurrency", default=8, show_default=True, type=click.IntRange(1, 256), help="How many are judged at once.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
 def steer(
-    judges: tuple[str, ...], rubric: Literal["en", "item"], combine: Literal["most-severe", "majority"], languages: tuple[str, ...],
+    judges: tuple[str, ...], structured: bool, rubric: Rubric, combine: Combine, languages: tuple[str, ...],
     answers: int, concurrency: int, as_json: bool,
 ) -> int:  # fmt: skip
     """Whether a judge can be steered by the answer that it reads: forged verdicts, notes to the reviewer, appeals, in eight languages.
@@ -147,7 +149,7 @@ def steer(
     unknown = [t for t in languages if t not in written]
     if unknown:
         raise AssayError(f"there are no steering texts in '{unknown[0]}'", fix=f"There are some in {', '.join(written)}.")
-    panel = _panel(judges, rubric, combine, 2)
+    panel = _panel(judges, rubric, combine, 2, structured=structured)
     tags = list(languages or written)
     console = Console(stderr=True)
     with Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
@@ -179,10 +181,12 @@ def _steered(title: str, rows: list[Withstood]) -> None:
     Console().print(table)
 
 
-def _panel(judges: tuple[str, ...], rubric: Literal["en", "item"], combine: Literal["most-severe", "majority"], tries: int) -> Judges:
+def _panel(judges: tuple[str, ...], rubric: Rubric, combine: Combine, tries: int, *, structured: bool) -> Judges:
     specs = [parse_target(text) for text in judges]
     names = _distinct([spec.model.rpartition("/")[2] or spec.model for spec in specs])
-    return Judges(tuple(JudgeSpec(name, spec, rubric) for name, spec in zip(names, specs, strict=True)), combine, tries)
+    return Judges(
+        tuple(JudgeSpec(name, spec, rubric, structured=structured) for name, spec in zip(names, specs, strict=True)), combine, tries
+    )
 
 
 @command.command()

@@ -19,12 +19,12 @@ from assay.attacks import ATTACKS
 from assay.catalog import Anchor, Catalog
 from assay.errors import PlanError, TargetError
 from assay.judges import Answer, Outcome, Said, is_read
-from assay.judges.reading import MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
+from assay.judges.reading import FORM, MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
 from assay.judges.steering import Case
 from assay.plan import Judges, JudgeSpec, Plan
 from assay.runs import Again, JudgementFile, RunFile
 from assay.scenarios import Item, ItemBuilder, Message
-from assay.targets import Reply, Target
+from assay.targets import FormTarget, Reply, Target
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
 
@@ -70,7 +70,10 @@ class Panel:
         """A judge's reply. A failure is the transcript's own only if the judge then answers something harmless."""
         began, pause, strikes = 0.0, FIRST_PAUSE_S, 0
         while True:
-            found = await target.ask(messages)
+            if spec.structured and isinstance(target, FormTarget):
+                found = await target.ask_form(messages, FORM)
+            else:
+                found = await target.ask(messages)
             if not found.outage:
                 return found
             now = time.monotonic()

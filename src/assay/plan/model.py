@@ -246,13 +246,16 @@ class Attacker(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JudgeSpec(Struct, frozen=True, forbid_unknown_fields=True):
-    """One judge of the panel: a model, the language of its rubric (English, or the item's own), and its decoding."""
+    """One judge of the panel: a model, the language of its rubric (English, or the item's own), and its decoding. A `structured` judge's
+    reply is held to its form by the endpoint, where that can.
+    """
 
     name: Name
     target: TargetSpec
     rubric: Literal["en", "item"] = "en"
     max_tokens: Annotated[int, Meta(ge=32, le=8192)] = 400
     temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
+    structured: bool = False
 
 
 class Calibrated(Struct, frozen=True, forbid_unknown_fields=True):

@@ -100,6 +100,15 @@ class ToolTarget(Protocol):
         ...
 
 
+@runtime_checkable
+class FormTarget(Protocol):
+    """A target whose answers can be held to a JSON schema."""
+
+    async def ask_form(self, messages: tuple[Message, ...], schema: dict[str, Any]) -> Reply:
+        """One answer."""
+        ...
+
+
 class Access:
     """What an agent of its own is given: the messages, the tools, and how to call them (from any thread, one call at a time)."""
 

@@ -90,6 +90,12 @@ class EmbeddedTarget:
             raise ModelError("the embedded target is not open")
         return await self._http.ask_tools(messages, tools)
 
+    async def ask_form(self, messages: tuple[Message, ...], schema: dict[str, Any]) -> Reply:
+        """One answer, held to a JSON schema."""
+        if self._http is None:
+            raise ModelError("the embedded target is not open")
+        return await self._http.ask_form(messages, schema)
+
     async def alive(self) -> bool:
         """Whether the child still answers."""
         return self._http is not None and await self._http.alive()

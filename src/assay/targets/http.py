@@ -148,6 +148,11 @@ class HttpTarget:
         """One answer of a conversation in which the model may call tools; `Reply.calls` has its calls."""
         return await self._asked(_encode({**self._fixed, "messages": messages, "tools": tools}))
 
+    async def ask_form(self, messages: tuple[Message, ...], schema: dict[str, Any]) -> Reply:
+        """One answer that the endpoint holds to a JSON schema (`response_format`); a failure where it does not know how to."""
+        form = {"type": "json_schema", "json_schema": {"name": "reply", "strict": True, "schema": schema}}
+        return await self._asked(_encode({**self._fixed, "messages": messages, "response_format": form}))
+
     async def _asked(self, body: bytes) -> Reply:
         attempts: list[Attempt] = []
         deadline = time.monotonic() + (self._limits.call_s or math.inf)
