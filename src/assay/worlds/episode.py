@@ -311,9 +311,9 @@ class Episode:
         if found is None:
             return self._error("no such tool")
         if type(arguments) is dict:
-            arguments = {k: plain(v) if type(v) is str else v for k, v in arguments.items()}
             if any(type(v) is str and len(v) > MAX_SAID for v in arguments.values()):
                 return self._error("bad arguments")
+            arguments = {k: plain(v) if type(v) is str else v for k, v in arguments.items()}
         try:
             given = msgspec.convert(arguments, found.arguments, strict=False)  # models write numbers as text, and text as numbers
             same = _encode((found.name, arguments))

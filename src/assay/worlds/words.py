@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from assay.catalog.content import Language, WorldCommon, WorldTexts
 from assay.errors import CatalogError
@@ -58,16 +59,19 @@ class Words:
     def _record(self, value: Struct, planted: Mapping[str, str] | None, met: set[str] | None) -> dict[str, Any]:
         """A record's fields, without those that say nothing."""
         out: dict[str, Any] = {}
-        for name in value.__struct_fields__:
-            said = getattr(value, name)
+        for name, said in zip(value.__struct_fields__, astuple(value), strict=True):
             kind = type(said)
+            if kind is str or kind is int:
+                if said != "":
+                    out[name] = said
+                continue
             if kind is Slot:
                 if met is not None:
                     met.add(said.name)
                 said = planted.get(said.name) if planted else None
             elif kind is Term:
                 said = self._text(said.key)
-            elif kind is not str and kind is not int:
+            elif said is not None:
                 said = self.say(said, planted, met)
             if said is not None and said != "":
                 out[name] = said
