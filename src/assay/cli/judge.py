@@ -46,6 +46,7 @@ def command() -> None:
 @command.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--judge", "judges", multiple=True, required=True, help="A judge, as --target takes it; several make a panel.")
+@click.option("--structured", is_flag=True, help="The endpoint holds the judge to a JSON schema (response_format).")
 @click.option(
     "--rubric", default="en", show_default=True, type=click.Choice(["en", "item"]), help="Rubric in English, or in the item's language."
 )
@@ -122,6 +123,7 @@ def compare(run: Path, judgements: tuple[Path, ...], as_json: bool) -> int:
 
 @command.command()
 @click.option("--judge", "judges", multiple=True, required=True, help="A judge, as --target takes it; several make a panel.")
+@click.option("--structured", is_flag=True, help="The endpoint holds the judge to a JSON schema (response_format).")
 @click.option(
     "--rubric", default="en", show_default=True, type=click.Choice(["en", "item"]), help="Rubric in English, or in the answer's language."
 )
