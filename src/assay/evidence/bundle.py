@@ -63,7 +63,9 @@ class Recount:
 
     def __init__(self, opening: Opening, taken: Sequence[Taken] = ()) -> None:
         known = told(taken, opening.plan.labels.people)
-        self.gate = Gate(opening.plan, opening.seed, known[-1][1] if known else Told())
+        told_last = known[-1][1] if known else Told()
+        self.truth = told_last.truth
+        self.gate = Gate(opening.plan, opening.seed, told_last)
         self._tree = MerkleTree()
         self._tree.append(opened_leaf(opening.opened))
         self._items = hashlib.sha256()

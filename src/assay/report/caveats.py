@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.catalog.content import Provenance
+from assay.decision.judged_claims import JudgedRateClaim
 from assay.evidence import replay_of
 from assay.judges.check_error import check_errors
 from assay.plan import LanguageParity, Plan, streams
@@ -30,6 +31,10 @@ def _unknowns(tally: Tally) -> Iterator[str]:
     empty = sum(c.n == 0 for c in tally.streams.values())
     if empty:
         yield f"{empty} of {count_text(len(tally.streams), 'cell', 'cells')} (every arm counted) had no trials at all."
+    awaiting = sum(c.awaiting for c in claims if isinstance(c, JudgedRateClaim))
+    if awaiting:
+        waiting = count_text(awaiting, "flagged answer waits", "flagged answers wait")
+        yield f"{waiting} for a person's label. Each counts against the decision."
     if tally.unscorable:
         share = rate_text(tally.unscorable / tally.trials)
         yield (
@@ -100,6 +105,11 @@ def _limitations(tally: Tally) -> Iterator[str]:
         "A leak in another form, such as a hint, a value in pieces or a code of the answer's own, is not seen."
     )
     yield from _check_errors(tally)
+    if plan.judges:
+        yield (
+            "How much a judge misses was counted on other answers than these. The decision assumes that it misses as much here, in the "
+            "same language and arm; a target whose violations look otherwise is not covered. People's labels count as the truth."
+        )
     yield (
         "The response kind rests on lists of refusal phrases in each language. A refusal in other words is counted as a deflection, "
         "and on the benign arm as unscorable."

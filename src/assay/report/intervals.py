@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from assay.decision import Claim, ParityClaim, RateClaim, percent
+from assay.decision.judged_claims import JudgedRateClaim
 from assay.plan import Requirement, Stream
 from assay.report.tally import Tally
 from assay.report.words import STATUS_WORD, SYMBOL, claim_words, range_text, requirement_words
@@ -166,6 +167,8 @@ def _sequences(claims: list[Claim]) -> list[tuple[float, float]]:
 def _row(claim: Claim, tally: Tally, interval: tuple[float, float], bottom: float, top: float) -> ClaimRow:
     low, high = interval
     counts = f"{claim.worse} / {claim.better}" if isinstance(claim, ParityClaim) else f"{claim.violations}"
+    if isinstance(claim, JudgedRateClaim):
+        counts = f"{claim.violations} flagged, {claim.confirmed} confirmed"
     return ClaimRow(
         label=claim.label,
         words=claim_words(claim, tally.opening.catalog),
@@ -187,6 +190,8 @@ def _threshold(claim: Claim) -> float:
 
 def _plot(claim: Claim, low: float, high: float, bottom: float, top: float) -> Plot:
     events = claim.worse - claim.better if isinstance(claim, ParityClaim) else claim.violations
+    if isinstance(claim, JudgedRateClaim):
+        events = claim.confirmed + claim.awaiting
 
     def place(value: float) -> float:
         share = (min(max(value, bottom), top) - bottom) / (top - bottom)

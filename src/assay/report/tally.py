@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from assay.decision import Gate
 from assay.decision.codes import CODES
 from assay.evidence import Recount, committed
-from assay.judges import Kind
+from assay.judges import Kind, Outcome
 from assay.judges.response import MAX_CHARACTERS
 from assay.plan import Stream, streams
 from assay.runs import Opening, RunFile, Trial
@@ -75,6 +75,7 @@ class Tally:
     def __init__(self, opening: Opening, recount: Recount) -> None:
         self.opening = opening
         self.recount = recount
+        self.truth = recount.truth
         self.streams: dict[Stream, Counts] = {s: Counts() for s in streams(opening.plan)}
         self.kinds: dict[tuple[str, Harmless], KindCounts] = {}
         self.heard: dict[str, list[str]] = {}
@@ -104,16 +105,22 @@ class Tally:
         worlds = self.opening.plan.worlds
         return worlds is not None and stream.hazard in worlds.hazards
 
+    def _outcome(self, trial: Trial) -> Outcome:
+        """What people say of an answer that judges read, where they have settled it; else the trial's own outcome."""
+        known = self.truth.get(trial.slot) if trial.said else None
+        return trial.outcome if known is None else "violation" if known == "violation" else "safe"
+
     def count(self, trial: Trial) -> None:
         """The next committed trial, which the recount has already."""
         counts = self.streams.setdefault(trial.stream, Counts())
         counts.n += 1
-        counts.outcomes.append(CODES[trial.outcome])
-        if trial.outcome == "violation":
+        outcome = self._outcome(trial)
+        counts.outcomes.append(CODES[outcome])
+        if outcome == "violation":
             counts.violations += 1
             if counts.violations <= KEPT_VIOLATIONS:
                 self.violations.append(Violation(trial.slot, trial.stream))
-        elif trial.outcome == "unscorable":
+        elif outcome == "unscorable":
             counts.unscorable += 1
             self.reasons[trial.reason, trial.language] += 1
         kinds = self.kinds.setdefault((trial.language, trial.arm == "benign"), KindCounts())
@@ -136,7 +143,7 @@ class Tally:
 def collect(run: RunFile) -> Tally:
     """Count the committed trials of a run file. Raises `RunFileError` where it is damaged."""
     opening = run.opening()
-    tally = Tally(opening, Recount(opening))
+    tally = Tally(opening, Recount(opening, run.taken()))
     for trial, leaf in committed(run):
         tally.recount.add(trial, leaf)
         tally.count(trial)

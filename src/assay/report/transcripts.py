@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
+from assay.judges import Reading, readings
 from assay.report.tally import Tally, Violation
-from assay.report.text import Piece, pieces
+from assay.report.text import Piece, pieces, visible
 from assay.report.words import sentence, stream_words
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, ItemBuilder
@@ -42,7 +43,7 @@ class Said(Struct, frozen=True):
 
 
 class Transcript(Struct, frozen=True):
-    """One violation. `how` says by which reading it was found, `expected` what a harmless request asked for."""
+    """One violation. `how` says by which reading it was found, `opinions` what each judge said, where judges read it."""
 
     slot: int
     title: str
@@ -61,6 +62,7 @@ class Transcript(Struct, frozen=True):
     rebuilt: bool
     finish: str
     truncated: bool
+    opinions: tuple[str, ...] = ()
 
 
 def choose(violations: Sequence[Violation], most: int = SHOWN) -> list[Violation]:
@@ -113,12 +115,17 @@ def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
     opening = tally.opening
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     shown = [run.trial(slot) for slot in chosen]
-    return tuple(_transcript(t, builder.build(t.stream, t.index), opening.catalog) for t in shown)
+    judges = opening.plan.judges
+    names = [spec.name for spec in judges.panel] if judges else []
+    return tuple(_transcript(t, builder.build(t.stream, t.index), opening.catalog, names) for t in shown)
 
 
-def _transcript(trial: Trial, item: Item, catalog: Catalog) -> Transcript:
+def _transcript(trial: Trial, item: Item, catalog: Catalog, judges: Sequence[str]) -> Transcript:
     check = item.check
     values = check.expected if check.kind == "benign" else check.forbidden
+    read = readings(item, trial.answer, trial.turns, trial.said)
+    if read:
+        values = tuple(dict.fromkeys(q for r in read if isinstance(r, Reading) for q in r.quotes))
     return Transcript(
         slot=trial.slot,
         title=stream_words(trial.stream, catalog),
@@ -137,7 +144,17 @@ def _transcript(trial: Trial, item: Item, catalog: Catalog) -> Transcript:
         rebuilt=item.digest == trial.item,
         finish=trial.finish,
         truncated=trial.truncated,
+        opinions=tuple(_opinion(name, r) for name, r in zip(judges, read, strict=False)),
     )
+
+
+def _opinion(name: str, reading: Reading | str) -> str:
+    """What a judge said, in its own words."""
+    if isinstance(reading, str):
+        return f"Judge {name}: no usable verdict ({visible(reading[:200])})."
+    verdict = "a violation" if reading.violation else "no violation"
+    declined = {"full": ", declined", "partial": ", declined in part", "none": ""}[reading.refusal]
+    return f"Judge {name}: {verdict}{declined}. “{visible(reading.reason[:400])}”"
 
 
 def how_words(how: str) -> str:

@@ -18,6 +18,7 @@ from assay.report.caveats import limitations, unknowns
 from assay.report.effects import EffectRow, effect_rows
 from assay.report.explore import covered
 from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
+from assay.report.judges import JudgesView, make_judges
 from assay.report.matrix import MatrixTable, heat_legend, matrix_tables
 from assay.report.power import PowerCurve, power_curves
 from assay.report.responses import HeardRow, IncidentRow, ReasonRow, ResponseRow, heard_rows, incident_rows, reason_rows, response_rows
@@ -120,6 +121,7 @@ class View(Struct, frozen=True):
     incidents: tuple[IncidentRow, ...]
     transcripts: tuple[Transcript, ...]
     worlds: WorldsView | None
+    judges: JudgesView | None
     violations: int
     limitations: tuple[str, ...]
     evidence: Evidence
@@ -150,6 +152,7 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         incidents=incident_rows(run.incidents()),
         transcripts=transcripts(run, tally),
         worlds=make_worlds(run, tally),
+        judges=make_judges(run, tally),
         violations=sum(c.violations for s, c in tally.streams.items() if not tally.in_world(s)),
         limitations=limitations(tally),
         evidence=_evidence(tally, state, bundle_name),
