@@ -20,9 +20,9 @@ import msgspec
 from msgspec import Meta, Struct, structs
 
 from assay.errors import AssayError
+from assay.judges.labels import LABELLER
 
 TOKEN_BYTES = 32
-NAME = r"^[\w][\w .@'-]{0,79}$"
 TAG = re.compile(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
 
 Role = Literal["labeller", "adjudicator"]
@@ -31,7 +31,7 @@ Role = Literal["labeller", "adjudicator"]
 class Person(Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody who may sign in. No languages means all."""
 
-    name: Annotated[str, Meta(pattern=NAME)]
+    name: Annotated[str, Meta(pattern=LABELLER)]
     languages: tuple[str, ...] = ()
     roles: tuple[Role, ...] = ("labeller",)
 
@@ -56,7 +56,7 @@ def parse_person(text: str, role: Role) -> Person:
     name, _, tags = text.partition(":")
     name = name.strip()
     languages = tuple(dict.fromkeys(t.strip() for t in tags.split(",") if t.strip()))
-    if not re.match(NAME, name):
+    if not re.match(LABELLER, name):
         raise AssayError(f"'{name}' is no name: letters, digits, spaces and . @ ' - up to 80, beginning with a letter or digit")
     for tag in languages:
         if not TAG.match(tag):

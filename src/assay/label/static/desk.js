@@ -16,6 +16,9 @@ export class Desk {
     this.skipped = false;
     this.passed = new Set(); // skipped once more, among those skipped
     this.onScreen = null;
+    this.acts = 0;
+    this.acted = new Map(); // the number of the latest act on a trial
+    this.fetching = null;
     this.drafting = false;
     this.progress = keep.get("progress");
     this.rubrics = keep.get("rubrics") ?? {};
@@ -35,8 +38,17 @@ export class Desk {
     return this.stock[0];
   }
 
-  // What this browser does not have yet. Resolves to whether the server was reached.
+  // What this browser does not have yet. One request at a time, since an answer knows nothing of what was asked after it.
   async fetch() {
+    while (this.fetching) await this.fetching;
+    this.fetching = this.ask();
+    await this.fetching;
+    this.fetching = null;
+    if (!this.current) this.heard.shown();
+  }
+
+  async ask() {
+    const begun = this.acts;
     const have = this.stock.map((t) => t.view.slot);
     const undone = new Set(this.outbox.acts.filter((a) => a.act === "undo").map((a) => a.slot));
     const sent = [...new Set([...this.outbox.acts.map((a) => a.slot), ...this.passed])];
@@ -46,21 +58,20 @@ export class Desk {
     } catch (error) {
       if (error instanceof SignedOut) this.heard.signedOut(error.message);
       else if (!(error instanceof Refusal)) this.outbox.reached(false);
-      return false;
+      return;
     }
     const first = this.current;
     const known = new Set(this.stock.map((t) => t.view.slot));
     const stays = (slot) => !work.drop.includes(slot) || undone.has(slot) || slot === this.onScreen; // nothing vanishes under one's hands
     this.stock = this.stock.filter((t) => stays(t.view.slot));
-    const acted = new Set(this.outbox.acts.filter((a) => a.act !== "undo").map((a) => a.slot)); // since it was asked
-    this.stock.push(...work.trials.filter((t) => !known.has(t.view.slot) && !acted.has(t.view.slot)));
+    const isNew = ({ view: { slot } }) => !known.has(slot) && !((this.acted.get(slot) ?? 0) > begun); // not labelled since it was asked
+    this.stock.push(...work.trials.filter(isNew));
     Object.assign(this.rubrics, work.rubrics);
     this.last = work.last;
     this.took(work.progress);
     this.outbox.reached(true);
     await this.keepStock();
     if (this.current !== first) this.heard.shown();
-    return true;
   }
 
   async keepStock() {
@@ -98,14 +109,15 @@ export class Desk {
   async sendDraft() {
     if (this.drafting) return;
     this.drafting = true;
+    let given;
     try {
       while (this.unsent) {
-        const given = this.unsent;
+        given = this.unsent;
         await call("/api/draft", { who: this.me.name, ...given });
         if (this.unsent === given) this.unsent = null;
         else await new Promise((resolve) => setTimeout(resolve, DRAFT_PAUSE_MS));
       }
-      this.heard.state("draft");
+      this.heard.state(given?.slot === this.current?.view.slot ? "draft" : undefined);
     } catch (error) {
       if (error instanceof SignedOut) this.heard.signedOut(error.message);
       else if (error instanceof Refusal) this.unsent = null;
@@ -132,6 +144,7 @@ export class Desk {
     const trial = this.stock.shift();
     if (!trial) return;
     const { slot, transcript } = trial.view;
+    this.acted.set(slot, ++this.acts);
     if (this.unsent?.slot === slot && values.act === "label") this.unsent = null;
     const done = values.act === "label" ? { ...trial, draft: values, draft_at: Date.now() } : { ...trial, draft: this.draft(trial) };
     const kept = this.outbox.put({ ...values, slot, transcript });

@@ -73,6 +73,10 @@ function show() {
   const trial = desk.current;
   if (!trial) {
     if (!ready) return;
+    if (desk.fetching || desk.outbox.acts.length) {
+      message("loading"); // faster than the network
+      if (desk.outbox.online) return;
+    }
     const left = desk.progress?.skipped ?? 0;
     if (!desk.outbox.online) message("offline", "finished_offline", { n: desk.outbox.acts.length });
     else if (left && !desk.skipped) message("finished", "skipped_left", { n: left });
@@ -119,10 +123,10 @@ function showState(what) {
   state.classList.toggle("offline", !desk.outbox.online);
   const key = !desk.outbox.online ? "offline" : what === "draft" ? "draft_saved" : waiting || what === "saving" ? "saving" : "saved";
   const text = say(key, { n: waiting });
+  if (!desk.current && ready) show();
   if (state.textContent === text) return;
   state.textContent = text;
   if (key === "offline") $("said").textContent = text; // the rest is for the eye: a reader would hear it at every key
-  if (!desk.current && ready) show();
 }
 
 async function submit() {

@@ -50,14 +50,15 @@ function lines(value) {
 function called(block, lang, dir) {
   const out = make("div", { class: "block call" }, make("h3", {}, `${say("call")}: `, make("code", {}, block.tool)));
   if (block.text) out.append(longText(block.text, { lang, dir: "auto", cut: block.cut }));
-  out.append(make("p", { class: "part" }, say(block.error ? "error" : "result")));
-  const result = longText(plainly(block.result), { lang, dir: block.error ? "ltr" : dir, className: "said result" });
+  const given = plainly(block.result);
+  if (given) out.append(make("p", { class: "part" }, say(block.error ? "error" : "result")));
+  const result = longText(given, { lang, dir: block.error ? "ltr" : dir, className: "said result" });
   for (const box of result.querySelectorAll(".result")) {
     box.tabIndex = 0; // it scrolls, so the keyboard must reach it
     box.setAttribute("role", "group");
     box.setAttribute("aria-label", say("result"));
   }
-  out.append(result);
+  if (given) out.append(result);
   if (block.met) out.append(make("p", { class: "met" }, `⚑ ${say("met")}`));
   if (block.effects?.length) {
     const word = (effect) => say(effect.status === "done" ? "effect_done" : "effect_blocked");
