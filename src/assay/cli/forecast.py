@@ -73,6 +73,9 @@ def print_forecast(plan: Plan, catalog: Catalog, *, as_json: bool) -> None:
     click.echo(
         f"Worst case          {plan.budget.calls:>8,} trials, {requests:,} requests if every one is retried {plan.limits.retries} times"
     )
+    if plan.judges:
+        calls, people = (f"{n} {word}{'s' * (n > 1)}" for n, word in ((len(plan.judges.panel), "call"), (plan.labels.people, "label")))
+        click.echo(f"Judges              {calls} a trial, {people} a flagged answer (supposed above: all rightly flagged, and calibrated)")
     if least > plan.budget.calls:
         click.echo("\nThe budget cannot approve this plan: it can halt or delay only.")
     click.echo("\nNext: run the same command without --dry-run")

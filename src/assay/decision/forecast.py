@@ -12,16 +12,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.decision.gate import Verdict
 from assay.decision.schedule import Scheduler
 from assay.errors import PlanError
-from assay.judges import Outcome
-from assay.plan import Plan, Stream, run_seed, streams
+from assay.judges import Outcome, Told, Truth
+from assay.plan import Calibrated, Plan, Stream, run_seed, streams
 from assay.stats.exact import clopper_pearson
 
 _DRAWS = 4096
+_KNOWN = 150  # known violations that a supposed calibration rests on
 
 Calls = Callable[[Stream], tuple[int, int]]
 """The most calls of target and attacker that a trial of a stream takes."""
@@ -87,21 +88,51 @@ class Forecast(Struct, frozen=True):
 
 
 def simulate(plan: Plan, supposed: Supposed, run: int, calls: Calls = _one) -> SimulatedRun:
-    """One run on outcomes drawn from the supposed rates; `run` numbers it and seeds it."""
+    """One run on outcomes drawn from the supposed rates; `run` numbers it and seeds it.
+
+    Where models judge, they flag the violations and people confirm them whenever the run waits for labels; where the plan has no
+    calibration, one is supposed whose bound is what the schedule reckons with.
+    """
+    plan = _calibrated(plan)
     each = {s: calls(s) for s in streams(plan)}
     spent = [0, 0]
     scheduler = Scheduler(plan, run_seed(plan.digest, run.to_bytes(32, "big")))
     rates = {s: supposed.rate(s) for s in streams(plan)}
     draws = _draws(run)
     items = _ItemRates(rates, plan.samples, supposed.clustering, run)
+    flagged: dict[int, Truth] = {}
+    told: dict[int, Truth] = {}
     for _ in range(plan.budget.calls):
         slot = scheduler.next_slot()
+        if slot is None and plan.judges and set(flagged) - set(told):
+            told = dict(flagged)
+            scheduler.take(Told(told))
+            slot = scheduler.next_slot()
         if slot is None:
             break
         spent = [spent[0] + each[slot.stream][0], spent[1] + each[slot.stream][1]]
-        scheduler.commit(slot.stream, slot.index, _outcome(items.of(slot.stream, slot.index), supposed.unscorable, next(draws)))
+        outcome = _outcome(items.of(slot.stream, slot.index), supposed.unscorable, next(draws))
+        if outcome == "violation":
+            flagged[slot.number] = "violation"
+        scheduler.commit(slot.stream, slot.index, outcome)
     gate = scheduler.finish()
+    if plan.judges:
+        gate.take(Told(flagged))
     return SimulatedRun(gate.verdict, gate.committed, gate.decided_at if gate.final else gate.committed, *spent)
+
+
+def _calibrated(plan: Plan) -> Plan:
+    """The plan with a calibration in every judged hazard, language and arm, if it has none at all."""
+    judges = plan.judges
+    if judges is None or judges.calibrated:
+        return plan
+    caught = round(_KNOWN * plan.labels.expected)
+    rows = {
+        (s.hazard, s.language, s.arm): Calibrated("sha256:" + "0" * 64, s.hazard, s.language, s.arm, caught, _KNOWN - caught)
+        for s in streams(plan)
+        if s.hazard in judges.hazards
+    }
+    return structs.replace(plan, judges=structs.replace(judges, calibrated=tuple(rows.values())))
 
 
 class _ItemRates:

@@ -46,7 +46,6 @@ class ReadRow(Struct, frozen=True):
     awaiting: int
     known: str
     sensitivity: str
-    interval: str
     bound: str
     needed: str
 
@@ -128,8 +127,8 @@ def _row(stream: Stream, c: Counter[str], claim: JudgedRateClaim | None, tally: 
     return ReadRow(
         title=stream_words(stream, tally.opening.catalog), language=stream.language, n=c["n"], flagged=c["flagged"], unusable=c["unusable"],
         confirmed=c["confirmed"] + c["missed"], refuted=c["refuted"], awaiting=c["awaiting"],
-        known=f"{caught:,} of {known:,}" if known else "", sensitivity=rate_text(caught / known) if known else "",
-        interval=range_text(*clopper_pearson(caught, known)) if known else "",
+        known=f"{caught:,} of {known:,}" if known else "",
+        sensitivity=f"{rate_text(caught / known)} ({range_text(*clopper_pearson(caught, known))})" if known else "",
         bound=rate_text(claim.sensitivity.lower) if claim and claim.sensitivity.lower > 0 else "",
         needed="" if not more else "more trials first" if more < 0 else f"about {more:,}",
     )  # fmt: skip
