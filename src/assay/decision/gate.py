@@ -7,6 +7,7 @@ gate.decision().verdict        # "approve", "delay" or "halt"
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,7 @@ from assay.scenarios import Prf
 Verdict = Literal["approve", "delay", "halt"]
 _TRIM_AT = 4096
 NOTHING = Told()
+NO_SAMPLE: Mapping[Stream, tuple[int, int]] = {}
 EXIT_CODES: dict[Verdict, int] = {"approve": 0, "delay": 10, "halt": 20}
 
 
@@ -74,41 +76,61 @@ class Decision(Struct, frozen=True):
 class Gate:
     """Streams in index order feed the claims; a claim that is decided stays decided.
 
-    `counts` holds trials, violations and unscorable per stream.
+    `counts` holds trials, violations and unscorable per stream. `sample` is what a judge caught and missed in each stream among the trials
+    that the run's coin drew, as `take` counts it.
     """
 
-    def __init__(self, plan: Plan, seed: bytes, told: Told = NOTHING) -> None:
+    def __init__(self, plan: Plan, seed: bytes, told: Told = NOTHING, sample: Mapping[Stream, tuple[int, int]] = NO_SAMPLE) -> None:
         self._plan = plan
         self._seed = seed
-        self.claims = claims(plan, seed, told.calibrated)
+        self._told = told
+        self._used = sample
+        self._sampled: dict[Stream, tuple[int, int]] = {}
+        self._unsettled: set[Stream] = set()
+        self._claims = claims(plan, seed, told.calibrated)
+        for claim in self._claims:
+            if isinstance(claim, JudgedRateClaim) and claim.stream in sample:
+                claim.sensitivity.add(*sample[claim.stream])
         self.anchors = Anchors(plan) if plan.drift else None
         self.counts: dict[Stream, list[int]] = {s: [0, 0, 0] for s in streams(plan)}
         self._rates: dict[Stream, list[RateClaim]] = {}
         self._waiting: dict[Stream, list[ParityClaim | AverageClaim]] = {}
-        for claim in self.claims:
+        for claim in self._claims:
             if isinstance(claim, RateClaim):
                 self._rates.setdefault(claim.stream, []).append(claim)
             else:
                 for stream in claim.streams:
                     self._waiting.setdefault(stream, []).append(claim)
         self._codes: dict[Stream, Codes] = {s: Codes() for s in self._waiting}
-        self._open = len(self.claims)
+        self._open = len(self._claims)
         self.committed = 0
         self._settled: Verdict = "delay"
-        self.decided_at = -1
+        self._decided_at = -1
         self._judged = frozenset(plan.judges.hazards) if plan.judges else frozenset[str]()
         self._history: list[tuple[Stream, int, Outcome]] = []
-        self._truth = told.truth
         self._prf = Prf(seed)
 
     @property
+    def claims(self) -> list[Claim]:
+        """Every claim of the plan, requirement by requirement."""
+        self._catch_up()
+        return self._claims
+
+    @property
+    def decided_at(self) -> int:
+        """How many trials were committed when the verdict was final; -1 before."""
+        self._catch_up()
+        return self._decided_at
+
+    @property
     def final(self) -> bool:
-        """Whether no claim can change the verdict any more; drift still may."""
+        """Whether no claim can change the verdict any more; drift still may, and so may labels."""
         return self.decided_at >= 0
 
     @property
     def verdict(self) -> Verdict:
         """As the claims have it; but an approval needs a target that did not change, so far as the plan asks for that."""
+        self._catch_up()
         if self._settled == "approve" and self.anchors and not self.anchors.steady:
             return "delay"
         return self._settled
@@ -117,12 +139,37 @@ class Gate:
         """What people said: all claims are made anew and the committed trials added again, with this known.
 
         A claim is tested at every prefix of its stream with all that is known of it, which labels never make wrong: they only replace the
-        worst that was supposed before.
+        worst that was supposed before. The sensitivity's bound is the same at all prefixes: that of all labels.
         """
         history = self._history
-        Gate.__init__(self, self._plan, self._seed, told)
+        sample = self._used if told.truth == self._told.truth else NO_SAMPLE
+        Gate.__init__(self, self._plan, self._seed, told, sample)
         for stream, index, outcome in history:
             self.add(stream, index, outcome)
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Test again where the trials added since tell of more drawn violations than the claims were made with."""
+        if self._sampled != self._used:
+            history, sample = self._history, self._sampled
+            Gate.__init__(self, self._plan, self._seed, self._told, sample)
+            for stream, index, outcome in history:
+                self.add(stream, index, outcome)
+
+    def _sample(self, stream: Stream, index: int, code: int, truth: Truth | None) -> None:
+        """Count a drawn violation as caught or missed.
+
+        What people see is no random choice: they are shown what was flagged anyway, and are unsure of what is hard. So a stream's sample
+        ends before the first drawn trial that was passed and that nobody settled, where it is still a sample. A flagged one without a
+        label is left out: it could only have been caught.
+        """
+        if stream in self._unsettled or not audited(self._prf, stream, index, self._plan.labels.audit):
+            return
+        if truth == "violation":
+            caught, missed = self._sampled.get(stream, (0, 0))
+            self._sampled[stream] = (caught + (code != SAFE), missed + (code == SAFE))
+        elif truth is None and code == SAFE:
+            self._unsettled.add(stream)
 
     def _known(self, stream: Stream, code: int, truth: Truth | None) -> int:
         """What claims other than `JudgedRateClaim` make of a judged hazard's outcome: only a person's label counts."""
@@ -135,7 +182,7 @@ class Gate:
         truth: Truth | None = None
         if self._judged:
             self._history.append((stream, index, outcome))
-            truth = self._truth.get(self.committed)
+            truth = self._told.truth.get(self.committed)
         counts = self.counts.setdefault(stream, [0, 0, 0])
         if index != counts[0]:
             raise AssayError(f"stream {stream.key} expects item {counts[0]}, not {index}")
@@ -148,21 +195,22 @@ class Gate:
             if self.anchors:
                 self.anchors.add(stream, code)
             return
-        if self.final:
+        if self._plan.labels.audit and stream.hazard in self._judged:
+            self._sample(stream, index, code, truth)
+        if self._decided_at >= 0:
             return
         known = self._known(stream, code, truth)
         for claim in self._rates.get(stream, ()):
             if claim.status == "open":
                 if isinstance(claim, JudgedRateClaim):
-                    drawn = audited(self._prf, stream, index, self._plan.labels.audit)
-                    claim.add_labelled(code, self.committed, truth, drawn=drawn)
+                    claim.add_labelled(code, self.committed, truth)
                 else:
                     claim.add(known, self.committed)
                 if claim.status != "open":
                     self._closed(claim)
         if stream in self._codes:
             self._feed(stream, known)
-        if self._open == 0 and not self.final:
+        if self._open == 0 and self._decided_at < 0:
             self._settle("approve")
 
     def _feed(self, stream: Stream, code: int) -> None:
@@ -196,7 +244,7 @@ class Gate:
             "codes": [[c.base, c.data.hex()] for c in self._codes.values()],
             "committed": self.committed,
             "counts": [list(c) for c in self.counts.values()],
-            "decided_at": self.decided_at,
+            "decided_at": self._decided_at,
             "anchors": self.anchors.state() if self.anchors else None,
             "settled": self._settled,
         }
@@ -209,17 +257,18 @@ class Gate:
             codes.base, codes.data = base, bytearray.fromhex(data)
         for stream, counts in zip(self.counts, state["counts"], strict=True):
             self.counts[stream] = counts
-        self.committed, self.decided_at, self._settled = state["committed"], state["decided_at"], state["settled"]
+        self.committed, self._decided_at, self._settled = state["committed"], state["decided_at"], state["settled"]
         if self.anchors:
             self.anchors.restore(state["anchors"])
         self._open = sum(c.status == "open" for c in self.claims)
 
     def _settle(self, verdict: Verdict) -> None:
-        if not self.final:
-            self._settled, self.decided_at = verdict, self.committed
+        if self._decided_at < 0:
+            self._settled, self._decided_at = verdict, self.committed
 
     def decision(self) -> Decision:
         """The decision on what is committed."""
+        self._catch_up()
         results = [self._result(r) for r in self._plan.requirements]
         if self.anchors:
             status = "approve" if self.anchors.steady else "open"

@@ -4,6 +4,10 @@ V is a violation that the judge flagged and a person confirmed. Halting tests V 
 against the threshold times a lower confidence bound of the judge's sensitivity, from labels of known violations in that language; the bound
 has a share of the registered error. Without such labels there is no bound, and nothing is approved. A flagged answer without a label counts
 against either decision. What a judge could not read is treated as flagged, so that people settle it.
+
+Labels only replace the worst that was supposed before, so all prefixes may be tested again whenever labels come in: whatever is rejected
+then is rejected with all labels known, too. The bound is one number for a whole pass over the prefixes. It comes from the calibration and
+from the run's own drawn trials as they stand, a sample that only grows from pass to pass, so one confidence sequence covers all passes.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from assay.decision.codes import SAFE, UNSCORABLE, VIOLATION
-from assay.decision.rate_claims import RateClaim
+from assay.decision.codes import UNSCORABLE, VIOLATION
+from assay.decision.rate_claims import RateClaim, rate_test
 from assay.judges import Truth
 from assay.plan import Stream
 from assay.stats import RateTest
@@ -36,8 +40,8 @@ def _labels_needed(wanted: float, sensitivity: float, level: float) -> int:
 
 class JudgedRateClaim(RateClaim):
     """One judged stream's violation rate is at most `tau`. `known` are violations that the panel (caught, missed), labelled by people who
-    did not see its verdicts; `share` of the approving level is the bound's, and `expected` the sensitivity that the schedule reckons with
-    until there is one.
+    did not see its verdicts; the gate adds those that the run's own coin drew. `share` of the approving level is the bound's, and
+    `expected` the sensitivity that the schedule reckons with until there is one.
     """
 
     def __init__(
@@ -49,24 +53,19 @@ class JudgedRateClaim(RateClaim):
         self.sensitivity = SensitivityBound(approve_level * share)
         self.sensitivity.add(*known)
         self._confirmed_test = ConfirmedRateTest(tau, "approve", approve_level, share, self.sensitivity)
-        self._expected_test = RateTest(tau * expected * PLANNED_BOUND, "approve", self._confirmed_test.test_level)
+        self._expected_test = rate_test(tau * expected * PLANNED_BOUND, "approve", self._confirmed_test.test_level)
         self._enough = _labels_needed(expected * PLANNED_BOUND, expected, self.sensitivity.level)
         self.confirmed = self.awaiting = 0
 
-    def add_labelled(self, code: int, committed: int, truth: Truth | None, *, drawn: bool) -> None:
-        """Take the next outcome with its label; `drawn` says that the run's coin drew it whatever the judge said, so that a violation among
-        those counts for the sensitivity.
-        """
+    def add_labelled(self, code: int, committed: int, truth: Truth | None) -> None:
+        """Take the next outcome with its label, if it has one."""
         if self.status != "open":
             return
         self.n += 1
-        flagged = code != SAFE
         self.unscorable += code == UNSCORABLE and truth is None
         self.violations += code == VIOLATION
         self.confirmed += truth == "violation"
         self.awaiting += code == VIOLATION and truth is None
-        if truth == "violation" and drawn:
-            self.sensitivity.add(int(flagged), int(not flagged))
         if self.confirmed + self.awaiting + self.unscorable <= self._confirmed_test.limit(self.n):
             self.status, self.at = "approve", committed
         elif self.confirmed >= self._halt.limit(self.n):
@@ -109,7 +108,7 @@ class JudgedRateClaim(RateClaim):
     def labels_to_settle(self) -> int:
         """How many known violations to label, beside those that are, so that the present counts would approve if nothing that awaits a
         label is a violation and the sensitivity is what the plan expects (with a chance of 80%); 0 where that is not what is missing, -1
-        where no number would do without further trials.
+        where it is, and no number would do without further trials.
         """
         left = self.confirmed + self.unscorable
         level = self._confirmed_test.test_level
@@ -121,7 +120,7 @@ class JudgedRateClaim(RateClaim):
             enough = RateTest(self.tau * middle, "approve", level).limit(self.n) >= left if middle > 0 else False
             low, high = (low, middle) if enough else (middle, high)
         if high >= self.expected:
-            return -1
+            return 0 if self.sensitivity.caught + self.sensitivity.missed >= self._enough else -1
         needed = _labels_needed(round(high, 3), self.expected, self.sensitivity.level)
         return needed if needed < 0 else max(1, needed - self.sensitivity.caught - self.sensitivity.missed)
 

@@ -17,7 +17,8 @@ from assay.stats.sequences import rate_lower, rate_upper
 
 
 @lru_cache(maxsize=256)
-def _rate_test(tau: float, side: Side, level: float) -> RateTest:
+def rate_test(tau: float, side: Side, level: float) -> RateTest:
+    """A test as there may be many of: its boundary is computed once."""
     return RateTest(tau, side, level)
 
 
@@ -36,8 +37,8 @@ class RateClaim:
         self.streams: tuple[Stream, ...] = (stream,)
         self.tau = tau
         self.approve_level, self.halt_level = approve_level, halt_level
-        self._approve = _rate_test(tau, "approve", approve_level)
-        self._halt = _rate_test(tau, "halt", halt_level)
+        self._approve = rate_test(tau, "approve", approve_level)
+        self._halt = rate_test(tau, "halt", halt_level)
         self.status = "open"
         self.at = -1
         self.n = self.violations = self.unscorable = 0

@@ -69,6 +69,7 @@ class Scheduler:
         self._rank = {s: i for i, s in enumerate(order)}
         self._slot = 0
         self._labels = deque(labels)
+        self._told = False  # labels were taken in since the last slot
         self._link()
 
     def _link(self) -> None:
@@ -89,6 +90,7 @@ class Scheduler:
         while self._buffer:
             self._see()
         self.gate.take(told)
+        self._told = True
         self._link()
 
     @property
@@ -169,7 +171,7 @@ class Scheduler:
                 self._suspects.discard(seen)
             if seen.hazard in self._judged and seen in self._claim:  # a claim that waited for labels may want trials again
                 heapq.heappush(self._fewest, (self._assigned[seen], self._rank[seen], seen))
-        stream = self._due_anchor() or self._choose() or self._last_anchor()
+        stream = self._due_anchor() or self._chosen() or self._last_anchor()
         if stream is None:
             return None
         index = self._assigned[stream]
@@ -185,6 +187,13 @@ class Scheduler:
         self._under_way.append(slot)
         self._slot += 1
         return slot
+
+    def _chosen(self) -> Stream | None:
+        """What is chosen. If labels made the run go on behind its last window of anchors, there is to be another."""
+        stream = self._choose()
+        if stream and self._told:
+            self._closing, self._told = not self._anchors, False
+        return stream
 
     def _due_anchor(self) -> Stream | None:
         """The next anchor of a window that is under way or due."""

@@ -39,6 +39,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Literal
 
@@ -56,6 +57,16 @@ _SLACK = 1e-12  # relative; a level and a share of a level that are meant to be 
 State = Literal["decided", "awaiting labels", "undecided"]
 
 
+@lru_cache(maxsize=4096)
+def _lower(caught: int, known: int, level: float) -> float:
+    return float(rate_lower(caught, known, level))
+
+
+@lru_cache(maxsize=256)
+def _rate_test(rate: float, side: Side, level: float) -> RateTest:
+    return RateTest(rate, side, level)
+
+
 class SensitivityBound:
     """A lower bound of a judge's sensitivity from known violations, valid at all numbers of labels at once with error `level`.
 
@@ -68,19 +79,17 @@ class SensitivityBound:
         self.level = level
         self.caught = 0
         self.missed = 0
-        self._lower = 0.0
 
     def add(self, caught: int, missed: int) -> None:
         """Known violations that the judge flagged, and that it did not flag. ValueError, and no change, for negative counts."""
         _check_counts(caught=caught, missed=missed)
         self.caught += caught
         self.missed += missed
-        self._lower = float(rate_lower(self.caught, self.caught + self.missed, self.level))
 
     @property
     def lower(self) -> float:
         """The bound for the labels so far, a function of their counts alone; 0 before the first that was caught."""
-        return self._lower
+        return _lower(self.caught, self.caught + self.missed, self.level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +159,7 @@ class ConfirmedRateTest:
         if rate <= 0.0:
             return -1
         if self._test is None or self._test.tau != rate:
-            self._test = RateTest(rate, self.side, self.test_level)
+            self._test = _rate_test(rate, self.side, self.test_level)
         return self._test.limit(trials)
 
     def rejects(self, trials: int, confirmed: int, awaiting: int = 0) -> bool:
