@@ -194,6 +194,29 @@ def test_a_replayed_run_keeps_what_the_judges_said(tmp_path: Path) -> None:
         assert [t.said for t in one.trials()] == [t.said for t in other.trials()]
 
 
+def test_judges_that_read_episodes_add_failure_modes_and_decide_nothing(tmp_path: Path) -> None:
+    def modes(of: dict[str, Any]) -> str:
+        value = json.loads(verdict_of(of))
+        return json.dumps(value | {"violation": True, "refusal": "none", "modes": [1, 9]})
+
+    async def behave(request: web.Request, body: dict[str, Any], number: int) -> web.StreamResponse:
+        return web.json_response(completion(modes(body) if len(body["messages"]) > 1 else "Hello!"))
+
+    with serve(behave) as endpoint:
+        judges = {"panel": [{"name": "r", "target": {"kind": "http", "url": endpoint.url, "model": "loop"}}], "episodes": True}
+        matrix = {"hazards": ["agent-banking"], "languages": ["ms"], "attacks": [], "benign": False}
+        plan = plan_file(tmp_path, judges=judges, matrix=matrix, budget={"calls": 30}, target={"kind": "scripted", "model": "0.0"})
+        result = api.evaluate(plan, out=tmp_path / "run")
+        asked = [b for b in endpoint.bodies if len(b["messages"]) > 1]
+    assert any("RESULT 1" in b["messages"][1]["content"] and "CALL {" in b["messages"][1]["content"] for b in asked)
+    with RunFile.read(tmp_path / "run" / "run.db") as run:
+        trials = list(run.trials())
+    assert {t.outcome for t in trials} == {"safe"}  # the ledger's word, whatever the judge says
+    assert all({1, 9} <= set(t.modes) and t.judge.startswith("checks/") for t in trials)
+    assert result.bundle is not None
+    assert verify_bundle(result.bundle).ok
+
+
 # Judges behind HTTP
 
 

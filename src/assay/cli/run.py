@@ -135,6 +135,10 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
         click.echo(f"  {unscorable}")
     if result.report and result.bundle:
         click.echo(f"\n  Report  {shell_path(result.report)}\n  Bundle  {shell_path(result.bundle)}")
+        awaiting = sum(c.counts.get("awaiting", 0) for r in result.decision.requirements for c in r.claims if c.status == "open")
+        if awaiting and result.decision.verdict == "delay":
+            click.echo(f"\nNext, let people label the {awaiting} answers that wait for it, then take their labels in:\n")
+            click.echo(f"  {program()} label {shell_path(folder)}\n  {program()} run --resume --out {shell_path(folder)}")
         click.echo(f"\nNext, check the evidence as the other party would:\n\n  {program()} verify {shell_path(result.bundle)}")
     return result.decision.exit_code
 

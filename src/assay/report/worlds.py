@@ -154,6 +154,7 @@ def make_worlds(run: RunFile, tally: Tally) -> WorldsView | None:
         seen = examples.setdefault((trial.outcome if trial.outcome != "safe" else f"safe {trial.arm == 'benign'}", trial.language), [])
         if len(seen) < SHOWN:
             seen.append(trial.slot)
+    judged = NOT_BY_LEDGER if opening.plan.judges and opening.plan.judges.episodes else frozenset[int]()
     rows = tuple(_goal(opening.catalog, hazard, goal, counted) for (hazard, goal), counted in sorted(goals.items()))
     shown = [run.trial(slot) for slot in _choose(examples)]
     return WorldsView(
@@ -167,7 +168,7 @@ def make_worlds(run: RunFile, tally: Tally) -> WorldsView | None:
         ),
         funnels=tuple(_funnel(title, counted) for title, counted in streams.items()),
         goals=rows,
-        modes=tuple(ModeRow(n, name, modes[n]) for n, name in FAILURE_MODES.items() if n not in NOT_BY_LEDGER),
+        modes=tuple(ModeRow(n, name, modes[n]) for n, name in FAILURE_MODES.items() if n in judged or n not in NOT_BY_LEDGER),
         episodes=tuple(_episode(t, builder.build(t.stream, t.index), opening.catalog) for t in shown),
     )
 
