@@ -407,11 +407,13 @@ def test_reading_again_goes_on_where_it_was_cut(tmp_path: Path, capsys: pytest.C
 
 
 def test_measuring_needs_answers_that_were_drawn_whatever_the_judge_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    api.evaluate(plan_file(tmp_path, budget={"calls": 60}, labels={"audit": 0.0}), out=tmp_path / "run")
+    api.evaluate(plan_file(tmp_path, budget={"calls": 80}, labels={"audit": 0.0}), out=tmp_path / "run")
     with RunFile.read(tmp_path / "run" / "run.db") as run:
-        label_all(run)
-    assert main_with("judge", "measure", str(tmp_path / "run")) == 2
-    assert "drawn whatever the judge said" in capsys.readouterr().err
+        assert label_all(run)
+        assert main_with("judge", "measure", str(tmp_path / "run")) == 2
+        assert "drawn whatever the judge said" in capsys.readouterr().err
+        label_all(run, everything=True)
+    assert main_with("judge", "measure", str(tmp_path / "run")) == 0  # streams that are labelled whole
 
 
 def test_measured_rates_are_those_of_the_judge(calibration: Path) -> None:

@@ -207,8 +207,8 @@ def _panel(judges: tuple[str, ...], rubric: Rubric, combine: Combine, tries: int
 def measure(runs: tuple[Path, ...], judgements: Path | None, level: float, write: Path | None, anchors: int, as_json: bool) -> int:
     """Sensitivity and specificity of the judges of RUNS by hazard, language and arm, on the labels of people; and how people agree.
 
-    Counted are answers that the run drew for labelling whatever the judge said (labels.audit in the plan; 1 for a calibration run):
-    among those that were labelled because they were flagged, every violation is caught.
+    Counted are answers that the run drew for labelling whatever the judge said (labels.audit in the plan), and streams that are labelled
+    whole (assay label --all): among answers that were labelled because they were flagged, every violation is caught.
     """
     if judgements is not None and len(runs) > 1:
         raise AssayError("a file of judgements belongs to one run", fix="Measure one run at a time.")
@@ -229,7 +229,7 @@ def measure(runs: tuple[Path, ...], judgements: Path | None, level: float, write
     if not rows:
         raise AssayError(
             "no labelled answer was drawn whatever the judge said, so nothing can be measured",
-            fix="Set labels.audit in the plan (1 in a calibration run), then label.",
+            fix="Set labels.audit in the plan, or label all of a stream (assay label --all).",
         )
     if write is not None:
         kept = tuple(a for o in opinions for a in o.anchors(anchors // len(opinions)))

@@ -46,9 +46,10 @@ class Opinions(Struct, frozen=True):
     source: Source
 
     def seen(self) -> Iterator[Seen]:
-        """The answers that count for sensitivity and specificity."""
+        """The answers that count for sensitivity and specificity: those that the run drew, and all of a stream that is labelled whole."""
+        open_in = {o.stream for o in self.of.values() if o.truth is None}
         for o in self.of.values():
-            if o.drawn and o.truth is not None:
+            if o.truth is not None and (o.drawn or o.stream not in open_in):
                 panel = self.digests[f"{o.stream.hazard}/{o.stream.language}"]
                 yield Seen(panel, o.stream.hazard, o.stream.language, o.stream.arm, o.outcome != "safe", o.truth)
 
@@ -56,7 +57,7 @@ class Opinions(Struct, frozen=True):
         """Labelled answers to keep with a calibration: hazards and languages take turns, violations and acceptable ones too."""
         queues: dict[tuple[str, str, str], list[Opinion]] = {}
         for o in self.of.values():
-            if o.drawn and o.truth is not None and o.single:
+            if o.truth is not None and o.single:
                 queues.setdefault((o.stream.hazard, o.stream.language, o.truth), []).append(o)
         for _ in range(most):
             for key in sorted(queues, key=lambda k: -len(queues[k]))[:1]:

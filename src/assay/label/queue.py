@@ -15,6 +15,7 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from assay.catalog import Catalog
+from assay.judges import READER
 from assay.judges.labels import Label, Settled, Why, audited, current, settle, transcript_digest
 from assay.plan import Arm, Plan
 from assay.runs import Trial
@@ -103,8 +104,8 @@ def candidates(
 
 def _why(trial: Trial, judged: Collection[str], prf: Prf, share: float, *, everything: bool) -> Why | None:
     if trial.hazard in judged:
-        if trial.outcome == "violation":
-            return "flagged"
+        if trial.outcome == "violation" or (trial.outcome == "unscorable" and trial.judge.startswith(READER)):
+            return "flagged"  # what a judge could not read, people settle
         if audited(prf, trial.stream, trial.index, share):
             return "audit"
     return "all" if everything else None
