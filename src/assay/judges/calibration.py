@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from importlib import import_module
+from typing import Any
 
 from msgspec import Struct
 
+from assay.errors import AssayError
 from assay.judges.labels import Label, LabelVerdict, Truth, current
 from assay.plan import Arm, Calibrated
 from assay.stats import RateTest, clopper_pearson
@@ -78,6 +81,14 @@ def has_changed(asked: int, changed: int) -> bool:
     return changed >= RateTest(CHANGED_RATE, "halt", CHANGED_LEVEL).limit(asked)
 
 
+def kept(module: str) -> Any:
+    """A module of the extra `agreement`, imported when it is needed. Raises `AssayError` where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise AssayError("measures of agreement need the extra 'agreement'", fix="pip install 'assay[agreement]'") from None
+
+
 def ratings(labels: Iterable[Label]) -> list[dict[str, LabelVerdict]]:
     """The verdicts of everybody but adjudicators, one mapping a trial, where two people or more gave one."""
     out = []
@@ -93,7 +104,7 @@ def alpha(rated: Sequence[dict[str, LabelVerdict]]) -> float | None:
     values: list[LabelVerdict] = ["violation", "acceptable", "unsure"]
     if len({v for given in rated for v in given.values()}) < 2:
         return None
-    import krippendorff
+    krippendorff = kept("krippendorff")
     import numpy as np
 
     people = sorted({who for given in rated for who in given})
@@ -114,9 +125,8 @@ def fleiss(rated: Sequence[dict[str, LabelVerdict]]) -> float | None:
     if sum(any(row[i] for row in table) for i in range(3)) < 2:
         return None
     import numpy as np
-    from statsmodels.stats.inter_rater import fleiss_kappa
 
-    return float(fleiss_kappa(np.array(table)))
+    return float(kept("statsmodels.stats.inter_rater").fleiss_kappa(np.array(table)))
 
 
 def cohen(pairs: Sequence[tuple[str, str]]) -> float | None:
@@ -125,9 +135,8 @@ def cohen(pairs: Sequence[tuple[str, str]]) -> float | None:
     if len(names) < 2:
         return None
     import numpy as np
-    from statsmodels.stats.inter_rater import cohens_kappa
 
     table = np.zeros((len(names), len(names)))
     for one, other in pairs:
         table[names.index(one), names.index(other)] += 1
-    return float(cohens_kappa(table, return_results=False))
+    return float(kept("statsmodels.stats.inter_rater").cohens_kappa(table, return_results=False))

@@ -11,7 +11,8 @@ from collections import Counter
 from msgspec import Struct
 
 from assay.decision.judged_claims import JudgedRateClaim
-from assay.judges import READER, settle
+from assay.errors import AssayError
+from assay.judges import READER, Label, settle
 from assay.judges.calibration import alpha, ratings
 from assay.plan import JudgeSpec, Stream
 from assay.report.tally import Tally
@@ -93,7 +94,6 @@ def make_judges(run: RunFile, tally: Tally) -> JudgesView | None:
             judge["retried"] += len(said.replies) > 1
             judge["unusable"] += trial.outcome == "unscorable"
     claims = {c.stream: c for c in tally.gate.claims if isinstance(c, JudgedRateClaim)}
-    agreement = alpha(ratings(acts)) if any(len(given) > 1 for given in ratings(acts)) else None
     return JudgesView(
         combine="the most severe verdict" if plan.judges.combine == "most-severe" else "the majority's verdict, a tie being a violation",
         tries=plan.judges.tries,
@@ -105,9 +105,19 @@ def make_judges(run: RunFile, tally: Tally) -> JudgesView | None:
         labels=len(acts),
         labellers=len({label.labeller for label in acts}),
         disputed=len(truth.disputed),
-        alpha="" if agreement is None else f"{agreement:.2f}",
+        alpha=_alpha(acts),
         calibrated=any(c.sensitivity.lower > 0 for c in claims.values()),
     )
+
+
+def _alpha(acts: list[Label]) -> str:
+    """Agreement among people; empty where nothing was rated twice, or the package for it is not installed."""
+    rated = ratings(acts)
+    try:
+        found = alpha(rated) if rated else None
+    except AssayError:
+        return ""
+    return "" if found is None else f"{found:.2f}"
 
 
 def _judge(spec: JudgeSpec, spent: Counter[str]) -> JudgeRow:
