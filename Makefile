@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate bench-engine bench-statistics bench-peers bench-instructions bench-responses bench-judges bench-worlds
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -37,11 +37,17 @@ format: setup-dev ## Format the code
 simulate: setup-dev ## The full simulation of both error rates through the real pipeline
 	@cd "$(HERE)" && "$(BIN)/python" -m tests.simulation.error_rates
 
+simulate-judged: setup-dev ## Both error rates where a judge errs and people confirm, beside the judge's word alone (ARGS="--replicates 200")
+	@cd "$(HERE)" && "$(BIN)/python" -m tests.simulation.judged $(ARGS)
+
 bench-engine: setup-dev ## What a trial costs, beside bare clients and installed peers: bench/RESULTS.md
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.engine
 
 bench-statistics: setup-dev ## Calls and errors of the gate over 600 cells beside the lower bound: bench/results/statistics.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.statistics
+
+bench-judged: setup-dev ## Calls and people's labels where a judge errs, one cell and whole plan: bench/results/judged.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.statistics.judged $(ARGS)
 
 bench-peers: setup-dev ## Install the peers that bench-engine can run beside Assay (several GB; needs Node.js for one of them)
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.peers install
