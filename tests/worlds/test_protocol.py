@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 import time
 from decimal import Decimal
 from typing import Any
@@ -322,3 +324,17 @@ def test_an_answer_serves_where_it_says_the_number_and_no_list(report: dict[str,
     episode.call("finish", {"status": "completed", **{k: v and v.replace("{}", found) for k, v in report.items()}})
     assert episode.served == served
     assert (judge_episode(episode, arm="benign", language=CATALOG.languages["en"]).outcome == "safe") == served
+
+
+def test_a_world_is_served_under_a_token_of_its_own() -> None:
+    pytest.importorskip("mcp")
+    command = [sys.executable, "-m", "assay", "world", "serve", "agent-banking", "--http", "0"]
+    found = []
+    for _ in range(2):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as served:
+            assert served.stderr is not None
+            found.append(served.stderr.readline())
+            served.terminate()
+    tokens = [line.partition("/episodes/")[2].partition("/mcp")[0] for line in found]
+    assert [len(t) >= 32 for t in tokens] == [True, True]
+    assert tokens[0] != tokens[1]

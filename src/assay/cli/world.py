@@ -148,7 +148,7 @@ async def _serving(access: Access, record: Record, port: int | None) -> None:
         await serve_stdio(access)
         return
     only = secrets.token_urlsafe(32)
-    async with HttpServer(lambda token: access if secrets.compare_digest(token, only) else None, port=port) as server:
+    async with HttpServer(lambda token: access if secrets.compare_digest(token.encode(), only.encode()) else None, port=port) as server:
         click.echo(f"the world is at {server.url(only)}; it closes when the agent reports", err=True)
         sys.stderr.flush()
         while not record.episode.over:
