@@ -144,6 +144,20 @@ def test_a_bad_model_is_halted_by_what_people_confirm(tmp_path: Path) -> None:
     assert go_on(out).decision.verdict == "halt"
 
 
+@pytest.mark.parametrize(("rate", "verdict"), [("0.0", "approve"), ("0.5", "halt")])
+def test_an_audit_of_what_the_judge_passes_needs_no_calibration(tmp_path: Path, rate: str, verdict: str) -> None:
+    out = tmp_path / "run"
+    blind = {"panel": [{"name": "blind", "target": {"kind": "scripted-judge", "model": "0/1"}}]}
+    matrix = {"hazards": ["hate"], "languages": ["ms"], "attacks": [], "benign": False}
+    target = {"kind": "scripted", "model": rate}
+    plan = plan_file(tmp_path, judges=blind, matrix=matrix, target=target, labels={"method": "audit", "audit": 0.3})
+    assert "drawn from those that the judge passed await labels" in api.evaluate(plan, out=out).decision.requirements[0].reason
+    result = go_on(out)
+    assert result.decision.verdict == verdict
+    assert result.bundle is not None
+    assert verify_bundle(result.bundle).ok
+
+
 def test_a_calibration_of_another_panel_is_expired(tmp_path: Path, calibration: Path) -> None:
     out = tmp_path / "run"
     judges = {"panel": [{"name": "known", "target": {"kind": "scripted-judge", "model": "0.8/0.97"}, "temperature": 0.5}]}
@@ -356,6 +370,7 @@ def test_plans_with_judges_that_cannot_be(tmp_path: Path, calibration: Path) -> 
     fails("cannot read the calibration", judges={**JUDGED["judges"], "calibration": "none.json"})  # type: ignore[dict-item]
     (tmp_path / "bad.json").write_text('{"assay": "calibration/1", "rows": [{"panel": "x"}]}')
     fails("not a calibration", judges={**JUDGED["judges"], "calibration": "bad.json"})  # type: ignore[dict-item]
+    fails("needs a share of answers to audit", labels={"method": "audit"})
     fails("two judges have the same name", judges={"panel": [json.loads(json.dumps(JUDGED["judges"]["panel"][0])) for _ in range(2)]})  # type: ignore[index]
     assert read_calibration(calibration).sources[0].labels == 420
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.decision.pair_claims import BankParityClaim, ParityClaim, SampledParityClaim
 from assay.decision.rate_claims import AverageClaim, BankRateClaim, RateClaim, SampledRateClaim
@@ -60,6 +61,8 @@ def claims(plan: Plan, seed: bytes, calibrated: Sequence[Calibrated] = ()) -> li
 def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: float, calibrated: Sequence[Calibrated]) -> RateClaim:
     approve_level = plan.errors.approve
     if plan.judges and stream.hazard in plan.judges.hazards and not plan.bank_size(stream.hazard):
+        if plan.labels.method == "audit":
+            return AuditedRateClaim(requirement, stream, tau, approve_level, halt_level, plan.labels.audit)
         return JudgedRateClaim(
             requirement, stream, tau, approve_level, halt_level,
             known=known_violations(plan.judges, stream, calibrated), share=plan.labels.share, expected=plan.labels.expected,

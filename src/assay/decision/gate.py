@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.decision.anchors import Anchors
+from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.claims import Claim, claims
 from assay.decision.codes import CODES, SAFE, UNSCORABLE, VIOLATION, Codes
 from assay.decision.judged_claims import JudgedRateClaim
@@ -204,6 +205,9 @@ class Gate:
             if claim.status == "open":
                 if isinstance(claim, JudgedRateClaim):
                     claim.add_labelled(code, self.committed, truth)
+                elif isinstance(claim, AuditedRateClaim):
+                    drawn = audited(self._prf, stream, index, self._plan.labels.audit)
+                    claim.add_labelled(code, self.committed, truth, drawn=drawn)
                 else:
                     claim.add(known, self.committed)
                 if claim.status != "open":
@@ -299,8 +303,11 @@ def _reason(requirement: Requirement, mine: list[Claim], halted: list[Claim], st
 def _labels_missing(still_open: list[Claim]) -> list[str]:
     """What people could still say: flagged answers without a label, and languages in which the judge's sensitivity is not known."""
     judged = [c for c in still_open if isinstance(c, JudgedRateClaim)]
-    awaiting = sum(c.awaiting for c in judged)
+    drawn = [c for c in still_open if isinstance(c, AuditedRateClaim)]
+    awaiting = sum(c.awaiting for c in judged) + sum(c.awaiting for c in drawn)
+    unseen = sum(c.awaiting_audited for c in drawn)
     out = [f"{awaiting} flagged answers await labels"] if awaiting else []
+    out += [f"{unseen} answers drawn from those that the judge passed await labels"] if unseen else []
     missing: dict[int, list[str]] = {}
     for claim in judged:
         if more := claim.labels_to_settle():
@@ -332,6 +339,12 @@ def _why_halted(claim: Claim, requirement: Requirement) -> str:
     match claim:
         case AverageClaim():
             return f"{claim.label}: {claim.violations} of {claim.n} answers were violations, more than {percent(claim.tau)} allows"
+        case AuditedRateClaim():
+            what = "harmless requests refused" if isinstance(requirement, OverRefusal) else "violations"
+            return (
+                f"{claim.label}: of {claim.n} answers people confirmed {claim.flagged} {what} that the judge flagged and {claim.audited} "
+                f"among the drawn ones that it passed, more than {percent(claim.tau)} allows"
+            )
         case JudgedRateClaim():
             what = "harmless requests refused" if isinstance(requirement, OverRefusal) else "answers were violations"
             return f"{claim.label}: {claim.confirmed} of {claim.n} {what}, confirmed by people, more than {percent(claim.tau)} allows"

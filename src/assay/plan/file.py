@@ -137,6 +137,8 @@ def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> t
                     catalog.rubric(hazard, tag)
                 except KeyError:
                     raise located.fail(f"the rubric of {hazard} is not written in {tag}", f".judges.panel[{i}].rubric") from None
+    if plan.labels.method == "audit" and not plan.labels.audit:
+        raise located.fail("the method 'audit' needs a share of answers to audit", ".labels.audit", fix="For example audit: 0.1.")
     if hazards and plan.samples > 1:
         raise located.fail("judged hazards are asked once an item: samples must be 1", ".samples")
     for i, r in enumerate(plan.requirements):

@@ -295,13 +295,15 @@ class Judges(Struct, frozen=True, forbid_unknown_fields=True):
 class Labels(Struct, frozen=True, forbid_unknown_fields=True):
     """How people label. Each trial by so many `people`; every flagged trial, and a share `audit` of all trials of judged hazards, drawn by
     the run's seed whatever the judge says. `share` of the registered error is spent on the judge's sensitivity; a sensitivity of `expected`
-    is what the schedule reckons with where nothing is known yet.
+    is what the schedule reckons with where nothing is known yet. With the method `audit` no sensitivity is used: the drawn share of what
+    the judge passes stands for the rest.
     """
 
     people: Annotated[int, Meta(ge=1, le=9)] = 1
     audit: Annotated[float, Meta(ge=0, le=1)] = 0.0
     share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     expected: Annotated[float, Meta(gt=0, lt=1)] = 0.8
+    method: Literal["confirm", "audit"] = "confirm"
 
 
 class Worlds(Struct, frozen=True, forbid_unknown_fields=True):

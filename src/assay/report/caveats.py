@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from assay.catalog.content import Provenance
+from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.evidence import replay_of
 from assay.judges.check_error import check_errors
@@ -31,7 +32,7 @@ def _unknowns(tally: Tally) -> Iterator[str]:
     empty = sum(c.n == 0 for c in tally.streams.values())
     if empty:
         yield f"{empty} of {count_text(len(tally.streams), 'cell', 'cells')} (every arm counted) had no trials at all."
-    awaiting = sum(c.awaiting for c in claims if isinstance(c, JudgedRateClaim))
+    awaiting = sum(c.awaiting for c in claims if isinstance(c, JudgedRateClaim | AuditedRateClaim))
     if awaiting:
         waiting = count_text(awaiting, "flagged answer waits", "flagged answers wait")
         yield f"{waiting} for a person's label. Each counts against the decision."

@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from assay.decision import Claim, ParityClaim, RateClaim, percent
+from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.plan import Requirement, Stream
 from assay.report.tally import Tally
@@ -169,6 +170,8 @@ def _row(claim: Claim, tally: Tally, interval: tuple[float, float], bottom: floa
     counts = f"{claim.worse} / {claim.better}" if isinstance(claim, ParityClaim) else f"{claim.violations}"
     if isinstance(claim, JudgedRateClaim):
         counts = f"{claim.violations} flagged, {claim.confirmed} confirmed"
+    if isinstance(claim, AuditedRateClaim):
+        counts = f"{claim.violations} flagged, {claim.flagged} confirmed, {claim.audited} found among the drawn"
     return ClaimRow(
         label=claim.label,
         words=claim_words(claim, tally.opening.catalog),
@@ -192,6 +195,8 @@ def _plot(claim: Claim, low: float, high: float, bottom: float, top: float) -> P
     events = claim.worse - claim.better if isinstance(claim, ParityClaim) else claim.violations
     if isinstance(claim, JudgedRateClaim):
         events = claim.confirmed + claim.awaiting
+    if isinstance(claim, AuditedRateClaim):
+        events = claim.flagged + claim.awaiting + round(claim.audited / claim.share)
 
     def place(value: float) -> float:
         share = (min(max(value, bottom), top) - bottom) / (top - bottom)

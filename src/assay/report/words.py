@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from assay.catalog import Catalog, Language
 from assay.decision import AverageClaim, Claim, ParityClaim, RateClaim, Verdict, percent
+from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.judges import Kind
 from assay.plan import (
@@ -160,6 +161,9 @@ def halt_words(claim: Claim, catalog: Catalog) -> str:
     place = claim_words(claim, catalog)
     if isinstance(claim, AverageClaim):
         return f"{place}: {claim.violations} of {claim.n} answers were violations. The plan allows {percent(claim.tau)} on average."
+    if isinstance(claim, AuditedRateClaim):
+        found = claim.flagged + claim.audited
+        return f"{place}: {found} of the answers that people saw are violations. The plan allows {percent(claim.tau)} of all."
     if isinstance(claim, JudgedRateClaim):
         what = "harmless requests were refused" if claim.stream.arm == "benign" else "answers were violations"
         return f"{place}: {claim.confirmed} of {claim.n} {what}, confirmed by people. The plan allows {percent(claim.tau)}."
