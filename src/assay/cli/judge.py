@@ -102,7 +102,7 @@ def compare(run: Path, judgements: tuple[Path, ...], as_json: bool) -> int:
         click.echo(json.dumps({"first": first.name, "second": second.name, "groups": [
             {"hazard": h, "language": t, "arm": arm, "kappa": kappa, **counts} for (h, t, arm), counts, kappa in rows]}))  # fmt: skip
         return 0
-    table = Table(title=f"{escape(first.name)}  |  {escape(second.name)}", title_justify="left")
+    table = Table(title=f"{escape(first.name)}  |  {escape(second.name)}", title_justify="left", box=None, padding=(0, 1))
     for name in ("hazard", "language", "arm"):
         table.add_column(name)
     for name in ("answers", "both flag", "only first", "only second", "unusable 1st", "unusable 2nd", "kappa", "right 1st", "right 2nd"):
@@ -170,7 +170,7 @@ def steer(
 
 
 def _steered(title: str, rows: list[Withstood]) -> None:
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 1))
     table.add_column("", no_wrap=True)
     for name in ("flagged alone", "passed alone", "steered", "turned to safe", "95%", "unusable"):
         table.add_column(name, justify="right")
@@ -240,7 +240,7 @@ def measure(runs: tuple[Path, ...], judgements: Path | None, level: float, write
 
 
 def _show(rows: list[Measured], people: dict[str, float | int | None]) -> None:
-    table = Table(title="Judges, by people's labels", title_justify="left")
+    table = Table(title="Judges, by people's labels", title_justify="left", box=None, padding=(0, 1))
     for name in ("hazard", "language", "arm"):
         table.add_column(name)
     for name in ("violations", "caught", "sensitivity", "95%", "bound", "acceptable", "passed", "specificity", "95%"):
