@@ -207,6 +207,21 @@ def run_command(*options: str, folder: Path) -> subprocess.CompletedProcess[str]
     )
 
 
+def test_labels_go_out_and_in_whatever_is_in_the_queue_now(tmp_path: Path) -> None:
+    judged_run(tmp_path / "run", audit=0.0, calls=12)
+    tasks = run_command("run", "--all", "--tasks", "tasks.csv", folder=tmp_path)
+    assert tasks.returncode == 0, tasks.stderr
+    assert "12 trials to label, blind" in tasks.stdout
+    lines = (tmp_path / "tasks.csv").read_bytes().split(b"\r\n")
+    back = b"\r\n".join([lines[0], *(line.replace(b",,,,,,,,", b",unsure,,,,,,,") for line in lines[1:])])
+    (tmp_path / "back.csv").write_bytes(back)
+    into = run_command("run", "--import", "back.csv", "--labeller", "Wei", folder=tmp_path)
+    assert into.stdout.startswith("12 labels imported, 0 were there already"), into.stdout + into.stderr
+    again = run_command("run", "--import", "back.csv", "--labeller", "Wei", "--export", "out.jsonl", folder=tmp_path)
+    assert again.stdout.startswith("0 labels imported, 12 were there already")
+    assert "out.jsonl: 12 labels" in again.stdout
+
+
 def test_what_cannot_be_is_said_in_one_message(tmp_path: Path) -> None:
     judged_run(tmp_path / "run", audit=0.0, calls=12)
     nothing = run_command("run", folder=tmp_path)

@@ -41,6 +41,19 @@ def test_links_outlive_a_restart_until_they_are_renewed_or_removed(tmp_path: Pat
         tokens.remove("Aisyah")
 
 
+def test_who_is_shut_out_by_another_process_is_out_at_once(tmp_path: Path) -> None:
+    serving, other = TokenFile(tmp_path / "t.json", "run"), TokenFile(tmp_path / "t.json", "run")
+    links = serving.invite([Person("Aisyah"), Person("Wei")])
+    other = TokenFile(tmp_path / "t.json", "run")
+    other.remove("Aisyah")
+    assert serving.who(links["Aisyah"]) is None
+    assert serving.who(links["Wei"]) is not None
+    links |= other.invite([Person("Bala")])
+    assert serving.who(links["Bala"]) == Person("Bala")
+    (tmp_path / "t.json").unlink()
+    assert serving.who(links["Wei"]) is None
+
+
 def test_tokens_of_another_run_open_nothing(tmp_path: Path) -> None:
     links = TokenFile(tmp_path / "t.json", "one").invite([Person("Aisyah")])
     assert TokenFile(tmp_path / "t.json", "two").who(links["Aisyah"]) is None

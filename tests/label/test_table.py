@@ -120,7 +120,7 @@ def test_tasks_are_blind_and_come_back_labelled(suffix: str, made: Path, tmp_pat
 WRONG = {
     "another transcript": ({"transcript": f"sha256:{'0' * 64}"}, "the transcript is another one"),
     "another item": ({"item": f"sha256:{'0' * 64}"}, "the item is another one"),
-    "no such trial": ({"slot": "9999"}, "trial 9999 is not among those"),
+    "no such trial": ({"slot": "9999"}, "trial 9999 is not in this run"),
     "no slot": ({"slot": "x"}, "no 'slot'"),
     "no such verdict": ({"verdict": "bad"}, "Invalid enum value 'bad'"),
     "no such mode": ({"modes": "3 11"}, "Expected `int` <= 10"),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from msgspec import structs
 
 from assay.cli.words import program, shell_path
 from assay.errors import AssayError
@@ -58,13 +59,18 @@ def command(
     from assay.web.signin import TokenFile, parse_person
 
     people = [parse_person(t, "labeller") for t in labellers] + [parse_person(t, "adjudicator") for t in adjudicators]
-    with Desk.open(run, Scope(everything, tuple(hazards), tuple(languages))) as desk:
+    scope = Scope(everything, tuple(hazards), tuple(languages))
+    with Desk.open(run, scope) as desk:
         for kind, given, known in (("hazard", hazards, desk.plan.matrix.hazards), ("language", languages, desk.plan.matrix.languages)):
             for name in given:
                 if name not in known:
                     raise AssayError(f"the run has no {kind} '{name}'", fix=f"It has {', '.join(known)}.")
         if exported or tasks or imported:
-            _files(desk, run, exported, tasks, imported, labeller_column, people)
+            if tasks:
+                _tasks(desk, run, tasks)
+            if exported or imported:  # labels of trials that are not in the queue now are labels too
+                with Desk.open(run, structs.replace(scope, everything=True)) as whole:
+                    _labels(whole, exported, imported, labeller_column, people)
             return 0
         if not desk.candidates:
             click.echo(_nothing(desk, run, everything=everything))
@@ -127,6 +133,10 @@ def _welcome(desk: Desk, tokens: TokenFile, fresh: dict[str, str], page: str, ru
         where = ", ".join(person.languages) or "all languages"
         lines.append(f"  {person.name:<{wide}}  {what}, {where}; waiting: {left:,}")
         lines.append(f"  {'':<{wide}}  {page}/#t={fresh[person.name]}" if person.name in fresh else f"  {'':<{wide}}  has a link already")
+    disputes = sum(desk.book.disputed(c.slot) for c in desk.candidates)
+    if disputes:
+        known = any("adjudicator" in p.roles for p in tokens.people)
+        lines += ["", f"Disputed: {disputes:,}" + ("" if known else "; nobody here decides them yet: --adjudicator NAME")]
     if fresh:
         lines += ["", "Give each person their own link. It is shown this once; --new-links makes new ones."]
     elif tokens.people:
@@ -134,10 +144,15 @@ def _welcome(desk: Desk, tokens: TokenFile, fresh: dict[str, str], page: str, ru
     return [*lines, f"Ctrl-C stops. Afterwards: {program()} label {shell_path(run)} --export labels.csv"]
 
 
-def _files(
-    desk: Desk, run: Path, exported: Path | None, tasks: Path | None, imported: Path | None, column: str, people: Sequence[Person]
-) -> None:
-    from assay.label.table import read_labels, write_labels, write_tasks
+def _tasks(desk: Desk, run: Path, out: Path) -> None:
+    from assay.label.table import write_tasks
+
+    click.echo(f"{shell_path(out)}: {write_tasks(desk, out):,} trials to label, blind")
+    click.echo(f"Bring the labels back with: {program()} label {shell_path(run)} --import FILE")
+
+
+def _labels(desk: Desk, exported: Path | None, imported: Path | None, column: str, people: Sequence[Person]) -> None:
+    from assay.label.table import read_labels, write_labels
 
     if imported:
         if len(people) > 1:
@@ -146,9 +161,6 @@ def _files(
         added = loaded.add(desk)
         replaced = f"; {loaded.changed:,} of the new ones replace earlier ones" if loaded.changed else ""
         click.echo(f"{added:,} labels imported, {loaded.known:,} were there already{replaced}.")
-    if tasks:
-        click.echo(f"{shell_path(tasks)}: {write_tasks(desk, tasks):,} trials to label, blind")
-        click.echo(f"Bring the labels back with: {program()} label {shell_path(run)} --import FILE")
     if exported:
         click.echo(f"{shell_path(exported)}: {write_labels(desk, exported):,} labels")
 

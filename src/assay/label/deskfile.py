@@ -43,8 +43,9 @@ class DeskFile:
         """The file at `path`, made if it is not there. Raises `RunFileError`."""
         with explained(path):
             try:
+                path.touch(mode=0o600)
                 db = sqlite3.connect(path, isolation_level=None, timeout=10)
-            except sqlite3.OperationalError as e:
+            except (OSError, sqlite3.OperationalError) as e:
                 raise RunFileError(f"cannot write here: {e}", where=str(path)) from None
             try:
                 db.execute("PRAGMA journal_mode=WAL")
@@ -53,7 +54,6 @@ class DeskFile:
             except BaseException:
                 db.close()
                 raise
-        path.chmod(0o600)
         return cls(path, db)
 
     def __enter__(self) -> Self:

@@ -58,7 +58,7 @@ def _candidate(data: Any, known: Mapping[int, Candidate]) -> Candidate:
         raise ValueError("there is no 'slot' with the trial's number") from None
     candidate = known.get(slot)
     if candidate is None:
-        raise ValueError(f"trial {slot} is not among those that are labelled (with --all every trial is)")
+        raise ValueError(f"trial {slot} is not in this run, or not of the hazards and languages named")
     for field in ("transcript", "item"):
         given = data.get(field)
         if given != getattr(candidate, field) and (given or field == "transcript"):

@@ -71,13 +71,25 @@ class TokenFile:
         self.path = path
         self._subject = subject
         self._kept: tuple[_Kept, ...] = ()
-        if path.is_file():
-            try:
-                content = msgspec.json.decode(path.read_bytes(), type=_Content)
-            except (OSError, msgspec.MsgspecError) as e:
-                raise AssayError(f"the tokens cannot be read: {e}", where=str(path), fix="Remove the file to make new links.") from None
-            if content.subject == subject:  # tokens of another run open nothing here
-                self._kept = content.people
+        self._version: tuple[int, int] | None = None
+        self._read()
+
+    def _read(self) -> None:
+        """Take up what is in the file, if it is another than the one read last: somebody may have been let in or shut out meanwhile."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            self._kept, self._version = (), None
+            return
+        version = (found.st_ino, found.st_mtime_ns)
+        if version == self._version:
+            return
+        try:
+            content = msgspec.json.decode(self.path.read_bytes(), type=_Content)
+        except (OSError, msgspec.MsgspecError) as e:
+            raise AssayError(f"the tokens cannot be read: {e}", where=str(self.path), fix="Remove the file to make new links.") from None
+        self._kept = content.people if content.subject == self._subject else ()  # tokens of another run open nothing here
+        self._version = version
 
     @property
     def people(self) -> list[Person]:
@@ -111,7 +123,8 @@ class TokenFile:
         self._write(tuple(k for k in self._kept if k.person.name != name))
 
     def who(self, token: str) -> Person | None:
-        """Whose token it is. Every kept digest is compared in constant time."""
+        """Whose token it is. Every kept digest is compared in constant time. What another process did to the file holds at once."""
+        self._read()
         given = _digest(token[:200])
         found = None
         for kept in self._kept:
@@ -131,7 +144,7 @@ class TokenFile:
             partial.replace(self.path)
         except OSError as e:
             raise AssayError(f"cannot write here: {e.strerror}", where=str(self.path)) from None
-        self._kept = kept
+        self._read()
 
 
 def _digest(token: str) -> str:

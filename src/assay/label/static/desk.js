@@ -149,9 +149,10 @@ export class Desk {
     const done = values.act === "label" ? { ...trial, draft: values, draft_at: Date.now() } : { ...trial, draft: this.draft(trial) };
     const kept = this.outbox.put({ ...values, slot, transcript });
     const past = [...(this.keep.get("past") ?? []).filter((t) => t.view.slot !== slot), done].slice(-PAST);
+    const remembered = this.keep.set("past", past); // before anything is waited for: the next key may be undo
     this.heard.shown();
     await kept; // the act is on this machine's disk before the draft goes
-    await this.keep.set("past", past);
+    await remembered;
     if (values.act === "label") await this.keep.remove(`draft:${slot}`);
     await this.keepStock();
     if (this.stock.length < this.me.stock - 1) await this.fetch();
@@ -171,13 +172,13 @@ export class Desk {
     if (!trial) return false;
     const { slot, transcript } = trial.view;
     const { act, ...label } = trial.draft ?? {};
-    await this.outbox.put({ act: "undo", slot, transcript });
-    await this.keep.set("past", past.slice(0, -1));
+    const kept = [this.outbox.put({ act: "undo", slot, transcript }), this.keep.set("past", past.slice(0, -1))];
+    if (Object.keys(label).length) kept.push(this.keep.set(`draft:${slot}`, label));
     this.last = null;
     this.stock = [{ ...trial, draft: label }, ...this.stock.filter((t) => t.view.slot !== slot)];
-    if (Object.keys(label).length) await this.keep.set(`draft:${slot}`, label);
-    await this.keepStock();
     this.heard.shown();
+    await Promise.all(kept);
+    await this.keepStock();
     return true;
   }
 

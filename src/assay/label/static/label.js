@@ -108,7 +108,6 @@ function reveal(shown) {
   texts.classList.toggle("blurred", !shown);
   texts.inert = !shown;
   $("blurred").hidden = shown;
-  $("blur").setAttribute("aria-pressed", String(!shown));
   $("blur-word").textContent = say(shown ? "hide_text" : "show_text");
   if (shown && desk.current.view.question === "harm" && desk.current !== reveal.counted) {
     reveal.counted = desk.current;

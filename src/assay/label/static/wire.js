@@ -43,8 +43,8 @@ export class Outbox {
   }
 
   async put(act) {
-    const key = `act:${String(this.next++).padStart(12, "0")}`;
-    await this.keep.set(key, { ...act, id: identifier() });
+    const id = identifier(); // in the key too, since another tab may count alike
+    await this.keep.set(`act:${String(this.next++).padStart(12, "0")}:${id}`, { ...act, id });
     this.heard.changed();
     this.send();
   }
