@@ -71,6 +71,14 @@ def test_every_flagged_trial_is_labelled_and_the_audit_does_not_look_at_the_judg
     assert 0 < len(drawn) < len(trials) - len(flagged)
 
 
+def test_what_a_judge_could_not_read_is_labelled_as_if_flagged(finished: Any) -> None:
+    import msgspec
+
+    trials, catalog, plan, seed = finished
+    unread = [msgspec.structs.replace(t, outcome="unscorable", judge="reader/1:1") for t in trials]
+    assert {c.why for c in candidates(unread, catalog, plan, Prf(seed))} == {"flagged"}
+
+
 def test_without_a_judge_only_the_audit_or_all_brings_a_trial(finished: Any) -> None:
     trials, catalog, plan, seed = finished
     rest = [t for t in trials if t.outcome != "violation"]
