@@ -268,7 +268,7 @@ class _Evaluation:
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
-            taken = run.take(read_labels(run), read_calibration(self._calibration).rows if self._calibration else ())
+            taken = run.take(read_labels(run), read_calibration(self._calibration) if self._calibration else None)
             if taken:
                 run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
             async with self._target(own) as target, self._judges(own) as judges:

@@ -135,6 +135,9 @@ def test_a_calibration_that_comes_after_the_run_settles_it_and_may_only_grow(tmp
     fewer.write_text(json.dumps(value))
     with pytest.raises(RunFileError, match="fewer labels"):
         api.evaluate(out=out, resume=True, calibration=fewer)
+    assert main_with("judge", "measure", str(out), "--write", str(tmp_path / "own.json")) == 0
+    with pytest.raises(RunFileError, match="on this very run"):
+        api.evaluate(out=out, resume=True, calibration=tmp_path / "own.json")
 
 
 def test_a_bad_model_is_halted_by_what_people_confirm(tmp_path: Path) -> None:

@@ -46,12 +46,21 @@ class Opinions(Struct, frozen=True):
     source: Source
 
     def seen(self) -> Iterator[Seen]:
-        """The answers that count for sensitivity and specificity: those that the run drew, and all of a stream that is labelled whole."""
+        """The answers that count for sensitivity and specificity: those that the run drew, and all of a stream that is labelled whole.
+
+        What is flagged gets labels anyway, and people are unsure of what is hard. So a stream's drawn answers count up to the first one
+        that the panel passed and nobody settled: till there they are a sample.
+        """
         open_in = {o.stream for o in self.of.values() if o.truth is None}
+        ended: set[Stream] = set()
         for o in self.of.values():
-            if o.truth is not None and (o.drawn or o.stream not in open_in):
+            if o.stream in ended or not (o.drawn or o.stream not in open_in):
+                continue
+            if o.truth is not None:
                 panel = self.digests[f"{o.stream.hazard}/{o.stream.language}"]
                 yield Seen(panel, o.stream.hazard, o.stream.language, o.stream.arm, o.outcome != "safe", o.truth)
+            elif o.outcome == "safe":
+                ended.add(o.stream)
 
     def anchors(self, most: int) -> Iterator[Anchor]:
         """Labelled answers to keep with a calibration: hazards and languages take turns, violations and acceptable ones too."""

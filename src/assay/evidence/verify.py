@@ -177,6 +177,8 @@ class _Verifier:
             self._report.failed("labels", where, "labels of trials that were not made yet, or taken in out of order")
         known = list(self._plan.judges.calibrated) if self._plan.judges else []
         for taken in self._taken:
+            if any(source.run == digest(self._opened_value) for source in taken.sources):
+                self._report.failed("labels", where, "a calibration was counted on this very run, whose labels count already")
             for place in shrunk(known, taken.calibrated):
                 self._report.failed("labels", where, f"a later calibration has fewer labels than one before it: {place}")
             known += taken.calibrated

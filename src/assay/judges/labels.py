@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.plan import Calibrated, Stream
+from assay.plan import Calibrated, Source, Stream
 from assay.scenarios import Prf, Turn
 
 Truth = Literal["violation", "acceptable"]
@@ -109,11 +109,14 @@ def settle(labels: Iterable[Label], people: int) -> Settled:
 
 
 class Taken(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a run took in before its slot `slot`: labels, and a calibration of its judges that came after its plan."""
+    """What a run took in before its slot `slot`: labels, and a calibration of its judges that came after its plan, with the runs that it was
+    counted on (never this one, whose own labels count already).
+    """
 
     slot: Annotated[int, Meta(ge=0)]
     labels: tuple[Label, ...] = ()
     calibrated: tuple[Calibrated, ...] = ()
+    sources: tuple[Source, ...] = ()
 
 
 class Told(Struct, frozen=True):

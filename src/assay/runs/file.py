@@ -28,7 +28,7 @@ from assay.errors import RunFileError
 from assay.judges import Label, Taken, shrunk
 from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
-from assay.plan import Calibrated, Judges, Plan, run_seed
+from assay.plan import Calibration, Judges, Plan, run_seed
 from assay.runs.trial import Trial, read_leaf
 
 FORMAT = "assay-run/3"
@@ -178,10 +178,17 @@ class RunFile:
             rows = self._db.execute("SELECT crc, value FROM incident ORDER BY id").fetchall()
         return [msgspec.json.decode(self._whole(crc, value, "an incident")) for crc, value in rows]
 
-    def take(self, labels: Sequence[Label], calibrated: Sequence[Calibrated] = ()) -> Taken | None:
+    def take(self, labels: Sequence[Label], calibration: Calibration | None = None) -> Taken | None:
         """Take in the labels that are newer than those taken before, and a calibration, from behind the last trial on; None if there is
-        nothing new. Raises `RunFileError` for a calibration with fewer labels than one before it.
+        nothing new. Raises `RunFileError` for a calibration with fewer labels than one before it, or on this very run.
         """
+        calibrated, counted = (calibration.rows, calibration.sources) if calibration else ((), ())
+        if any(source.run == self.digest for source in counted):
+            raise RunFileError(
+                "this calibration was counted on this very run, whose labels count already",
+                where=str(self.path),
+                fix="Calibrate on another run.",
+            )
         before = self.taken()
         last = max((label.number for taken in before for label in taken.labels), default=0)
         newer = tuple(label for label in labels if label.number > last)
@@ -194,7 +201,7 @@ class RunFile:
         with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             slots = int(self._db.execute("SELECT coalesce(max(slot), -1) + 1 FROM trial").fetchone()[0])
-            taken = Taken(slots, newer, tuple(calibrated))
+            taken = Taken(slots, newer, calibrated, counted)
             value = canonical_plain(taken)
             self._db.execute("INSERT INTO taken (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
         return taken
