@@ -109,7 +109,7 @@ def settle(labels: Iterable[Label], people: int) -> Settled:
 
 
 class Taken(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a run took in before its slot `slot`: labels, and a calibration of its judges that came after its plan, with the runs that it was
+    """What a run took in before its slot `slot`: labels, and a calibration of its judges that came after its plan, with the runs it was
     counted on (never this one, whose own labels count already).
     """
 
