@@ -129,6 +129,7 @@ def test_drafts_are_kept_by_person_and_trial_and_go_with_the_label(run: Path) ->
     with Desk.open(run) as desk:
         first = desk.work(AISYAH).trials[0]
         assert (first.view.slot, first.draft["note"], first.draft_at) == (two.slot, "half a sente", 100)
+        assert [(d.slot, d.at) for d in desk.work(AISYAH, [two.slot, one.slot]).drafts] == [(two.slot, 100)]
         desk.act(AISYAH, sent(two, "s1", act="skip"))
         assert desk.trial(AISYAH, two.slot).draft["note"] == "half a sente"
         desk.act(AISYAH, sent(two, "a1"))

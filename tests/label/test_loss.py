@@ -16,7 +16,7 @@ from assay.label import Desk
 from assay.runs import RunFile, read_labels
 from tests.label.browsing import ARGS, CHROMIUM, Reader
 from tests.label.making import judged_run
-from tests.label.serving import Page
+from tests.label.serving import Client, Page
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("starlette")
@@ -157,6 +157,21 @@ def test_a_draft_is_there_in_another_browser(runs: dict[int, Path], tmp_path: Pa
         assert second.slot == slot
         assert (second.chosen(), second.note) == ({"verdict": "unsure", "confidence": "low"}, "உறுதியில்லை")
         browser.close()
+
+
+def test_a_browser_that_has_less_than_the_server_shows_what_the_server_has(runs: dict[int, Path], tmp_path: Path, launch: Launch) -> None:
+    """As after a kill in the middle of a word: the trial is in the browser's stock, with an older draft."""
+    with Page(copy_of(runs[1], tmp_path / "run"), "--labeller", "Aisyah") as page:
+        reader = launch(page, "Aisyah")
+        reader.press("m")
+        reader.page.keyboard.type("three")
+        reader.wait_state("Draft saved")
+
+        body = {"who": "Aisyah", "slot": reader.slot, "at": 2**52, "draft": {"verdict": "violation", "note": "three words typed"}}
+        assert Client(page, "Aisyah").ask("POST", "/api/draft", body)[0] == 204
+        reader.page.reload()
+        reader.ready()
+        assert (reader.note, reader.chosen()) == ("three words typed", {"verdict": "violation"})
 
 
 def test_a_killed_server_costs_nothing_that_was_typed_meanwhile(runs: dict[int, Path], tmp_path: Path, launch: Launch) -> None:

@@ -21,7 +21,7 @@ from assay.errors import AssayError
 from assay.judges.labels import Label
 from assay.label.deskfile import DESK_NAME, DeskFile
 from assay.label.queue import Book, Candidate, Share, by_language, candidates, open_to, order, own, waiting
-from assay.label.values import Given, Handed, LanguageShare, Progress, RefusedError, Scope, Sent, Work
+from assay.label.values import Draft, Given, Handed, LanguageShare, Progress, RefusedError, Scope, Sent, Work
 from assay.label.view import Rubric, View, Viewer
 from assay.runs import LabelFile, RunFile, labels_path, run_path
 from assay.scenarios import Prf
@@ -132,6 +132,7 @@ class Desk:
         hazards = dict.fromkeys(h.view.hazard for h in handed)
         return Work(
             trials=tuple(handed),
+            drafts=tuple(Draft(slot, *drafts[slot]) for slot in kept if slot in drafts),
             drop=tuple(slot for slot in have if slot not in kept),
             rubrics={hazard: self._viewer.rubrics(hazard) for hazard in hazards},
             progress=self.progress(person),

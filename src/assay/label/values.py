@@ -69,10 +69,21 @@ class Progress(Struct, frozen=True):
     languages: tuple[LanguageShare, ...]
 
 
+class Draft(Struct, frozen=True):
+    """A label left unfinished, and when it was typed by the browser's clock."""
+
+    slot: int
+    at: int
+    value: dict[str, Any]
+
+
 class Work(Struct, frozen=True):
-    """`drop` names trials that the browser has in stock and that are others' now; `last` is the trial of this person's latest act."""
+    """`drafts` are those of trials that the browser has already, since a browser that was killed may have less of them. `drop` names trials
+    that the browser has in stock and that are others' now; `last` is the trial of this person's latest act.
+    """
 
     trials: tuple[Handed, ...]
+    drafts: tuple[Draft, ...]
     drop: tuple[int, ...]
     rubrics: dict[str, tuple[Rubric, ...]]
     progress: Progress

@@ -66,6 +66,10 @@ export class Desk {
     this.stock = this.stock.filter((t) => stays(t.view.slot));
     const isNew = ({ view: { slot } }) => !known.has(slot) && !((this.acted.get(slot) ?? 0) > begun); // not labelled since it was asked
     this.stock.push(...work.trials.filter(isNew));
+    for (const { slot, at, value } of work.drafts) {
+      // typed before this browser was killed, or in another one; never under one's hands
+      if (slot !== this.onScreen && at > this.keep.at(`draft:${slot}`)) await this.keep.set(`draft:${slot}`, value);
+    }
     Object.assign(this.rubrics, work.rubrics);
     this.last = work.last;
     this.took(work.progress);
