@@ -64,7 +64,7 @@ class Reader:
 
     def wait_saved(self) -> None:
         """Until the server has acknowledged everything."""
-        self.until("document.querySelector('#state').textContent === 'Everything is saved'")
+        self.until("['Everything is saved', 'Draft saved'].includes(document.querySelector('#state').textContent)")
 
     def wait_state(self, part: str) -> None:
         self.until("document.querySelector('#state').textContent.includes(s)", part)

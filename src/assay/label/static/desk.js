@@ -105,7 +105,7 @@ export class Desk {
     this.unsent = { slot, draft };
     const kept = this.keep.set(`draft:${slot}`, draft);
     this.unsent.at = this.keep.at(`draft:${slot}`);
-    this.heard.state("saving");
+    this.heard.state();
     await kept;
     this.sendDraft();
   }
@@ -113,21 +113,20 @@ export class Desk {
   async sendDraft() {
     if (this.drafting) return;
     this.drafting = true;
-    let given;
     try {
       while (this.unsent) {
-        given = this.unsent;
+        const given = this.unsent;
         await call("/api/draft", { who: this.me.name, ...given });
         if (this.unsent === given) this.unsent = null;
         else await new Promise((resolve) => setTimeout(resolve, DRAFT_PAUSE_MS));
       }
-      this.heard.state(given?.slot === this.current?.view.slot ? "draft" : undefined);
     } catch (error) {
       if (error instanceof SignedOut) this.heard.signedOut(error.message);
       else if (error instanceof Refusal) this.unsent = null;
       else this.outbox.reached(false); // this browser has it; it is sent with the next change, or when the server is back
     } finally {
       this.drafting = false;
+      this.heard.state();
     }
   }
 

@@ -115,12 +115,13 @@ function reveal(shown) {
   }
 }
 
-function showState(what) {
+function showState() {
   if (!desk) return;
   const waiting = desk.outbox.acts.length;
   const state = $("state");
   state.classList.toggle("offline", !desk.outbox.online);
-  const key = !desk.outbox.online ? "offline" : what === "draft" ? "draft_saved" : waiting || what === "saving" ? "saving" : "saved";
+  const drafted = desk.current && desk.keep.get(`draft:${desk.current.view.slot}`);
+  const key = !desk.outbox.online ? "offline" : waiting || desk.unsent ? "saving" : drafted ? "draft_saved" : "saved";
   const text = say(key, { n: waiting });
   if (!desk.current && ready) show();
   if (state.textContent === text) return;
