@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from msgspec import structs
 from assay.catalog import Catalog, load_catalog, load_everything, read_judge_attacks
 from assay.catalog.files import rubric_tags
 from assay.judges import Answer, Reading, Said, panel_digest, verdict_on
+from assay.judges.labels import LABELLER
 from assay.judges.reading import MAX_TRANSCRIPT, ask, ask_again, code_of, judge_read, read, shown
 from assay.judges.steering import ALONE, steering_cases, tally
 from assay.plan import Judges, JudgeSpec, Stream, TargetSpec
@@ -272,3 +274,15 @@ def test_turned_verdicts_are_counted() -> None:
 def test_content_without_judges_has_no_rubrics() -> None:
     assert not load_catalog(["hate"], ["en"]).rubrics
     assert isinstance(CATALOG, Catalog)
+
+
+@pytest.mark.parametrize(
+    "name", ["Aisyah", "தேவி", "สมชาย", "Nguyễn Thị Hoa", "မောင်မောင်", "O'Neil-Tan", "wei@example.org", "陈伟", "علی‌رضا"]
+)
+def test_people_are_called_as_they_are_in_any_script(name: str) -> None:
+    assert re.match(LABELLER, name)
+
+
+@pytest.mark.parametrize("name", ["", " A", "=cmd", "-x", "a<b", 'a"b', "a\nb", "a\u202eb", "a,b", "a:b", "x" * 81, "a\u200bb"])
+def test_names_hold_nothing_that_hides_or_steers(name: str) -> None:
+    assert not re.match(LABELLER, name)

@@ -28,7 +28,8 @@ Act = Literal["label", "skip", "undo"]
 Why = Literal["flagged", "audit", "all"]
 """Why a trial is in the queue: the judge flagged it, the run's own coin drew it whatever the judge said, or everything is labelled."""
 
-LABELLER = r"^[\w][\w .@'-]{0,79}$"
+LABELLER = r"^\w[^\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff<>\"&/\\,:;|`{}\[\]()=]{0,79}$"
+"""A name in any script, vowel signs and joiners included; nothing that hides, steers, or means something to a file or a page."""
 
 
 class Label(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
