@@ -27,11 +27,12 @@ COMMANDS = {
     "catalog": "What is in the box: hazards, languages, attacks; and its lint.",
     "world": "Agent worlds: list, look at an episode, serve one over MCP.",
     "selftest": "Prove the checks: what must trip them does, what must not does not.",
+    "export": "A run in others' formats: csv, jsonl, junit, sarif and more.",
     "import": "Others' test sets as banks: moonshot, ailuminate, table.",
     "models": "The embedded models: list, fetch, add.",
 }
 
-MODULES = {"import": "importing"}
+MODULES = {"export": "exporting", "import": "importing"}
 """Modules that cannot have their command's name."""
 
 
