@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,14 +36,17 @@ from assay.judges.steering import Case, steering_cases
 from assay.ledger import load_or_create_key
 from assay.plan import (
     NONCE_BYTES,
+    Coin,
     Generation,
     Judges,
     JudgeSpec,
     Limits,
     Plan,
+    Sealed,
     Stream,
     TargetSpec,
     ViolationRate,
+    joint_nonce,
     read_calibration,
     read_plan,
 )
@@ -104,6 +107,7 @@ def evaluate(
     replay: str | Path | None = None,
     cache: str | Path | None = None,
     calibration: str | Path | None = None,
+    coin: Coin | None = None,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -113,17 +117,14 @@ def evaluate(
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
     the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
-    A run that is resumed takes in the labels beside it, and a `calibration` of its judges that came after its plan. Raises `AssayError`.
+    With a `coin`, several parties' seals and nonces, the items come from all of them. A run that is resumed takes in the labels beside it,
+    and a `calibration` of its judges that came after its plan. Raises `AssayError`.
     """
     folder = Path(out)
     evaluation = _Evaluation(
-        folder,
-        key or default_key_path(),
-        observer or Silent(),
-        progress,
-        Path(cache) if cache else None,
-        Path(calibration) if calibration else None,
-    )
+        folder, key or default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
+        Path(calibration) if calibration else None, coin,
+    )  # fmt: skip
     if replay is not None:
         return _run_loop(evaluation.replay(run_path(Path(replay))))
     if resume:
@@ -143,9 +144,11 @@ def decide(run: str | Path) -> Decision:
         return decide_run(file)
 
 
-def verify(bundle: str | Path, *, key: str = "") -> Report:
-    """Recompute everything in a bundle; `key` is the key id that must have signed it."""
-    return verify_bundle(Path(bundle), expected_key=key)
+def verify(bundle: str | Path, *, key: str = "", parties: Mapping[str, str] | None = None) -> Report:
+    """Recompute everything in a bundle; `key` is the key id that must have signed it, `parties` names and key ids of those who must have
+    sealed the plan.
+    """
+    return verify_bundle(Path(bundle), expected_key=key, parties=parties or {})
 
 
 def judge_again(
@@ -208,8 +211,10 @@ async def _steer_judge(
 
 class _Evaluation:
     def __init__(
-        self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None
-    ) -> None:
+        self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
+        coin: Coin | None = None,
+    ) -> None:  # fmt: skip
+        self._coin = coin
         self._cache = cache
         self._calibration = calibration
         self._folder = folder
@@ -246,11 +251,15 @@ class _Evaluation:
     async def start(self, plan: Plan, catalog: Catalog) -> Result:
         self._check_free()
         key = load_or_create_key(self._key_path)
-        nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
+        sealed: tuple[Sealed, ...] = ()
+        if self._coin is not None:
+            nonce, sealed = joint_nonce(plan, self._coin.seals, self._coin.nonces)
+        else:
+            nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
         async with self._target(plan) as target, self._judges(plan) as judges:
             plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
-            opening = open_run(plan, catalog, dict(target.identity), nonce, key)
+            opening = open_run(plan, catalog, dict(target.identity), nonce, key, sealed=sealed)
             with RunFile.create(self._path, opening) as run:
                 return await self._go(run, target, opening, judges)
 
@@ -287,7 +296,7 @@ class _Evaluation:
         if not asked or not has_changed(asked, changed):
             return plan
         self._progress("The judges have changed since: the calibration is void, and no judged requirement can be approved with it.")
-        return msgspec.structs.replace(plan, judges=msgspec.structs.replace(plan.judges, calibrated=()))
+        return msgspec.structs.replace(plan, judges=msgspec.structs.replace(plan.judges, void=True))
 
     @asynccontextmanager
     async def _judges(self, plan: Plan) -> AsyncIterator[list[Target]]:

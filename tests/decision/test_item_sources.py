@@ -100,7 +100,8 @@ def test_weights_matter() -> None:
         )
         found.append([play(plan, salt, fresh(rates, salt))[0].verdict for salt in range(10)])
     assert found[0].count("approve") >= 8
-    assert "approve" not in found[1]
+    assert found[1].count("approve") <= 2  # each run may err with the registered 5%, and the seed follows the plan's digest
+    assert found[1].count("halt") >= 5
 
 
 def test_an_average_hides_a_broken_cell_that_its_own_requirement_shows() -> None:

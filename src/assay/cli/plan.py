@@ -1,10 +1,13 @@
-"""`assay plan new|check|cost|list`."""
+"""`assay plan new|check|cost|list|seal`."""
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from assay.cli.words import program, shell_path
 from assay.errors import PlanError
@@ -20,6 +23,7 @@ def command() -> None:
       assay plan new my-plan.yaml
       assay plan check my-plan.yaml
       assay plan cost my-plan.yaml --rate 1%
+      assay plan seal my-plan.yaml --party institute --out institute.seal
     """
 
 
@@ -88,6 +92,49 @@ def cost(
         rate_of(clustering, f"--clustering {clustering}"), cells_of(cell),
     )  # fmt: skip
     print_cost(plan, supposed, runs=max(1, runs), seconds=seconds, latency_s=latency, answer_tokens=answer_tokens, as_json=as_json)
+
+
+@command.command()
+@click.argument("plan")
+@click.option("--party", required=True, help="Your name, as it will stand in the evidence.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Where the seal goes; the secret goes beside it, with .nonce.")
+@click.option("--key", type=click.Path(path_type=Path), default=None, help="Your signing key (PEM); made if it is not there.")
+@click.option("--target", "target_text", default="", help="The target, if it is not the plan's own.")
+def seal(plan: str, party: str, out: Path, key: Path | None, target_text: str) -> None:
+    """Seal PLAN: draw a nonce, commit to it, and sign the commitment.
+
+    Give the seal to the other parties, and keep the secret. When everybody has everybody's seal, tell your secret to whoever runs the plan;
+    the runner tells its own when the run is over. The items come from all nonces together, so nobody chose them.
+    """
+    from assay import api
+    from assay.ledger import load_or_create_key
+    from assay.plan import make_seal
+    from assay.targets import parse_target
+
+    loaded, _ = read_plan(plan, parse_target(target_text) if target_text else None)
+    secret_path = out.with_name(out.name + ".nonce")
+    signing = load_or_create_key(key or api.default_key_path())
+    made, secret = make_seal(loaded, party, signing, time.time_ns() // 1_000_000)
+    _write_new(secret_path, msgspec.json.encode(secret) + b"\n", mode=0o600)
+    _write_new(out, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n", mode=0o644)
+    click.echo(f"Sealed {made.terms} as {party}, key {signing.public.keyid}.")
+    click.echo(f"\n  Give to the others  {shell_path(out)}\n  Keep secret         {shell_path(secret_path)}")
+    click.echo("\nWhen you have all seals and nonces, run it:\n")
+    click.echo(
+        f"  {program()} run {plan} --seal {shell_path(out)} --seal OTHER.seal --nonce {shell_path(secret_path)} --nonce OTHER.seal.nonce"
+    )
+
+
+def _write_new(path: Path, data: bytes, *, mode: int) -> None:
+    """A file that was not there before. Raises `PlanError`."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise PlanError("there is a file already", where=str(path), fix="Choose another --out.") from None
+    except OSError as e:
+        raise PlanError(f"cannot write here: {e.strerror}", where=str(path)) from None
 
 
 def _name(path: Path) -> str:

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/PLAN-TIME unless given.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
+@click.option(
+    "--seal", "seals", multiple=True, type=click.Path(path_type=Path), help="A party's seal (assay plan seal); one for each party."
+)
+@click.option(
+    "--nonce", "nonces", multiple=True, type=click.Path(path_type=Path), help="A party's nonce, told for this run; one for each seal."
+)
 @click.option("--calibration", type=click.Path(path_type=Path), help="With --resume: a calibration of the judges that came after the plan.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
@@ -66,6 +72,8 @@ def command(**given: Any) -> int:
         raise click.UsageError("--resume needs --out, the folder of the run to go on with")
     if asked.replay and (asked.plan or asked.resume or spec or asked.cache):
         raise click.UsageError("--replay takes plan and answers from the run; leave PLAN, --target, --cache and --resume out")
+    if (asked.seals or asked.nonces) and (asked.resume or asked.replay):
+        raise click.UsageError("seals and nonces belong to a new run; a run that goes on has its own")
     return _run(asked, spec)
 
 
@@ -79,6 +87,8 @@ class Asked:
     replay: Path | None
     cache: Path | None
     calibration: Path | None
+    seals: tuple[Path, ...]
+    nonces: tuple[Path, ...]
     resume: bool
     dry_run: bool
     key: Path | None
@@ -89,7 +99,7 @@ class Asked:
 def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
     from assay.cli.live import make_view
-    from assay.plan import read_plan
+    from assay.plan import read_coin, read_plan
     from assay.runs import RunFile, run_path
 
     ready = None
@@ -110,7 +120,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     with view:
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
-            calibration=asked.calibration,
+            calibration=asked.calibration, coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":

@@ -14,15 +14,19 @@ from assay.cli.words import SYMBOL, decision_lines
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--key", default="", help="Key id (or its first 16 characters or more) that must have signed the bundle.")
+@click.option("--party", "parties", multiple=True, metavar="NAME=KEYID", help="Who must have sealed the plan, with the id of their key.")
 @click.option("--json", "as_json", is_flag=True, help="Checks and findings as JSON.")
-def command(bundle: Path, key: str, as_json: bool) -> int:
+def command(bundle: Path, key: str, parties: tuple[str, ...], as_json: bool) -> int:
     """Recompute everything in BUNDLE: signatures, items from the seed, judgements, schedule, streams, Merkle root, decision.
 
     Needs nothing but the bundle. Exit code: 0 if everything holds, 1 if anything does not, 2 if the file cannot be read.
     """
     if bundle.is_dir():
         bundle /= api.BUNDLE_NAME
-    report = api.verify(bundle, key=key)
+    named = dict(p.split("=", 1) for p in parties if "=" in p)
+    if len(named) < len(parties):
+        raise click.UsageError("--party takes NAME=KEYID, each name once")
+    report = api.verify(bundle, key=key, parties=named)
     if as_json:
         click.echo(
             json.dumps(

@@ -94,7 +94,7 @@ def known_violations(judges: Judges, stream: Stream, later: Sequence[Calibrated]
         mine = (row.hazard, row.language, row.arm) == (stream.hazard, stream.language, stream.arm)
         return mine and (row.panel == panel or not judges.digests)
 
-    rows = [row for row in later if fits(row)] or [row for row in judges.calibrated if fits(row)]
+    rows = [row for row in later if fits(row)] or [row for row in judges.calibrated if fits(row) and not judges.void]
     return sum(row.caught for row in rows), sum(row.missed for row in rows)
 
 

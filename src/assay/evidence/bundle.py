@@ -1,7 +1,7 @@
 """One file that carries everything an outsider needs: JSON Lines, every line in canonical form, so that every byte counts.
 
 line 1      {"kind": "assay-bundle", ...}       format and version
-then        key, plan, catalog, nonce, target, opened, labels (people's, each time that the run took some in)
+then        key, plan, catalog, nonce, seals, target, opened, labels (people's, each time that the run took some in)
 then        {"count": N, "kind": "trials"} and N trials, one leaf of the Merkle tree a line
 last        incidents, test-result, release-decision
 
@@ -25,11 +25,11 @@ from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
 from assay.judges import Taken, Told, settle, told
 from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
-from assay.plan import Plan
+from assay.plan import Plan, Sealed, seals_digest
 from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, sync_folder
 
 FORMAT = "assay-bundle/2"
-HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "target", "opened", "labels", "trials")
+HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
 TAIL = ("incidents", "test-result", "release-decision")
 
 
@@ -44,10 +44,16 @@ class Summary(Struct, frozen=True):
     path: Path
 
 
-def open_run(plan: Plan, catalog: Any, target: dict[str, str], nonce: bytes, key: PrivateKey, replayed: Opening | None = None) -> Opening:
-    """Sign the registration of a run that is about to begin; `replayed` is that of the run whose transcripts it judges again."""
-    opened = sign_opened(key, plan, target, nonce, _now_ms(), digest(replayed.opened) if replayed else "")
-    return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json())
+def open_run(
+    plan: Plan, catalog: Any, target: dict[str, str], nonce: bytes, key: PrivateKey, replayed: Opening | None = None,
+    sealed: tuple[Sealed, ...] = (),
+) -> Opening:  # fmt: skip
+    """Sign the registration of a run that is about to begin; `replayed` is that of the run whose transcripts it judges again, `sealed` what
+    the nonce was tossed from.
+    """
+    seals = seals_digest(sealed) if sealed else ""
+    opened = sign_opened(key, plan, target, nonce, _now_ms(), digest(replayed.opened) if replayed else "", seals)
+    return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json(), sealed)
 
 
 def committed(run: RunFile) -> Iterator[tuple[Trial, bytes]]:
@@ -136,6 +142,7 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
         "plan": opening.plan.to_json(),
         "catalog": opening.catalog.to_json(),
         "nonce": opening.nonce,
+        "seals": msgspec.to_builtins(opening.seals),
         "target": opening.target,
         "opened": opening.opened,
         "labels": msgspec.to_builtins(taken),

@@ -30,10 +30,12 @@ def subject(target: dict[str, str]) -> list[dict[str, Any]]:
     return [{"name": target.get("model", "target"), "digest": {"assayTargetIdentity": identity}}]
 
 
-def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int, replay_of: str = "") -> Envelope:
+def sign_opened(
+    key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int, replay_of: str = "", seals: str = ""
+) -> Envelope:
     """The registration: what is fixed before the first trial. `at` is Unix time in milliseconds.
 
-    `replay_of` is the digest of the registration of the run whose transcripts are judged again.
+    `replay_of` is the digest of the registration of the run whose transcripts are judged again, `seals` that of the parties' seals.
     """
     predicate = {
         "planDigest": plan.digest,
@@ -43,6 +45,7 @@ def sign_opened(key: PrivateKey, plan: Plan, target: dict[str, str], nonce: byte
         "at": at,
         "assayVersion": __version__,
         **({"replayOf": replay_of} if replay_of else {}),
+        **({"sealsDigest": seals} if seals else {}),
     }
     return sign_statement(key, subject(target), OPENED, predicate)
 

@@ -10,6 +10,7 @@ streams, the Merkle root, the decision. What remains to be believed is said in `
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -32,11 +33,12 @@ from assay.evidence.statements import (
 )
 from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, shrunk, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
-from assay.plan import NONCE_BYTES, Plan, run_seed
+from assay.plan import NONCE_BYTES, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
 from assay.runs import Ended, Trial, read_leaf
 from assay.scenarios import ItemBuilder
 
 MAX_FINDINGS = 50
+NO_PARTIES: Mapping[str, str] = {}
 CLOCK_SLACK_MS = 1000
 
 
@@ -64,6 +66,8 @@ class Report:
     keyid: str = ""
     root: str = ""
     ended: str = ""
+    seals: tuple[Sealed, ...] = ()
+    expected_parties: dict[str, str] = field(default_factory=dict)
     trusted: tuple[str, ...] = (
         "that the key belongs to the evaluator you think (compare the key id by another channel)",
         "that the answers came from the named target (the evaluator's word; model identity is attested, not proven)",
@@ -89,12 +93,13 @@ class _Stop(Exception):  # noqa: N818 (control flow: nothing further can be chec
     """Nothing further can be checked."""
 
 
-def verify_bundle(path: Path, *, expected_key: str = "") -> Report:
-    """Check a bundle. `expected_key` is a key id (or its beginning, 16 characters or more) that must have signed it.
+def verify_bundle(path: Path, *, expected_key: str = "", parties: Mapping[str, str] = NO_PARTIES) -> Report:
+    """Check a bundle. `expected_key` is a key id (or its beginning, 16 characters or more) that must have signed it; `parties` are names
+    of those who must have sealed the plan, each with the id of its key.
 
     Raises `EvidenceError` only if the file cannot be read at all; everything else is a finding.
     """
-    report = Report()
+    report = Report(expected_parties=dict(parties))
     reader = BundleReader(path)
     try:
         _Verifier(reader, report).run(expected_key)
@@ -143,6 +148,8 @@ class _Verifier:
             )
             raise _Stop
         self._nonce = self._part("nonce", _nonce, "seed")
+        self._seals = report.seals = self._part("seals", lambda v: msgspec.convert(v, tuple[Sealed, ...]), "seals")
+        self._check_seals()
         self._target = report.target = self._part("target", lambda v: msgspec.convert(v, dict[str, str]), "target")
         self._opened()
         self._judges()
@@ -184,6 +191,30 @@ class _Verifier:
             known += taken.calibrated
         self._labelled = 0
 
+    def _check_seals(self) -> None:
+        """Everybody's seal is signed and of this plan, every nonce opens its seal, and the run's nonce is tossed from all of them."""
+        report, where = self._report, f"line {self._reader.number} (seals)"
+        for party, key in report.expected_parties.items():
+            held = [s for s in self._seals if s.seal.party == party]
+            if not held:
+                report.failed("seals", where, f"'{party}' has not sealed")
+            elif not held[0].seal.key.get("keyid", "").startswith(key.lower()) or len(key) < 16:
+                report.failed("seals", where, f"'{party}' sealed with the key {held[0].seal.key.get('keyid')}, not with {key}")
+        if not self._seals:
+            return
+        for problem in check_sealed(self._plan, self._seals):
+            report.failed("seals", where, problem)
+        if joined(self._seals) != self._nonce:
+            report.failed("seals", where, "the run's nonce is not tossed from the parties' nonces")
+        parties = ", ".join(f"{s.seal.party} ({s.seal.key.get('keyid', '')[:16]}...)" for s in self._seals)
+        if report.ok:
+            report.passed("nonce tossed by all parties", parties)
+        report.trusted = (
+            *report.trusted[:2],
+            f"that these parties do not act as one, and that their keys are theirs: {parties}",
+            "that no other run of this plan was dropped (a log that both parties witness shows it)",
+        )
+
     def _opened(self) -> None:
         reader, report = self._reader, self._report
         self._opened_value = reader.section("opened")
@@ -196,6 +227,8 @@ class _Verifier:
             "nonceDigest": digest(self._nonce.hex()),
             "target": self._target,
         }
+        if self._seals or "sealsDigest" in predicate:
+            wanted["sealsDigest"] = seals_digest(self._seals)
         for name, value in wanted.items():
             if predicate.get(name) != value:
                 report.failed("registration", where, f"{name} is {predicate.get(name)!r}, the bundle's is {value!r}")
@@ -203,6 +236,9 @@ class _Verifier:
         if not isinstance(self._opened_at, int):
             report.failed("registration", where, "no time")
             self._opened_at = 2**62
+        for sealed in self._seals:
+            if sealed.seal.at > self._opened_at + CLOCK_SLACK_MS:
+                report.failed("seals", where, f"'{sealed.seal.party}' sealed too late: after the run had opened")
         if "replayOf" in predicate:
             report.trusted += (f"that the transcripts are those of the earlier run {predicate['replayOf']}, judged again here",)
         if report.ok:

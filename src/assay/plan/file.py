@@ -70,8 +70,8 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         raise located.fail("the sizes of banks are read from the banks", ".sizes", fix="Leave it out.")
     if plan.worlds and plan.worlds.hazards:
         raise located.fail("the hazards that are played in worlds are read from the catalogue", ".worlds.hazards", fix="Leave it out.")
-    if plan.judges and (plan.judges.hazards or plan.judges.digests or plan.judges.calibrated):
-        raise located.fail("hazards, digests and calibrated are filled in by Assay", ".judges", fix="Leave them out.")
+    if plan.judges and (plan.judges.hazards or plan.judges.digests or plan.judges.calibrated or plan.judges.void):
+        raise located.fail("hazards, digests, calibrated and void are filled in by Assay", ".judges", fix="Leave them out.")
     _check(plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:

@@ -279,7 +279,8 @@ class Judges(Struct, frozen=True, forbid_unknown_fields=True):
     `combine` is how several verdicts become one: the most severe, or that of the majority, where a tie is a violation. With `episodes` they
     also read episodes in agent worlds, for failure modes; outcomes there stay the ledger's. `calibration` names the file that says how the
     panel did on labelled answers; what it holds is filled in as `calibrated` when the plan is read, and so are the judged `hazards`.
-    `digests`, by `hazard/language`, are the panel's identities, filled in when the run opens.
+    `digests`, by `hazard/language`, are the panel's identities, and `void` says that it has changed since its calibration: filled in when
+    the run opens.
     """
 
     panel: Annotated[tuple[JudgeSpec, ...], Meta(min_length=1, max_length=9)]
@@ -290,6 +291,7 @@ class Judges(Struct, frozen=True, forbid_unknown_fields=True):
     calibrated: tuple[Calibrated, ...] = ()
     hazards: tuple[Name, ...] = ()
     digests: dict[str, str] = {}
+    void: bool = False
 
 
 class Labels(Struct, frozen=True, forbid_unknown_fields=True):

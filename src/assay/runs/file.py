@@ -28,7 +28,7 @@ from assay.errors import RunFileError
 from assay.judges import Label, Taken, shrunk
 from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
-from assay.plan import Calibration, Judges, Plan, run_seed
+from assay.plan import Calibration, Judges, Plan, Sealed, run_seed
 from assay.runs.trial import Trial, read_leaf
 
 FORMAT = "assay-run/3"
@@ -44,7 +44,9 @@ NO_JUDGES = Judges(())
 
 
 class Opening(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is fixed before the first trial: plan, content, nonce, target identity, and the signed statement over them."""
+    """What is fixed before the first trial: plan, content, nonce (with the seals that it was tossed from, if any), target identity,
+    and the signed statement over them.
+    """
 
     plan: Plan
     catalog: Catalog
@@ -52,6 +54,7 @@ class Opening(Struct, frozen=True, forbid_unknown_fields=True):
     target: dict[str, str]
     opened: dict[str, Any]
     public_key: dict[str, str]
+    seals: tuple[Sealed, ...] = ()
 
     @property
     def nonce_bytes(self) -> bytes:

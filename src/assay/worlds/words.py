@@ -71,6 +71,11 @@ class Words:
                 said = planted.get(said.name) if planted else None
             elif kind is Term:
                 said = self._text(said.key)
+            elif kind is Person:
+                names = self._names[said.female]
+                said = names[said.index % len(names)]
+            elif kind is Money:
+                said = self._money.replace("{}", str(said.amount))
             elif said is not None:
                 said = self.say(said, planted, met)
             if said is not None and said != "":
