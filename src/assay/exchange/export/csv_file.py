@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from assay.exchange.export.rows import ExportedRun, Row, iso
+from assay.exchange.export.rows import ExportedRun, Row
+from assay.exchange.export.spelling import iso
 
 COLUMNS = Row.__struct_fields__
 TEXTS = ("prompt", "turns", "answer")

@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from assay.exchange.export.rows import ExportedRun, Heading, json_line
+from assay.exchange.export.rows import ExportedRun, Heading
+from assay.exchange.export.spelling import json_line
 
 FORMAT = "assay-export/1"
 

@@ -10,11 +10,9 @@ approval that no signed bundle supports is a delay.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -228,27 +226,3 @@ def _heading(
 def label_of(trial: Trial, truth: dict[int, Truth]) -> Truth | Literal[""]:
     """What people settled on for an answer that models judged; empty where no model did or nobody settled it."""
     return truth.get(trial.slot, "") if trial.said else ""
-
-
-def iso(at_ms: int) -> str:
-    """A Unix time in milliseconds as RFC 3339 in UTC: `2026-11-29T17:30:00.123Z`."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def uuid_of(*parts: str) -> str:
-    """A version 8 UUID (RFC 9562, section 5.8) that is a function of its parts, so that the same run gives the same file."""
-    raw = bytearray(hashlib.sha256("\0".join(("assay", *parts)).encode()).digest()[:16])
-    raw[6], raw[8] = raw[6] & 0x0F | 0x80, raw[8] & 0x3F | 0x80
-    text = raw.hex()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
-
-
-def json_line(value: object) -> bytes:
-    """One line of JSON. What some readers take for a line's end (U+0085, U+2028, U+2029) is escaped, as JSON escapes the others."""
-    line = _encode(value)
-    for char in "\x85\u2028\u2029":
-        line = line.replace(char.encode(), f"\\u{ord(char):04x}".encode())
-    return line + b"\n"
-
-
-_encode = msgspec.json.Encoder(order="deterministic").encode

@@ -29,6 +29,8 @@ class Format(Struct, frozen=True):
 FORMATS = {
     "csv": Format("csv_file", "One line a trial, for spreadsheets; no cell is a formula."),
     "jsonl": Format("jsonl", "The heading with the decision, then one object a trial, texts as they are."),
+    "junit": Format("junit", "A claim is a test case: CI is green only on approve."),
+    "sarif": Format("sarif", "SARIF 2.1.0: every violation, with its line in the bundle."),
 }
 
 
