@@ -128,10 +128,17 @@ def _limitations(tally: Tally) -> Iterator[str]:
         yield "Whether the target changed while the run lasted was not tested: the plan has no drift test."
     if any(isinstance(r, LanguageParity) for r in plan.requirements):
         yield "Parity compares the same item in two languages. Part of a gap may come from the texts and not from the target."
-    yield (
-        "The seed comes from a single party, the evaluator. Nothing here proves that its nonce was drawn at random, or that no other "
-        "run of this plan was made and dropped."
-    )
+    parties = [sealed.seal.party for sealed in tally.opening.seals]
+    if parties:
+        yield (
+            f"The items come from a nonce that {listed(parties, most=20)} tossed together, so none of them chose it unless all acted as one. "
+            "That no other run of this plan was made and dropped is not proven by it."
+        )
+    else:
+        yield (
+            "The seed comes from a single party, the evaluator. Nothing here proves that its nonce was drawn at random, or that no other "
+            "run of this plan was made and dropped."
+        )
     if tally.cached:
         cached = count_text(tally.cached, "answer was", "answers were")
         yield f"{cached} taken from a cache of answers that the target once gave to the same requests."
