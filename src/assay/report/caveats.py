@@ -131,7 +131,7 @@ def _limitations(tally: Tally) -> Iterator[str]:
     parties = [sealed.seal.party for sealed in tally.opening.seals]
     if parties:
         yield (
-            f"The items come from a nonce that {listed(parties, most=20)} tossed together, so none of them chose it unless all acted as one. "
+            f"The items come from a nonce that {listed(parties, most=20)} tossed together, so none chose it unless all acted as one. "
             "That no other run of this plan was made and dropped is not proven by it."
         )
     else:

@@ -14,11 +14,10 @@ from typing import BinaryIO
 
 import msgspec
 
-from assay.exchange.export.rows import ExportedRun, Row
+from assay.exchange.export.rows import TEXTS, ExportedRun, Row
 from assay.exchange.export.spelling import iso
 
 COLUMNS = Row.__struct_fields__
-TEXTS = ("prompt", "turns", "answer")
 _RISKY = re.compile(r"[\s=+\-@\uff0b\uff0d\uff1d\uff20']")
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from assay.exchange.export.rows import ExportedRun, Heading
+from assay.exchange.export.rows import TEXTS, ExportedRun, Heading
 from assay.exchange.export.spelling import json_line
 
 FORMAT = "assay-export/1"
@@ -30,5 +30,5 @@ def write(run: ExportedRun, out: BinaryIO) -> None:
     for row in run.rows():
         value = msgspec.to_builtins(row)
         if not shown:
-            value = {k: v for k, v in value.items() if k not in ("prompt", "turns", "answer")}
+            value = {k: v for k, v in value.items() if k not in TEXTS}
         out.write(json_line({"line": "trial", **value}))

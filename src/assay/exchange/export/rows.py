@@ -38,6 +38,9 @@ BUNDLE_NAME = "evidence.jsonl"
 FIRST_TRIAL_LINE = len(HEAD) + 1
 """The line of trial 0 in a bundle, counted from 1."""
 
+TEXTS = ("prompt", "turns", "answer")
+"""The fields of a row that are withheld with the transcripts."""
+
 
 class ExportError(AssayError):
     """A run cannot be written in the form asked for."""

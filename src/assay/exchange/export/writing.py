@@ -31,6 +31,8 @@ FORMATS = {
     "jsonl": Format("jsonl", "The heading with the decision, then one object a trial, texts as they are."),
     "junit": Format("junit", "A claim is a test case: CI is green only on approve."),
     "sarif": Format("sarif", "SARIF 2.1.0: every violation, with its line in the bundle."),
+    "parquet": Format("parquet", "One row a trial, typed, for DuckDB and data frames.", "export"),
+    "cyclonedx": Format("cyclonedx", "CycloneDX 1.6 ML-BOM: the model card with every rate."),
 }
 
 
