@@ -77,9 +77,6 @@ def judged_run(folder: Path, *, labelled: bool) -> Path:
         with RunFile.read(folder / "run" / "run.db") as run:
             assert label_all(run)
         api.evaluate(out=folder / "run", resume=True, key=key)
-        with RunFile.read(folder / "run" / "run.db") as run:
-            label_all(run)
-        api.evaluate(out=folder / "run", resume=True, key=key)
     return folder / "run"
 
 

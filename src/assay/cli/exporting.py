@@ -23,7 +23,7 @@ def command(form: str, run: Path, out: Path, without_transcripts: bool, force: b
     with read_exported(run, transcripts=not without_transcripts) as exported:
         write_export(form, exported, out, force=force)
         heading = exported.heading
-    kept = "without transcripts" if without_transcripts else "with transcripts"
+    kept = "with transcripts" if FORMATS[form].texts and not without_transcripts else "without transcripts"
     click.echo(f"{shell_path(out)}: {form}, {heading.decision.trials:,} trials, {kept}; {heading.verdict}")
     if heading.bundle != "agrees":
         click.echo("  note: no signed bundle beside the run agrees with it, so an approval counts as delay", err=True)

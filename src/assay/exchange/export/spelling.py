@@ -6,6 +6,7 @@ json_line({"a": 1})                       # b'{"a":1}\\n'
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -27,6 +28,11 @@ def uuid_of(*parts: str) -> str:
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:assay:export")
 
 
+def line(text: str) -> str:
+    """The text as forms want it that have one line for it: not empty, no control characters, no white space at its ends."""
+    return _UNSEEN.sub(" ", text).strip() or "-"
+
+
 def json_line(value: object) -> bytes:
     """One line of JSON. What some readers take for a line's end (U+0085, U+2028, U+2029) is escaped, as JSON escapes the others."""
     line = _encode(value)
@@ -45,4 +51,5 @@ def json_with(out: BinaryIO, head: dict[str, Any], name: str, values: Iterable[o
     out.write(b"\n]}" + end)
 
 
+_UNSEEN = re.compile("[\x00-\x20\x7f-\xa0\u2028\u2029\ufffe\uffff]+")
 _encode = msgspec.json.Encoder(order="deterministic").encode

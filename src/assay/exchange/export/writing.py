@@ -19,20 +19,23 @@ from assay.runs import sync_folder
 
 
 class Format(Struct, frozen=True):
-    """One format: its module here, what it is for, and which extra it needs, if any."""
+    """One format: its module here, what it is for, which extra it needs, if any, and whether transcripts are in it at all."""
 
     module: str
     about: str
     extra: str = ""
+    texts: bool = True
 
 
 FORMATS = {
     "csv": Format("csv_file", "One line a trial, for spreadsheets; no cell is a formula."),
     "jsonl": Format("jsonl", "The heading with the decision, then one object a trial, texts as they are."),
-    "junit": Format("junit", "A claim is a test case: CI is green only on approve."),
+    "junit": Format("junit", "A claim is a test case: CI is green only on approve.", texts=False),
     "sarif": Format("sarif", "SARIF 2.1.0: every violation, with its line in the bundle."),
     "parquet": Format("parquet", "One row a trial, typed, for DuckDB and data frames.", "export"),
-    "cyclonedx": Format("cyclonedx", "CycloneDX 1.6 ML-BOM: the model card with every rate."),
+    "cyclonedx": Format("cyclonedx", "CycloneDX 1.6 ML-BOM: the model card with every rate.", texts=False),
+    "oscal": Format("oscal", "OSCAL 1.2.1 assessment results: a requirement is a finding.", texts=False),
+    "eee": Format("eee", "Every Eval Ever 0.3: every rate with its interval.", texts=False),
 }
 
 
