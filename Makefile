@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -63,6 +63,9 @@ bench-judges: setup-dev ## How well the checks that are programs judge hard near
 
 bench-worlds: setup-dev ## What an episode in an agent world costs, beside AgentDojo where it is installed: bench/results/worlds.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.worlds
+
+bench-verify: setup-dev ## How long it takes to verify a bundle of 100,000 trials: bench/results/verify.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.verify
 
 setup: $(VENV)/.ready ## The virtual environment
 
