@@ -10,6 +10,7 @@ import click
 from assay.catalog import Catalog, load_catalog, load_everything
 from assay.catalog import review as review_texts
 from assay.catalog.content import Texts
+from assay.catalog.crosswalk import lint_crosswalk
 from assay.catalog.files import ROOT
 from assay.cli.words import program
 from assay.errors import CatalogError
@@ -125,7 +126,7 @@ def review(language: str, out: Path | None, everything: bool, read: Path | None,
 def lint_() -> int:
     """Check all content; exit 1 if anything is wrong."""
     catalog = load_everything()
-    findings = [*lint(catalog), *lint_worlds(catalog), *lint_items(catalog)]
+    findings = [*lint(catalog), *lint_worlds(catalog), *lint_items(catalog), *lint_crosswalk(catalog)]
     for finding in findings:
         click.echo(finding)
     missing = gaps(catalog)
