@@ -31,6 +31,7 @@ COMMANDS = {
     "selftest": "Prove the checks: what must trip them does, what must not does not.",
     "export": "A run in others' formats: csv, jsonl, junit, sarif and more.",
     "import": "Others' test sets as banks: moonshot, ailuminate, table.",
+    "key": "Signing keys: make one, show its id, protect it by a passphrase.",
     "models": "The embedded models: list, fetch, add.",
 }
 

@@ -2,7 +2,7 @@
 
 from assay.ledger.canonical import canonical, digest, digest_bytes
 from assay.ledger.dsse import Envelope, open_envelope, sign_statement
-from assay.ledger.keys import PrivateKey, PublicKey, load_or_create_key
+from assay.ledger.keys import PrivateKey, PublicKey, is_protected, load_key, load_or_create_key, write_key
 from assay.ledger.merkle import MerkleTree, leaf_hash, merkle_root
 
 __all__ = [
@@ -13,9 +13,12 @@ __all__ = [
     "canonical",
     "digest",
     "digest_bytes",
+    "is_protected",
     "leaf_hash",
+    "load_key",
     "load_or_create_key",
     "merkle_root",
     "open_envelope",
     "sign_statement",
+    "write_key",
 ]

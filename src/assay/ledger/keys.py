@@ -16,6 +16,9 @@ from msgspec import Struct
 
 from assay.errors import SigningKeyError
 
+PASSPHRASE_FILE = "ASSAY_KEY_PASSPHRASE_FILE"  # noqa: S105 (the name of the variable)
+PASSPHRASE = "ASSAY_KEY_PASSPHRASE"  # noqa: S105 (the name of the variable)
+
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -73,39 +76,87 @@ class PrivateKey(Struct, frozen=True):
 
         return cls(Ed25519PrivateKey.generate())
 
-    def to_pem(self) -> bytes:
-        """PKCS#8 PEM, unencrypted."""
+    def to_pem(self, passphrase: bytes = b"") -> bytes:
+        """PKCS#8 PEM, encrypted if there is a passphrase (scrypt or PBKDF2 and AES-256, as the cryptography package does best)."""
         from cryptography.hazmat.primitives import serialization
 
-        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        hidden = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+        return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
 
     @classmethod
-    def from_pem(cls, pem: bytes, *, where: str) -> PrivateKey:
-        """Read a PKCS#8 PEM key. Raises `SigningKeyError`."""
+    def from_pem(cls, pem: bytes, *, where: str, passphrase: bytes = b"") -> PrivateKey:
+        """Read a PKCS#8 PEM key; `passphrase` opens a protected one. Raises `SigningKeyError`."""
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+        protected = is_protected(pem)
+        if protected and not passphrase:
+            raise SigningKeyError(
+                "the key is protected by a passphrase", where=where, fix=f"Put it into a file and name that in {PASSPHRASE_FILE}."
+            )
         try:
-            key = serialization.load_pem_private_key(pem, password=None)
+            key = serialization.load_pem_private_key(pem, password=passphrase if protected else None)
         except (ValueError, TypeError) as e:
+            if protected:
+                raise SigningKeyError("the passphrase does not open the key", where=where) from None
             raise SigningKeyError(f"not a readable private key ({type(e).__name__})", where=where) from None
         if not isinstance(key, Ed25519PrivateKey):
             raise SigningKeyError("the key is not an Ed25519 key", where=where)
         return cls(key)
 
 
+def is_protected(pem: bytes) -> bool:
+    """Whether a PEM file holds an encrypted key."""
+    return b"ENCRYPTED" in pem
+
+
+def passphrase() -> bytes:
+    """The passphrase of protected keys: the first line of the file that ASSAY_KEY_PASSPHRASE_FILE names, else ASSAY_KEY_PASSPHRASE; empty
+    without either. Raises `SigningKeyError` for a file that cannot be read.
+    """
+    named = os.environ.get(PASSPHRASE_FILE)
+    if not named:
+        return os.environ.get(PASSPHRASE, "").encode()
+    try:
+        return Path(named).read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    except OSError as e:
+        raise SigningKeyError(f"cannot read the passphrase: {e.strerror}", where=named) from None
+
+
+def load_key(path: Path) -> PrivateKey:
+    """The signing key at `path`, opened by `passphrase` if it is protected. Raises `SigningKeyError`."""
+    try:
+        pem = path.read_bytes()
+    except OSError as e:
+        raise SigningKeyError(f"cannot read the signing key: {e.strerror}", where=str(path)) from None
+    return PrivateKey.from_pem(pem, where=str(path), passphrase=passphrase())
+
+
 def load_or_create_key(path: Path) -> PrivateKey:
-    """The signing key at `path`; made there, readable by its owner only, if there is none."""
+    """The signing key at `path`; made there, readable by its owner only, if there is none: protected if there is a `passphrase`."""
     if path.exists():
-        return PrivateKey.from_pem(path.read_bytes(), where=str(path))
+        return load_key(path)
     key = PrivateKey.generate()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as f:
-            f.write(key.to_pem())
+        write_key(path, key, passphrase())
     except FileExistsError:
-        return PrivateKey.from_pem(path.read_bytes(), where=str(path))
+        return load_key(path)
+    return key
+
+
+def write_key(path: Path, key: PrivateKey, secret: bytes, *, replace: bool = False) -> None:
+    """Keep a key at `path`, whole or not at all, readable by its owner only. FileExistsError unless it may `replace`, `SigningKeyError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        partial = path.with_name(f".{path.name}.partial") if replace else path
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL), 0o600)
+        with os.fdopen(descriptor, "wb") as f:
+            f.write(key.to_pem(secret))
+            f.flush()
+            os.fsync(f.fileno())
+        if replace:
+            partial.replace(path)
+    except FileExistsError:
+        raise
     except OSError as e:
         raise SigningKeyError(f"cannot write the signing key: {e.strerror}", where=str(path)) from None
-    return key
