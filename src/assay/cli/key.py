@@ -67,10 +67,7 @@ def protect(path: Path | None, remove: bool) -> None:
 
 def _asked() -> bytes:
     """A new passphrase, typed twice; that of the variables where nobody is there to type."""
-    if sys.stdin.isatty():
-        secret = str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=True)).encode()
-    else:
-        secret = passphrase()
+    secret = passphrase() if not sys.stdin.isatty() else str(click.prompt("Passphrase", hide_input=True, confirmation_prompt=True)).encode()
     if len(secret) < SHORTEST:
         raise SigningKeyError(f"a passphrase has {SHORTEST} characters or more", fix=f"Type it, or name a file in {PASSPHRASE_FILE}.")
     return secret
