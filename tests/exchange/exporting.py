@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -90,3 +93,12 @@ def heading_with(decision: Decision, bundle: Any) -> Heading:
         items="sha256:00", bundle=bundle, verdict=verdict, decision=decision, approve_error=0.05, halt_error=0.05, cells=(),
         transcripts=True, version="0",
     )  # fmt: skip
+
+
+def read_by_inspect(data: bytes) -> str:
+    """A log as JSON, as Inspect's own API reads it, samples and all."""
+    code = "import sys; from inspect_ai.log import read_eval_log; print(read_eval_log(sys.argv[1]).model_dump_json())"
+    with tempfile.NamedTemporaryFile(suffix=".eval") as file:
+        file.write(data)
+        file.flush()
+        return subprocess.run([sys.executable, "-c", code, file.name], capture_output=True, text=True, check=True).stdout

@@ -36,6 +36,7 @@ FORMATS = {
     "cyclonedx": Format("cyclonedx", "CycloneDX 1.6 ML-BOM: the model card with every rate.", texts=False),
     "oscal": Format("oscal", "OSCAL 1.2.1 assessment results: a requirement is a finding.", texts=False),
     "eee": Format("eee", "Every Eval Ever 0.3: every rate with its interval.", texts=False),
+    "inspect": Format("inspect_log", "Inspect AI's .eval, for its viewer and its API.", "inspect"),
 }
 
 

@@ -1,0 +1,58 @@
+"""Inspect logs: read back by Inspect's own API, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.exchange.export import ExportError, Row, inspect_log, read_exported, write_export
+from tests.exchange.exporting import HOSTILE, exported, hostile_run, judged_run, read_by_inspect, signed_run
+
+
+def sample_id(row: Row) -> str:
+    return f"{row.hazard}/{row.language}/{row.attack}/{row.arm}/{row.index}"
+
+
+def test_inspect_reads_every_trial_as_a_sample(tmp_path: Path) -> None:
+    run = signed_run(tmp_path / "run")
+    log = json.loads(read_by_inspect(exported("inspect", run, tmp_path)))
+    with read_exported(run) as opened:
+        heading, rows = opened.heading, list(opened.rows())
+    assert (log["version"], log["status"]) == (2, "success")
+    assert log["eval"]["dataset"]["sample_ids"] == [sample_id(row) for row in rows]
+    assert len(log["samples"]) == len({s["id"] for s in log["samples"]}) == len(rows)
+    for sample, row in zip(log["samples"], sorted(rows, key=sample_id), strict=True):  # Inspect reads them in the order of their ids
+        assert sample["id"] == sample_id(row)
+        assert sample["scores"]["assay"]["value"] == row.outcome
+        assert sample["metadata"]["transcript"] == row.transcript
+        assert [m["content"] for m in sample["input"]] == [m.content for m in row.prompt or ()]
+        assert sample["messages"][-1]["content"] == sample["output"]["choices"][0]["message"]["content"] == row.answer
+        assert sum(u["total_tokens"] for u in sample["model_usage"].values()) == row.prompt_tokens + row.answer_tokens
+    assert log["results"]["metadata"]["verdict"] == heading.verdict
+    rates = {s["name"]: s["metrics"]["violation_rate"]["value"] for s in log["results"]["scores"]}
+    assert rates == {c.stream.key: pytest.approx(c.violations / c.trials) for c in heading.cells}
+
+
+def test_hostile_answers_come_back_as_they_were(tmp_path: Path) -> None:
+    log = json.loads(read_by_inspect(exported("inspect", hostile_run(tmp_path), tmp_path)))
+    assert {s["messages"][-1]["content"] for s in log["samples"]} >= set(HOSTILE)
+    assert log["status"] == "cancelled", "nobody signed its end"
+
+
+def test_labels_and_flags_are_in_the_log_and_no_value_is_right_or_wrong(tmp_path: Path) -> None:
+    log = json.loads(read_by_inspect(exported("inspect", judged_run(tmp_path / "j", labelled=True), tmp_path, transcripts=False)))
+    scores = [s["scores"]["assay"] for s in log["samples"]]
+    assert {s["value"] for s in scores} <= {"violation", "safe", "unscorable"}
+    assert "violation" in {s["metadata"]["label"] for s in scores}
+    assert {s["input"] for s in log["samples"]} == {"(withheld)"}
+
+
+def test_what_inspect_says_when_it_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect_log, "CHILD", "assay.exchange.export.nowhere")
+    with read_exported(signed_run(tmp_path / "run")) as run, pytest.raises(ExportError, match="nowhere"):
+        write_export("inspect", run, tmp_path / "run.eval")
+    assert not (tmp_path / "run.eval").exists()
+    assert "inspect_ai" not in sys.modules
