@@ -30,6 +30,7 @@ from assay.engine.judging import anchors_changed, read_again, steer
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
+from assay.evidence.log import Log
 from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
 from assay.judges.steering import Case, steering_cases
@@ -108,6 +109,7 @@ def evaluate(
     cache: str | Path | None = None,
     calibration: str | Path | None = None,
     coin: Coin | None = None,
+    log: str | Path | None = None,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -117,13 +119,14 @@ def evaluate(
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
     the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
-    With a `coin`, several parties' seals and nonces, the items come from all of them. A run that is resumed takes in the labels beside it,
-    and a `calibration` of its judges that came after its plan. Raises `AssayError`.
+    With a `log` the run is registered there before its first trial, and its end after the last. With a `coin`, several parties' seals and
+    nonces, the items come from all of them. A run that is resumed takes in the labels beside it, and a `calibration` of its judges that
+    came after its plan. Raises `AssayError`.
     """
     folder = Path(out)
     evaluation = _Evaluation(
         folder, key or default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
-        Path(calibration) if calibration else None, coin,
+        Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None,
     )  # fmt: skip
     if replay is not None:
         return _run_loop(evaluation.replay(run_path(Path(replay))))
@@ -212,9 +215,10 @@ async def _steer_judge(
 class _Evaluation:
     def __init__(
         self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
-        coin: Coin | None = None,
+        coin: Coin | None = None, log: Log | None = None,
     ) -> None:  # fmt: skip
         self._coin = coin
+        self._log = log
         self._cache = cache
         self._calibration = calibration
         self._folder = folder
@@ -307,6 +311,8 @@ class _Evaluation:
 
     async def _go(self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = ()) -> Result:
         key = load_or_create_key(self._key_path)
+        if self._log is not None:
+            self._log.add(self._path)
         engine = Engine(run, target, self._observer, self._attacker(opening.plan), judges)
         try:
             with _on_interrupt(engine.interrupt):
@@ -327,6 +333,8 @@ class _Evaluation:
             return tally[0].count
 
         summary = write_bundle(run, key, ended, bundle, counting)
+        if self._log is not None:
+            self._log.add(self._folder)
         report = self._folder / REPORT_NAME
         write_report(run, report, summary, ended, tally[0])
         reasons: Counter[str] = Counter()

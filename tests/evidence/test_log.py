@@ -687,3 +687,27 @@ def test_a_large_log_is_read_quickly() -> None:
     start = time.process_time()
     assert checked(view, "log") is view
     assert time.process_time() - start < 2
+
+
+def test_a_run_is_registered_before_its_first_trial_and_its_end_after_the_last(tmp_path: Path) -> None:
+    from assay import api
+    from tests.support import plan_text
+
+    key = PrivateKey.generate()
+    log = Log.create(tmp_path / "log", "example.org/assay", key)
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(plan_text(budget={"calls": 30}))
+    seen: list[int] = []
+
+    class Looking(api.Silent):
+        def committed(self, trial: object, gate: object, phase: str) -> None:
+            seen.append(len(read_log(tmp_path / "log").lines))
+
+    api.evaluate(plan, out=tmp_path / "run", key=tmp_path / "k.pem", log=tmp_path / "log", observer=Looking())
+    assert set(seen) == {1}
+    assert len(read_log(tmp_path / "log").lines) == 2
+    api.evaluate(out=tmp_path / "run", resume=True, key=tmp_path / "k.pem", log=tmp_path / "log")
+    log.checkpoint(key)
+    with pytest.raises(LogError):
+        api.evaluate(plan, out=tmp_path / "other", key=tmp_path / "k.pem", log=tmp_path / "none")
+    assert not (tmp_path / "other" / "run.db").exists()

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/PLAN-TIME unless given.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
+@click.option("--log", type=click.Path(path_type=Path), help="Register the run in this log, and its end (assay log).")
 @click.option(
     "--seal", "seals", multiple=True, type=click.Path(path_type=Path), help="A party's seal (assay plan seal); one for each party."
 )
@@ -87,6 +88,7 @@ class Asked:
     replay: Path | None
     cache: Path | None
     calibration: Path | None
+    log: Path | None
     seals: tuple[Path, ...]
     nonces: tuple[Path, ...]
     resume: bool
@@ -120,7 +122,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     with view:
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
-            calibration=asked.calibration, coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
+            calibration=asked.calibration, log=asked.log, coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
