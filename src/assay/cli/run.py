@@ -122,7 +122,8 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     with view:
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
-            calibration=asked.calibration, log=asked.log, coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
+            calibration=asked.calibration, log=asked.log,
+            coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
