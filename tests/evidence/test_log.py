@@ -282,6 +282,28 @@ def test_a_run_registered_and_closed_under_one_checkpoint_is_not_shown_to_have_b
         assert not check_proof(proof, log.key, [TWO_KEY], need=0, now_ms=NOW).registered
 
 
+def test_an_earlier_checkpoint_that_does_not_show_it_is_a_finding(template: Any, tmp_path: Path) -> None:
+    """One that has the end already, one that the log did not sign, one without the registration, and no note at all."""
+    log, state = make_log(tmp_path / "log", opening(2), opening(1)), tmp_path / "state.json"
+    cosigned(log, state)
+    log._append(closing(template, 1))
+    cosigned(log, state)
+    proof = prove(read_log(log.folder), digest(opened(1)))
+    assert proof.before is not None
+    assert len(check_proof(proof.to_bytes(), log.key, [ONE_KEY], need=1, now_ms=NOW).registered) == 1
+    note = Note.parse(proof.before.checkpoint.encode())
+    unsigned = Note(note.text, tuple(s for s in note.signatures if s.name != ORIGIN)).to_bytes().decode()
+    for before in (
+        replace(proof.before, checkpoint=proof.checkpoint, path=proof.entries[0].path),
+        replace(proof.before, checkpoint=unsigned),
+        replace(proof.before, path=[]),
+        replace(proof.before, path=["zz"]),
+        replace(proof.before, checkpoint="nothing"),
+    ):
+        found = check_proof(replace(proof, before=before).to_bytes(), log.key, [ONE_KEY], need=1, now_ms=NOW)
+        assert (checks(found), found.registered) == (["earlier checkpoint"], {})
+
+
 # The log refuses to shrink or to be rewritten
 
 

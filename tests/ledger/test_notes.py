@@ -108,6 +108,7 @@ def test_a_known_key_whose_line_does_not_hold_spoils_the_note() -> None:
         line.signature[:-1] + bytes([line.signature[-1] ^ 1]),
         (AT + 1).to_bytes(8, "big") + line.signature[8:],
         (2**63).to_bytes(8, "big") + line.signature[8:],
+        (2**63).to_bytes(8, "big") + ONE.crypto.sign(f"cosignature/v1\ntime {2**63}\n{TEXT}".encode()),
         line.signature[8:],
         line.signature + b"\0",
     ):

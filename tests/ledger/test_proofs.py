@@ -161,6 +161,17 @@ def test_swapped_and_wrong_sizes_and_indexes_are_refused() -> None:
                 assert is_included(HASHES[index], other, size, path, root(size)) == (other == index)
 
 
+def test_a_tree_of_another_height_is_refused() -> None:
+    """Sizes of the same height may share a path's shape: a root, not a proof, says the size. That is why a checkpoint signs both."""
+    for size in range(2, 66):
+        height = (size - 1).bit_length()
+        index, old = size // 2, size // 2 + 1
+        path, grown = inclusion_path(HASHES[:size], index), consistency_path(HASHES[:size], old)
+        for other in {2**height + 1, 2 ** (height + 1), 2**60}:
+            assert not is_included(HASHES[index], index, other, path, root(size))
+            assert not is_consistent(old, root(old), other, root(size), grown)
+
+
 def test_the_empty_tree() -> None:
     assert root_of([]) == EMPTY_ROOT
     assert consistency_path([], 0) == []

@@ -11,8 +11,10 @@ An entry is canonical JSON: {"kind": "opened", "key": ..., "statement": DSSE} re
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -213,13 +215,19 @@ def check_times(book: Book, marks: Sequence[tuple[int, int]]) -> None:
     A registration that says it is older than a checkpoint that lacks it came into the log late: the run may have been looked at before. No
     entry can be newer than a checkpoint that holds it.
     """
+    marks = sorted(marks)
+    sizes = [size for size, _ in marks]
+    latest = list(accumulate((at for _, at in marks), max))
+    earliest = list(accumulate((at for _, at in reversed(marks)), min))[::-1]
     for run in book.runs.values():
-        late = max((at for size, at in marks if size <= run.index), default=0)
+        without = bisect_right(sizes, run.index)
+        late = latest[without - 1] if without else 0
         if run.at + TWO_CLOCKS_MS < late:
             seconds = (late - run.at) // 1000
             book.failed("older than its checkpoint", run.index, f"opened {seconds:,} s before a checkpoint that lacks it: registered late")
         for index, at in [(run.index, run.at), *((c.index, c.at) for c in run.closings)]:
-            held = min((time for size, time in marks if size > index), default=at)
+            holding = bisect_right(sizes, index)
+            held = earliest[holding] if holding < len(marks) else at
             if at > held + TWO_CLOCKS_MS:
                 book.failed("newer than its checkpoint", index, f"made {(at - held) // 1000:,} s after a checkpoint that holds it")
 

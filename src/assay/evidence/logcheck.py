@@ -7,6 +7,7 @@ check_proof(proof_bytes, log_key, [witness_key], need=1, now_ms=now)
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -115,11 +116,12 @@ def check_log(
     found.head = chosen.head
     found.beyond = len(view.lines) - chosen.head.size
     found.book = read_book(enumerate(view.lines[: chosen.head.size]))
+    cosigned = [(c.head.size, min(h.at for h in held)) for c, held in enough if held]
+    sizes = [size for size, _ in cosigned]
     for run in found.book.runs.values():
-        end = run.closings[0].index if run.closings else found.book.size
-        times = [h.at for c, held in enough for h in held if run.index < c.head.size <= end]
-        if times:
-            found.registered[run.digest] = min(times)
+        first = bisect_right(sizes, run.index)
+        if first < len(sizes) and sizes[first] <= (run.closings[0].index if run.closings else found.book.size):
+            found.registered[run.digest] = cosigned[first][1]
     _conclude(found, [(c.head.size, h.at * 1000) for c, held in marks for h in held], now_ms, within_ms)
     return found
 
