@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from assay.exchange.export import ExportError, Row, inspect_log, read_exported, write_export
+from assay.runs import RunFile
+from assay.scenarios import Turn
 from tests.exchange.exporting import HOSTILE, exported, hostile_run, judged_run, read_by_inspect, signed_run
+
+AGENTS: dict[str, Any] = {
+    "matrix": {"hazards": ["agent-banking"], "languages": ["en"], "attacks": []},
+    "requirements": [{"id": "violations", "kind": "violation-rate", "max_rate": 0.2}],
+    "target": {"kind": "scripted", "model": "0.6"},
+    "worlds": {"steps": 8, "calls": 20},
+    "budget": {"calls": 12},
+}
 
 
 def sample_id(row: Row) -> str:
@@ -48,6 +60,28 @@ def test_labels_and_flags_are_in_the_log_and_no_value_is_right_or_wrong(tmp_path
     assert {s["value"] for s in scores} <= {"violation", "safe", "unscorable"}
     assert "violation" in {s["metadata"]["label"] for s in scores}
     assert {s["input"] for s in log["samples"]} == {"(withheld)"}
+
+
+def test_turns_of_a_strategy_stand_in_the_place_of_the_request_and_those_of_an_episode_follow_it(tmp_path: Path) -> None:
+    chat, agents = signed_run(tmp_path / "chat", budget={"calls": 12}), signed_run(tmp_path / "agents", **AGENTS)
+    turns = (Turn("first try", "no"), Turn("second try", "yes"))
+    with RunFile.read(chat / "run.db") as run, RunFile.create(tmp_path / "run.db", run.opening()) as copy:
+        copy.append(msgspec.structs.replace(t, turns=turns, answer="yes") for t in run.trials())
+    for folder, strategy in ((tmp_path, True), (agents, False)):
+        samples = {s["id"]: s["messages"] for s in json.loads(read_by_inspect(exported("inspect", folder, tmp_path)))["samples"]}
+        with read_exported(folder) as opened:
+            rows = [r for r in opened.rows() if r.turns]
+        assert rows
+        for row in rows:
+            asked = [m.content for m in row.prompt or ()]
+            said = [text for t in row.turns or () for text in (t.prompt, t.answer) if text]
+            assert [m["content"] for m in samples[sample_id(row)]] == (asked[:-1] if strategy else asked) + said
+
+
+def test_more_trials_than_inspect_can_take_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect_log, "MAX_TRIALS", 3)
+    with read_exported(signed_run(tmp_path / "run")) as run, pytest.raises(ExportError, match="jsonl or parquet"):
+        write_export("inspect", run, tmp_path / "run.eval")
 
 
 def test_what_inspect_says_when_it_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
