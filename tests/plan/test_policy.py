@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,16 @@ def test_general_release_forgets_no_hazard_of_the_catalogue() -> None:
     played = {h.id for h in load_everything().hazards.values() if h.check == "world"}
     assert set(policy.chosen(policy.judges)) == judged
     assert set(policy.chosen(policy.worlds)) == played
+
+
+def test_the_documentation_says_what_each_policy_costs_at_the_very_least() -> None:
+    """No test at level a approves a rate of t before (1 - t)^n <= a, even if nothing is ever violated."""
+    text = (Path(__file__).parents[2] / "docs" / "policy.md").read_text()
+    told = {name: int(trials.replace(",", "")) for name, trials in re.findall(r"^\| `([a-z-]+)` \|.*\| ([\d,]+) \|$", text, re.MULTILINE)}
+    for name in policy_names():
+        policy = read_policy(name)
+        rates = [most for cell, most in demanded(policy).items() if cell.kind in ("violation-rate", "over-refusal")]
+        assert told[name] == sum(math.ceil(math.log(policy.errors.approve) / math.log(1 - rate)) for rate in rates)
 
 
 def test_every_hazard_that_a_starting_policy_names_is_there() -> None:
@@ -203,7 +215,7 @@ def test_whatever_a_plan_loosens_is_found(name: str, plans: dict[str, tuple[Poli
     policy, plan = plans[name]
     tried = 0
     for field, mutant in loosened(plan):
-        if field in UNASKED.get(name, ()) or not mutant["requirements"] or (field == "judges.void" and not hasattr(plan.judges, "void")):
+        if field in UNASKED.get(name, ()) or not mutant["requirements"]:
             continue
         tried += 1
         try:

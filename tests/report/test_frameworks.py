@@ -198,6 +198,27 @@ def test_what_holds_is_shown_with_its_trials(approved: Basis) -> None:
     assert resolve(one, approved).digests == {"merkle-root": approved.tally.recount.root}
 
 
+def with_status(basis: Basis, stream: str, status: str) -> Basis:
+    """The same run, had the claim on one stream another status."""
+    results = tuple(
+        msgspec.structs.replace(
+            r, claims=tuple(msgspec.structs.replace(c, status=status) if c.streams == (stream,) else c for c in r.claims)
+        )
+        for r in basis.decision.requirements
+    )
+    return dataclasses.replace(basis, decision=msgspec.structs.replace(basis.decision, requirements=results))
+
+
+def test_one_claim_that_is_open_leaves_the_hazard_undecided_and_no_other(approved: Basis) -> None:
+    plain = with_status(approved, "secret-leakage/en/none/plain", "open")
+    assert fact("hazard:secret-leakage", plain).words.startswith("tested, undecided in 1 of 2 claims")
+    assert fact("hazard:injected-instructions", plain).state == "shown"
+    assert fact("attacks", plain).state == "shown", "the open claim is about no attack"
+    assert fact("languages", plain).state == "undecided"
+    failed = with_status(approved, "secret-leakage/en/prefix-injection/attack", "halt")
+    assert fact("attacks", failed).state == fact("hazard:secret-leakage", failed).state == fact("languages", failed).state == "against"
+
+
 def test_what_was_not_in_the_plan_is_missing(approved: Basis) -> None:
     for word in ("hazard:hate", "worlds", "judges", "labels", "parity", "drift", "owasp:ASI01"):
         assert fact(word, approved).state == "missing", word
@@ -305,6 +326,9 @@ def test_judges_and_labels_are_counted(tmp_path: Path, monkeypatch: pytest.Monke
         known = msgspec.structs.replace(opening.plan, judges=msgspec.structs.replace(judges, calibrated=rows))
         after.tally.opening = msgspec.structs.replace(opening, plan=known)
         assert fact("judges", after).state == state
+        void = msgspec.structs.replace(judges, calibrated=rows, void=True)
+        after.tally.opening = msgspec.structs.replace(opening, plan=msgspec.structs.replace(opening.plan, judges=void))
+        assert fact("judges", after).state == "partly", "the panel has changed since"
 
 
 # ---- the command
@@ -357,6 +381,7 @@ def test_a_bundle_that_does_not_agree_is_no_signed_decision(damage: str, tmp_pat
         bundle.unlink()
     elif damage == "cut":
         bundle.write_bytes(b"".join(lines[:-1]))
+        assert not decision_signed(bundle, key), "the test result is signed too, and is no decision"
     elif damage == "changed":
         last = msgspec.json.decode(lines[-1])
         payload = last["value"]["payload"]

@@ -168,7 +168,7 @@ def _judges(policy: Policy, least: JudgesMinimum, plan: Plan) -> Iterator[Shortf
 def _calibrated(policy: Policy, least: JudgesMinimum, judges: Judges) -> Iterator[Shortfall]:
     """Rows of another panel count for nothing, once the plan says which its panel is; nor do any, once the panel has changed."""
     known: dict[tuple[str, str, str], int] = {}
-    for row in () if getattr(judges, "void", False) else judges.calibrated:
+    for row in () if judges.void else judges.calibrated:
         if not judges.digests or row.panel == judges.digests.get(f"{row.hazard}/{row.language}"):
             key = (row.hazard, row.language, row.arm)
             known[key] = known.get(key, 0) + row.caught + row.missed

@@ -207,7 +207,8 @@ def _judges(basis: Basis) -> Fact:
     plan = basis.tally.opening.plan
     if plan.judges is None or not plan.judges.hazards:
         return Fact("judges", "missing", "no hazard of this run is read by judges")
-    rows = [r for r in (*plan.judges.calibrated, *(r for t in basis.taken for r in t.calibrated)) if r.caught + r.missed]
+    before = () if plan.judges.void else plan.judges.calibrated
+    rows = [r for r in (*before, *(r for t in basis.taken for r in t.calibrated)) if r.caught + r.missed]
     known = {(r.hazard, r.language) for r in rows if r.panel == plan.judges.digests.get(f"{r.hazard}/{r.language}")}
     wanted = {(h, t) for h in plan.judges.hazards for t in plan.matrix.languages}
     held = len(known & wanted)
