@@ -88,7 +88,7 @@ def checkpoint(folder: Path, key: Path | None, out: Path | None, since: int | No
 
     log = Log.open(folder)
     if cosigned is not None:
-        signed = log.add_signatures(Note.parse(_read(cosigned, MAX_NOTE_BYTES)))
+        signed = log.add_signatures(Note.parse(read_bounded(cosigned, MAX_NOTE_BYTES)))
     else:
         signed = log.checkpoint(_existing_key(key or _usual_key()))
     data = signed.note.to_bytes() if since is None else request(read_log(folder), since)
@@ -118,8 +118,8 @@ def witness(shown: Path, state: Path, key: Path, name: str, log_key: str, out: P
     from assay.ledger.notes import MAX_NOTE_BYTES
 
     mine = load_or_create_key(key)
-    what = other.show(read_log(shown)) if shown.is_dir() else other.parse_shown(_read(shown, MAX_NOTE_BYTES))
-    trusted = _note_key(log_key, 1) if log_key else None
+    what = other.show(read_log(shown)) if shown.is_dir() else other.parse_shown(read_bounded(shown, MAX_NOTE_BYTES))
+    trusted = note_key(log_key, 1) if log_key else None
     done = other.witness(state, mine, name or other.own_key_name(mine), what, int(time.time()), trusted)
     write_durably(state.with_suffix(".vkey"), done.key.text.encode() + b"\n")
     if out is not None:
@@ -170,8 +170,8 @@ def check(
     from assay.evidence.logcheck import MAX_PROOF_BYTES, check_log, check_proof, require_registered_first
     from assay.evidence.logsource import read_source
 
-    trusted = _note_key(log_key, 1) if log_key else None
-    witnesses = [_note_key(k, 4) for k in witness_keys]
+    trusted = note_key(log_key, 1) if log_key else None
+    witnesses = [note_key(k, 4) for k in witness_keys]
     needed = len({k.public.raw for k in witnesses}) if need is None else need
     now, within_ms = time.time_ns() // 1_000_000, int(min(max(within, 0), 1e6) * 86_400_000)
     if what.is_dir():
@@ -182,7 +182,7 @@ def check(
         raise click.UsageError("a proof is checked with the log's key: --log-key")
     else:
         source = read_source(run) if run else None
-        data = _read(what, MAX_PROOF_BYTES)
+        data = read_bounded(what, MAX_PROOF_BYTES)
         found = check_proof(data, trusted, witnesses, need=needed, now_ms=now, within_ms=within_ms, source=source)
     if registered_first:
         require_registered_first(found)
@@ -218,15 +218,17 @@ def _existing_key(path: Path) -> PrivateKey:
     return load_or_create_key(path)
 
 
-def _note_key(given: str, kind: Literal[1, 4]) -> NoteKey:
+def note_key(given: str, kind: Literal[1, 4]) -> NoteKey:
+    """A log's (1) or a witness's (4) key, given itself or as a file. Raises `LogError`."""
     from assay.ledger.notes import NoteKey
 
     if "+" not in given or Path(given).suffix == ".vkey":
-        given = _read(Path(given), 4096).decode(errors="replace")
+        given = read_bounded(Path(given), 4096).decode(errors="replace")
     return NoteKey.parse(given, kind=kind)
 
 
-def _read(path: Path, limit: int) -> bytes:
+def read_bounded(path: Path, limit: int) -> bytes:
+    """A file of at most so many bytes. Raises `LogError`."""
     from assay.evidence.logbook import LogError
 
     try:
