@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import textwrap
 from pathlib import Path
@@ -16,6 +15,7 @@ from assay.catalog.crosswalk import framework_ids, read_framework
 from assay.cli.words import program, shell_path
 from assay.errors import AssayError
 from assay.evidence import read_summary
+from assay.evidence.bundle import last_line
 from assay.evidence.statements import RELEASE_DECISION
 from assay.ledger import PublicKey, open_envelope
 from assay.report.facts import Fact
@@ -32,7 +32,6 @@ MEANING = {
     "gap": "nothing is",
 }
 CAVEAT = "A mapping covers nothing: this says what one run has, not that a clause is fulfilled."
-LAST_LINE_MOST = 64 * 1024 * 1024
 
 
 def list_frameworks() -> None:
@@ -65,22 +64,10 @@ def print_framework(run: Path, name: str, *, as_json: bool) -> None:
 def decision_signed(bundle: Path, key: dict[str, str]) -> bool:
     """Whether the last statement of a bundle is a release decision signed by this key. What it says is compared by whoever recounts."""
     try:
-        value = msgspec.json.decode(_last_line(bundle))["value"]
+        value = msgspec.json.decode(last_line(bundle))["value"]
         return open_envelope(value, PublicKey.from_json(key)).get("predicateType") == RELEASE_DECISION
     except (OSError, AssayError, KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError):
         return False
-
-
-def _last_line(path: Path) -> bytes:
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        length = 65_536
-        while True:
-            file.seek(max(0, size - length))
-            lines = file.read(length).splitlines()
-            if len(lines) > 1 or length >= min(size, LAST_LINE_MOST):
-                return lines[-1] if lines else b""
-            length *= 4
 
 
 def _lines(view: FrameworkView, run: Path) -> list[str]:

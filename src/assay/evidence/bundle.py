@@ -173,7 +173,7 @@ def read_summary(path: Path) -> Summary | None:
     if not path.is_file():
         return None
     try:
-        last = msgspec.json.decode(_last_line(path))
+        last = msgspec.json.decode(last_line(path))
         predicate = msgspec.json.decode(Envelope.from_json(last["value"]).payload)["predicate"]
         evidence = predicate["evidence"]
         decision = msgspec.convert(predicate["decision"], Decision)
@@ -182,16 +182,16 @@ def read_summary(path: Path) -> Summary | None:
         return None
 
 
-def _last_line(path: Path) -> bytes:
-    """Without reading what is before it."""
+def last_line(path: Path, most: int = 1 << 26) -> bytes:
+    """The last line of a file, without reading what is before it; at most so many bytes of it. Raises `OSError`."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         length = 65_536
         while True:
             file.seek(max(0, size - length))
-            lines = file.read().splitlines()
-            if len(lines) > 1 or length >= size:
-                return lines[-1]
+            lines = file.read(length).splitlines()
+            if len(lines) > 1 or length >= min(size, most):
+                return lines[-1] if lines else b""
             length *= 4
 
 
