@@ -218,6 +218,7 @@ def test_extension_lines_are_kept_and_signed() -> None:
     "text",
     ["", "name", "name+00000000", "name+00000000+AAAA", LOG_KEY.text[:-1], LOG_KEY.text.replace("example", "examplf"), LOG_KEY.text + "A",
      LOG_KEY.text.replace(LOG_KEY.id.hex(), "00000000"), LOG_KEY.text.upper(), ONE_KEY.text, "+" + LOG_KEY.text, "a b" + LOG_KEY.text],
+    ids=["empty", "name", "no key", "short key", "cut", "other name", "longer", "other id", "upper", "a witness", "plus", "blank"],
 )  # fmt: skip
 def test_malformed_keys_are_refused(text: str) -> None:
     with pytest.raises(NoteError):

@@ -547,7 +547,9 @@ def test_a_policy_that_nobody_reviewed_is_not_signed() -> None:
         sign_policy(read_policy("consumer-chat"), KEY)
 
 
-@pytest.mark.parametrize("key_id", ["", "0" * 64, KEY.public.keyid[:15], PrivateKey.generate().public.keyid])
+@pytest.mark.parametrize(
+    "key_id", ["", "0" * 64, KEY.public.keyid[:15], PrivateKey.generate().public.keyid], ids=["none", "zeros", "short", "other"]
+)
 def test_another_key_is_not_enough(key_id: str) -> None:
     with pytest.raises(PolicyError):
         open_policy(sign_policy(policy_of(EVERYTHING), KEY), key_id)
