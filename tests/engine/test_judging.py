@@ -180,7 +180,8 @@ def test_a_judge_that_has_changed_loses_its_calibration(tmp_path: Path, calibrat
     api.evaluate(plan, out=tmp_path / "run", progress=told_lines.append)
     assert any("the calibration is void" in line for line in told_lines)
     with RunFile.read(tmp_path / "run" / "run.db") as run:
-        assert run.opening().plan.judges.calibrated == ()  # type: ignore[union-attr]
+        assert run.opening().plan.judges.void  # type: ignore[union-attr]
+    assert "more labelled violations would settle it" in go_on(tmp_path / "run").decision.requirements[0].reason
 
 
 def test_a_panel_keeps_every_reply_and_retries_what_cannot_be_used(tmp_path: Path) -> None:

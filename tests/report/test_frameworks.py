@@ -401,10 +401,10 @@ def test_a_bundle_that_does_not_agree_is_no_signed_decision(damage: str, tmp_pat
 
 
 def test_a_long_last_line_is_read_whole(tmp_path: Path) -> None:
-    from assay.cli.framework import _last_line
+    from assay.evidence.bundle import last_line
 
     path = tmp_path / "lines"
     path.write_bytes(b"first\n" * 40_000 + b"x" * 300_000 + b"\n")
-    assert _last_line(path) == b"x" * 300_000
+    assert last_line(path) == b"x" * 300_000
     path.write_bytes(b"")
-    assert _last_line(path) == b""
+    assert last_line(path) == b""
