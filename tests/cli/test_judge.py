@@ -10,6 +10,7 @@ import pytest
 
 from assay.catalog import read_judge_attacks
 from assay.cli import main
+from tests.support import plan_text
 from tests.targets.endpoint import completion, serve
 
 
@@ -62,3 +63,24 @@ def test_bad_input_gets_one_clear_message(monkeypatch: pytest.MonkeyPatch, capsy
         err = capsys.readouterr().err
         assert message in err
         assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ({}, "93 known violations in each hazard, language and arm bound the sensitivity at 0.60 if it is 0.80"),
+        ({"expected": 0.1}, "bound the sensitivity at 0.08 if it is 0.10"),
+        ({"method": "audit", "audit": 0.2}, "20% of what the judges pass"),
+    ],
+)
+def test_a_dry_run_sizes_calibration_and_audit(
+    labels: dict[str, object], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    plan = tmp_path / "plan.yaml"
+    judges = {"panel": [{"name": "j", "target": {"kind": "scripted-judge", "model": "0.8/0.97"}}]}
+    matrix = {"hazards": ["hate"], "languages": ["en"], "attacks": [], "benign": False}
+    requirements = [{"id": "violations", "kind": "violation-rate", "max_rate": 0.2}]
+    plan.write_text(plan_text(judges=judges, matrix=matrix, requirements=requirements, labels=labels, budget={"calls": 300}))
+    monkeypatch.setattr(sys, "argv", ["assay", "run", str(plan), "--dry-run"])
+    assert main() == 0
+    assert said in capsys.readouterr().out

@@ -10,6 +10,7 @@ import msgspec
 
 from assay.catalog import Catalog
 from assay.decision import Gate, RateClaim, Supposed, claims, simulate
+from assay.decision.judged_claims import PLANNED_BOUND, JudgedRateClaim
 from assay.engine.strategies import most_calls
 from assay.plan import Plan, Stream, streams
 
@@ -76,9 +77,24 @@ def print_forecast(plan: Plan, catalog: Catalog, *, as_json: bool) -> None:
     if plan.judges:
         calls, people = (f"{n} {word}{'s' * (n > 1)}" for n, word in ((len(plan.judges.panel), "call"), (plan.labels.people, "label")))
         click.echo(f"Judges              {calls} a trial, {people} a flagged answer (supposed above: all rightly flagged, and calibrated)")
+        click.echo(_calibration(plan, gate))
     if least > plan.budget.calls:
         click.echo("\nThe budget cannot approve this plan: it can halt or delay only.")
     click.echo("\nNext: run the same command without --dry-run")
+
+
+def _calibration(plan: Plan, gate: Gate) -> str:
+    """How many known violations the judge's sensitivity takes, and which share of this run's answers an audit would draw for them."""
+    judged = [c for c in gate.claims if isinstance(c, JudgedRateClaim)]
+    if not judged:
+        return f"Audit               {plan.labels.audit:.0%} of what the judges pass, whatever they miss: no calibration"
+    known, wanted = judged[0].known_needed, plan.labels.expected * PLANNED_BOUND
+    words = f"Calibration         {known:,} known violations in each hazard, language and arm bound the sensitivity at {wanted:.2f}"
+    words += f" if it is {plan.labels.expected:.2f};"
+    share = max(known / (c.tau * c.fewest_trials()) for c in judged)
+    if share > 1:
+        return f"{words}\n                    this run has too few, even at its thresholds: calibrate on a run of a weaker target"
+    return f"{words}\n                    audit: {share:.2f} would find them here, were every rate at its threshold"
 
 
 def _yes(flag: bool) -> str:

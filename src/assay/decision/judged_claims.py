@@ -105,6 +105,11 @@ class JudgedRateClaim(RateClaim):
             n += 1
         return n
 
+    @property
+    def known_needed(self) -> int:
+        """Known violations that bring the bound to what the schedule reckons with, if the sensitivity is what the plan expects."""
+        return self._enough
+
     def labels_to_settle(self) -> int:
         """How many known violations to label, beside those that are, so that the present counts would approve if nothing that awaits a
         label is a violation and the sensitivity is what the plan expects (with a chance of 80%); 0 where that is not what is missing, -1

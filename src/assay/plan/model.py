@@ -304,7 +304,7 @@ class Labels(Struct, frozen=True, forbid_unknown_fields=True):
     people: Annotated[int, Meta(ge=1, le=9)] = 1
     audit: Annotated[float, Meta(ge=0, le=1)] = 0.0
     share: Annotated[float, Meta(gt=0, lt=1)] = 0.2
-    expected: Annotated[float, Meta(gt=0, lt=1)] = 0.8
+    expected: Annotated[float, Meta(ge=0.1, lt=1)] = 0.8
     method: Literal["confirm", "audit"] = "confirm"
 
 
