@@ -176,8 +176,7 @@ async def _judge_again(path: Path, judges: Judges, out: Path, progress: Progress
         if not hazards:
             raise RunFileError("no hazard of this run needs a judge", where=str(path))
         plan = msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards))
-        async with AsyncExitStack() as stack:
-            targets = [await stack.enter_async_context(judge_target(spec, plan, progress)) for spec in judges.panel]
+        async with opened_judges(plan, progress) as targets:
             panel = pinned_judges(plan, catalog, targets).judges or judges
             with JudgementFile.open(out, Heading("judgements/1", run.digest, panel)) as file:
                 await read_again(run, catalog, panel, targets, file, told)
@@ -207,8 +206,7 @@ async def _steer_judge(
         (ViolationRate("none", 0.5),), Budget(1),
         judges=msgspec.structs.replace(judges, hazards=tuple(hazards)), limits=Limits(concurrency=concurrency, timeout_s=600),
     )  # fmt: skip
-    async with AsyncExitStack() as stack:
-        targets = [await stack.enter_async_context(judge_target(spec, plan, progress)) for spec in judges.panel]
+    async with opened_judges(plan, progress) as targets:
         return list(zip(cases, await steer(plan, catalog, targets, cases, told), strict=True))
 
 
@@ -260,7 +258,7 @@ class _Evaluation:
             nonce, sealed = joint_nonce(plan, self._coin.seals, self._coin.nonces)
         else:
             nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
-        async with self._target(plan) as target, self._judges(plan) as judges:
+        async with self._target(plan) as target, opened_judges(plan, self._progress) as judges:
             plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
             opening = open_run(plan, catalog, dict(target.identity), nonce, key, sealed=sealed)
@@ -284,7 +282,7 @@ class _Evaluation:
             taken = run.take(read_labels(run), read_calibration(self._calibration) if self._calibration else None)
             if taken:
                 run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
-            async with self._target(own) as target, self._judges(own) as judges:
+            async with self._target(own) as target, opened_judges(own, self._progress) as judges:
                 if own.judges and pinned_judges(own, opening.catalog, judges) != own:
                     raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
@@ -301,13 +299,6 @@ class _Evaluation:
             return plan
         self._progress("The judges have changed since: the calibration is void, and no judged requirement can be approved with it.")
         return msgspec.structs.replace(plan, judges=msgspec.structs.replace(plan.judges, void=True))
-
-    @asynccontextmanager
-    async def _judges(self, plan: Plan) -> AsyncIterator[list[Target]]:
-        """The plan's judges, open, in the panel's order."""
-        async with AsyncExitStack() as stack:
-            specs = plan.judges.panel if plan.judges else ()
-            yield [await stack.enter_async_context(judge_target(spec, plan, self._progress)) for spec in specs]
 
     async def _go(self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = ()) -> Result:
         key = load_or_create_key(self._key_path)
@@ -374,10 +365,15 @@ def pinned(plan: Plan, identity: dict[str, str]) -> Plan:
     return msgspec.structs.replace(plan, target=msgspec.structs.replace(plan.target, digest=found)) if found else plan
 
 
-def judge_target(spec: JudgeSpec, plan: Plan, progress: Progress) -> Target:
-    """A judge of the panel, not open yet."""
-    decoding = Generation(max_tokens=spec.max_tokens, temperature=spec.temperature, seed=plan.generation.seed)
-    return make_target(spec.target, decoding, plan.limits, progress)
+@asynccontextmanager
+async def opened_judges(plan: Plan, progress: Progress) -> AsyncIterator[list[Target]]:
+    """The plan's judges, open, in the panel's order; none where it has none."""
+    async with AsyncExitStack() as stack:
+        targets = []
+        for spec in plan.judges.panel if plan.judges else ():
+            decoding = Generation(max_tokens=spec.max_tokens, temperature=spec.temperature, seed=plan.generation.seed)
+            targets.append(await stack.enter_async_context(make_target(spec.target, decoding, plan.limits, progress)))
+        yield targets
 
 
 def pinned_judges(plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> Plan:

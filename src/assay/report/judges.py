@@ -31,14 +31,12 @@ class JudgeRow(Struct, frozen=True):
     digest: str
     tokens: int
     retried: int
-    unusable: int
 
 
 class ReadRow(Struct, frozen=True):
     """One judged stream: how many answers were read, flagged, not usable; what people say of them; what the judge catches."""
 
     title: str
-    language: str
     n: int
     flagged: int
     unusable: int
@@ -92,7 +90,6 @@ def make_judges(run: RunFile, tally: Tally) -> JudgesView | None:
         for judge, said in zip(spent, trial.said, strict=False):
             judge["tokens"] += sum(said.tokens)
             judge["retried"] += len(said.replies) > 1
-            judge["unusable"] += trial.outcome == "unscorable"
     claims = {c.stream: c for c in tally.gate.claims if isinstance(c, JudgedRateClaim)}
     return JudgesView(
         combine="the most severe verdict" if plan.judges.combine == "most-severe" else "the majority's verdict, a tie being a violation",
@@ -126,7 +123,7 @@ def _judge(spec: JudgeSpec, spent: Counter[str]) -> JudgeRow:
         name=spec.name, model=shortened(f"{target.kind}: {target.model}", 80),
         rubric="in English" if spec.rubric == "en" else "in the item's language",
         decoding=f"temperature {spec.temperature:g}, at most {spec.max_tokens:,} tokens{', held to a form' * spec.structured}",
-        digest=target.digest, tokens=spent["tokens"], retried=spent["retried"], unusable=spent["unusable"],
+        digest=target.digest, tokens=spent["tokens"], retried=spent["retried"],
     )  # fmt: skip
 
 
@@ -135,7 +132,7 @@ def _row(stream: Stream, c: Counter[str], claim: JudgedRateClaim | None, tally: 
     known = caught + missed
     more = claim.labels_to_settle() if claim else 0
     return ReadRow(
-        title=stream_words(stream, tally.opening.catalog), language=stream.language, n=c["n"], flagged=c["flagged"], unusable=c["unusable"],
+        title=stream_words(stream, tally.opening.catalog), n=c["n"], flagged=c["flagged"], unusable=c["unusable"],
         confirmed=c["confirmed"] + c["missed"], refuted=c["refuted"], awaiting=c["awaiting"],
         known=f"{caught:,} of {known:,}" if known else "",
         sensitivity=f"{rate_text(caught / known)} ({range_text(*clopper_pearson(caught, known))})" if known else "",
