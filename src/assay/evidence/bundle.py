@@ -26,7 +26,7 @@ from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, s
 from assay.judges import Taken, Told, settle, told
 from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
 from assay.plan import Plan, Sealed, seals_digest
-from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, sync_folder
+from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, whole_file
 
 FORMAT = "assay-bundle/2"
 HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
@@ -118,18 +118,11 @@ def write_bundle(
             where=str(run.path),
             fix="Sign with the key that registered the plan (--key).",
         )
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as out:
+        with whole_file(path) as out:
             summary = _write(run, opening, key, ended, path, out.write, counting)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
     except OSError as e:
         raise RunFileError(f"cannot write the bundle: {e.strerror}", where=str(path)) from None
-    finally:
-        partial.unlink(missing_ok=True)
     return summary
 
 

@@ -28,7 +28,7 @@ from assay.evidence.logsource import entries_of, read_source
 from assay.ledger import MerkleTree, PrivateKey, canonical, leaf_hash
 from assay.ledger.notes import SIGNATURE, Checkpoint, Note, NoteKey, key_name, sign_note, verify_note
 from assay.ledger.proofs import root_of
-from assay.runs import sync_folder
+from assay.runs import whole_file
 
 FORMAT = "assay-log/1"
 HEAD_NAME = "log.json"
@@ -218,18 +218,11 @@ def checkpoint_path(folder: Path, size: int) -> Path:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Put a small file at `path`, whole or not at all, on disk when this returns. Raises `LogError`."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as out:
+        with whole_file(path) as out:
             out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-        sync_folder(path.parent)
     except OSError as e:
         raise LogError(f"cannot write: {e.strerror}", where=str(path)) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _read_key(folder: Path) -> NoteKey:

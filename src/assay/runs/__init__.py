@@ -1,6 +1,6 @@
 """The run file: append, resume, and the read model for all rooms above."""
 
-from assay.runs.file import Opening, RunFile, run_path, sync_folder
+from assay.runs.file import Opening, RunFile, run_path, sync_folder, whole_file
 from assay.runs.judged import (
     Criterion,
     Exercise,
@@ -40,4 +40,5 @@ __all__ = [
     "read_leaf",
     "run_path",
     "sync_folder",
+    "whole_file",
 ]

@@ -358,6 +358,21 @@ def run_path(path: Path) -> Path:
     return path / "run.db" if path.is_dir() else path
 
 
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to that appears at `path` whole or not at all, and is on disk when this ends. Raises `OSError`."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make a new name in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
