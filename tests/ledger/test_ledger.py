@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import rfc8785
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymerkle import InmemoryTree
@@ -70,7 +71,7 @@ def test_dsse_is_what_securesystemslib_verifies() -> None:
     from securesystemslib.signer import SSlibKey
 
     key = PrivateKey.generate()
-    public = SSlibKey.from_crypto(key.crypto.public_key(), keyid=key.public.keyid)
+    public = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(key.public.raw), keyid=key.public.keyid)
     Envelope.from_dict(envelope(key)).verify([public], 1)
 
 

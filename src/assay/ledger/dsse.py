@@ -59,12 +59,10 @@ class Envelope(Struct, frozen=True):
 def sign_statement(key: PrivateKey, subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]) -> Envelope:
     """Sign an in-toto Statement over `subject` (names and digests)."""
     from securesystemslib.dsse import Envelope as Signed
-    from securesystemslib.signer import CryptoSigner  # type: ignore[attr-defined]
 
     statement = {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": predicate}
     payload = canonical(statement)
-    signature = Signed(payload, PAYLOAD_TYPE, {}).sign(CryptoSigner(key.crypto))
-    return Envelope(payload, key.public.keyid, bytes.fromhex(signature.signature))
+    return Envelope(payload, key.public.keyid, key.sign(Signed(payload, PAYLOAD_TYPE, {}).pae()))
 
 
 def open_envelope(value: Any, key: PublicKey) -> dict[str, Any]:

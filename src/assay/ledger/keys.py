@@ -64,10 +64,9 @@ class PrivateKey(Struct, frozen=True):
         """The public half."""
         return PublicKey(self._key.public_key().public_bytes_raw())
 
-    @property
-    def crypto(self) -> Ed25519PrivateKey:
-        """The key object of the cryptography package."""
-        return self._key
+    def sign(self, data: bytes) -> bytes:
+        """The 64 bytes of an Ed25519 signature (RFC 8032, pure) over `data`."""
+        return self._key.sign(data)
 
     @classmethod
     def generate(cls) -> PrivateKey:

@@ -187,7 +187,7 @@ def key_name(name: str) -> str:
 
 def sign_note(text: str, name: str, key: PrivateKey) -> NoteSignature:
     """A log's plain signature over the text."""
-    return NoteSignature(name, NoteKey(key_name(name), key.public, SIGNATURE).id, key.crypto.sign(text.encode()))
+    return NoteSignature(name, NoteKey(key_name(name), key.public, SIGNATURE).id, key.sign(text.encode()))
 
 
 def cosign(text: str, name: str, key: PrivateKey, at: int) -> NoteSignature:
@@ -197,7 +197,7 @@ def cosign(text: str, name: str, key: PrivateKey, at: int) -> NoteSignature:
     """
     if not 0 <= at <= MAX_SIZE:
         raise NoteError(f"{at} is no POSIX time that a cosignature can hold")
-    signature = key.crypto.sign(_cosigned(text, at))
+    signature = key.sign(_cosigned(text, at))
     return NoteSignature(name, NoteKey(key_name(name), key.public, COSIGNATURE).id, at.to_bytes(8, "big") + signature)
 
 
