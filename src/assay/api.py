@@ -34,7 +34,8 @@ from assay.evidence.log import Log
 from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
 from assay.judges.steering import Case, steering_cases
-from assay.ledger import load_or_create_key
+from assay.ledger import digest, load_or_create_key
+from assay.ledger.notes import NoteKey
 from assay.plan import (
     NONCE_BYTES,
     Coin,
@@ -52,6 +53,7 @@ from assay.plan import (
     read_plan,
 )
 from assay.plan.model import Budget, Matrix
+from assay.plan.policy import Policy
 from assay.report import Tally, render_judged, render_report
 from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
@@ -109,7 +111,10 @@ def evaluate(
     cache: str | Path | None = None,
     calibration: str | Path | None = None,
     coin: Coin | None = None,
+    policy: Policy | None = None,
     log: str | Path | None = None,
+    witnesses: Sequence[NoteKey] = (),
+    wait_s: float = 0.0,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -119,14 +124,16 @@ def evaluate(
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
     the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
-    With a `log` the run is registered there before its first trial, and its end after the last. With a `coin`, several parties' seals and
-    nonces, the items come from all of them. A run that is resumed takes in the labels beside it, and a `calibration` of its judges that
+    With a `policy` the run opens only if its plan asks for all that the policy does, and the bundle holds it. With a `log` the run is
+    registered there before its first trial, and its end after the last; with the keys of `witnesses`, no trial is made before all of them
+    have cosigned the registration, which is waited for `wait_s` seconds. With a `coin`, several parties' seals and nonces, the items come
+    from all of them. A run that is resumed takes in the labels beside it, and a `calibration` of its judges that
     came after its plan. Raises `AssayError`.
     """
     folder = Path(out)
     evaluation = _Evaluation(
         folder, key or default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
-        Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None,
+        Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None, policy, witnesses, wait_s,
     )  # fmt: skip
     if replay is not None:
         return _run_loop(evaluation.replay(run_path(Path(replay))))
@@ -213,8 +220,12 @@ async def _steer_judge(
 class _Evaluation:
     def __init__(
         self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
-        coin: Coin | None = None, log: Log | None = None,
+        coin: Coin | None = None, log: Log | None = None, policy: Policy | None = None, witnesses: Sequence[NoteKey] = (),
+        wait_s: float = 0.0,
     ) -> None:  # fmt: skip
+        self._policy = policy
+        self._witnesses = witnesses
+        self._wait_s = wait_s
         self._coin = coin
         self._log = log
         self._cache = cache
@@ -261,7 +272,7 @@ class _Evaluation:
         async with self._target(plan) as target, opened_judges(plan, self._progress) as judges:
             plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
-            opening = open_run(plan, catalog, dict(target.identity), nonce, key, sealed=sealed)
+            opening = open_run(plan, catalog, dict(target.identity), nonce, key, sealed=sealed, policy=self._policy)
             with RunFile.create(self._path, opening) as run:
                 return await self._go(run, target, opening, judges)
 
@@ -300,10 +311,30 @@ class _Evaluation:
         self._progress("The judges have changed since: the calibration is void, and no judged requirement can be approved with it.")
         return msgspec.structs.replace(plan, judges=msgspec.structs.replace(plan.judges, void=True))
 
+    async def _cosigned(self, log: Log, run: str) -> None:
+        """Returns when all witnesses have cosigned the registration. Raises `RunFileError` when they have not in time."""
+        if not self._witnesses:
+            return
+        until, told = time.monotonic() + self._wait_s, False
+        while missing := log.awaited(run, self._witnesses):
+            if not told:
+                self._progress(f"Registered. Waiting until {', '.join(missing)} has cosigned: assay log witness {log.folder}")
+                told = True
+            if time.monotonic() >= until:
+                raise RunFileError(
+                    f"{', '.join(missing)} has not cosigned the registration; no trial was made",
+                    where=str(log.folder),
+                    fix=f"When it has, go on: assay run --resume --out {self._folder} --log {log.folder} --witness-key ...",
+                )
+            await asyncio.sleep(min(0.5, max(0.01, until - time.monotonic())))
+
     async def _go(self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = ()) -> Result:
         key = load_or_create_key(self._key_path)
         if self._log is not None:
             self._log.add(self._path)
+            if self._witnesses and key.public == self._log.key.public:
+                self._log.checkpoint(key)
+            await self._cosigned(self._log, digest(opening.opened))
         engine = Engine(run, target, self._observer, self._attacker(opening.plan), judges)
         try:
             with _on_interrupt(engine.interrupt):

@@ -226,7 +226,7 @@ def test_a_resumed_run_is_closed_again_through_its_bundle(run: Path, tmp_path: P
     payload = json.loads(base64.b64decode(json.loads(rows[-1])["value"]["payload"]))["predicate"]
     again = sign_decision(KEY, target, template, {**payload["evidence"], "at": payload["evidence"]["at"] + 5000})
     later = tmp_path / "evidence.jsonl"
-    later.write_bytes(b"".join(rows[:-1]) + canonical({"kind": "release-decision", "value": again.to_json()}) + b"\n")
+    later.write_bytes(b"".join(rows[:-1]) + canonical({"kind": "decision", "value": again.to_json()}) + b"\n")
     assert log.add(later).appended == (2,)
     (logged,) = read_book(enumerate(read_log(log.folder).lines)).runs.values()
     assert (len(logged.closings), read_book(enumerate(read_log(log.folder).lines)).findings) == (2, [])

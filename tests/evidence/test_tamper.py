@@ -100,7 +100,7 @@ def test_whatever_single_field_is_altered_is_found(rows: list[Any], tmp_path: Pa
             tried += 1
             if report.ok or not all(f.check and f.what for f in report.findings):
                 unnoticed.append((kind, place))
-    assert {"seals", "labels", "opened", "plan", "trial", "release-decision", "incidents"} <= set(places)
+    assert {"seals", "labels", "opened", "plan", "trial", "decision", "incidents"} <= set(places)
     assert tried > 300
     assert not unnoticed, unnoticed[:10]
 

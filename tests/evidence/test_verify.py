@@ -71,10 +71,10 @@ def resigned(rows: list[Any], summary: Summary, **evidence: Any) -> list[Any]:
     """The dishonest evaluator: signs the decision anew, with the evaluator's own key, over changed evidence."""
     import base64
 
-    i = at(rows, "release-decision")
+    i = at(rows, "decision")
     payload = json.loads(base64.b64decode(rows[i]["value"]["payload"]))
     envelope = sign_decision(KEY, rows[at(rows, "target")]["value"], summary.decision, {**payload["predicate"]["evidence"], **evidence})
-    return [*rows[:i], json.loads(line("release-decision", envelope.to_json()))]
+    return [*rows[:i], json.loads(line("decision", envelope.to_json()))]
 
 
 def drop_last_trial(rows: list[Any], s: Summary) -> list[Any]:

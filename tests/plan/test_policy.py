@@ -579,7 +579,7 @@ def test_a_signature_over_something_else_is_no_policy() -> None:
     policy = policy_of(WORLDS)
     right = [{"name": "policy worlds 1.0.0", "digest": {"sha256": policy.digest.removeprefix("sha256:")}}]
     for subject, kind, predicate in (
-        (right, "urn:assay:predicate:release-decision:v1", policy.to_json()),
+        (right, "urn:assay:predicate:decision:v1", policy.to_json()),
         ([{"name": "policy worlds 1.0.0", "digest": {"sha256": "0" * 64}}], PREDICATE, policy.to_json()),
         (right, PREDICATE, {k: v for k, v in policy.to_json().items() if k != "drift"}),
         (right, PREDICATE, {**policy.to_json(), "groups": {}, "requirements": []}),

@@ -16,7 +16,7 @@ from assay.cli.words import program, shell_path
 from assay.errors import AssayError
 from assay.evidence import read_summary
 from assay.evidence.bundle import last_line
-from assay.evidence.statements import RELEASE_DECISION
+from assay.evidence.statements import DECISION
 from assay.ledger import PublicKey, open_envelope
 from assay.report.facts import Fact
 from assay.report.frameworks import ClauseView, FrameworkView, make_basis, resolve
@@ -62,10 +62,10 @@ def print_framework(run: Path, name: str, *, as_json: bool) -> None:
 
 
 def decision_signed(bundle: Path, key: dict[str, str]) -> bool:
-    """Whether the last statement of a bundle is a release decision signed by this key. What it says is compared by whoever recounts."""
+    """Whether the last statement of a bundle is a decision signed by this key. What it says is compared by whoever recounts."""
     try:
         value = msgspec.json.decode(last_line(bundle))["value"]
-        return open_envelope(value, PublicKey.from_json(key)).get("predicateType") == RELEASE_DECISION
+        return open_envelope(value, PublicKey.from_json(key)).get("predicateType") == DECISION
     except (OSError, AssayError, KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError):
         return False
 

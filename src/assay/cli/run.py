@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 @click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
 @click.option("--log", type=click.Path(path_type=Path), help="Register the run in this log, and its end (assay log).")
 @click.option(
+    "--witness-key", "witness_keys", multiple=True, metavar="KEY",
+    help="With --log: no trial before this witness (its key, or a file with it) has cosigned the registration.",
+)
+@click.option("--wait", type=click.FloatRange(min=0, max=10_080), default=60.0, show_default=True, metavar="MINUTES", help="How long.")
+@click.option("--policy", metavar="POLICY", help="Open only if the plan asks for all that this policy does: a name or a file.")
+@click.option("--policy-key", default="", metavar="KEYID", help="The key id that must have signed the policy.")
+@click.option(
     "--seal", "seals", multiple=True, type=click.Path(path_type=Path), help="A party's seal (assay plan seal); one for each party."
 )
 @click.option(
@@ -75,6 +82,10 @@ def command(**given: Any) -> int:
         raise click.UsageError("--replay takes plan and answers from the run; leave PLAN, --target, --cache and --resume out")
     if (asked.seals or asked.nonces) and (asked.resume or asked.replay):
         raise click.UsageError("seals and nonces belong to a new run; a run that goes on has its own")
+    if asked.policy and (asked.resume or asked.replay):
+        raise click.UsageError("a policy belongs to a new run; a run that goes on has its own")
+    if asked.witness_keys and asked.log is None:
+        raise click.UsageError("--witness-key needs --log, where the witness cosigns")
     return _run(asked, spec)
 
 
@@ -89,6 +100,10 @@ class Asked:
     cache: Path | None
     calibration: Path | None
     log: Path | None
+    witness_keys: tuple[str, ...]
+    wait: float
+    policy: str | None
+    policy_key: str
     seals: tuple[Path, ...]
     nonces: tuple[Path, ...]
     resume: bool
@@ -101,7 +116,9 @@ class Asked:
 def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
     from assay.cli.live import make_view
+    from assay.cli.log import note_key
     from assay.plan import read_coin, read_plan
+    from assay.plan.policy_file import load_policy
     from assay.runs import RunFile, run_path
 
     ready = None
@@ -122,7 +139,8 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     with view:
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
-            calibration=asked.calibration, log=asked.log,
+            calibration=asked.calibration, log=asked.log, policy=load_policy(asked.policy, asked.policy_key) if asked.policy else None,
+            witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
             coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             observer=view, progress=view.say,
         )  # fmt: skip

@@ -1,9 +1,9 @@
 """One file that carries everything an outsider needs: JSON Lines, every line in canonical form, so that every byte counts.
 
 line 1      {"kind": "assay-bundle", ...}       format and version
-then        key, plan, catalog, nonce, seals, target, opened, labels (people's, each time that the run took some in)
+then        key, plan, policy, catalog, nonce, seals, target, opened, labels (people's, each time that the run took some in)
 then        {"count": N, "kind": "trials"} and N trials, one leaf of the Merkle tree a line
-last        incidents, test-result, release-decision
+last        incidents, test-result, decision
 
 summary = write_bundle(run, key, ended="complete", path=Path("evidence.jsonl"))
 """
@@ -26,11 +26,13 @@ from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, s
 from assay.judges import Taken, Told, settle, told
 from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
 from assay.plan import Plan, Sealed, seals_digest
+from assay.plan.policy import Policy
+from assay.plan.policy_check import require_policy
 from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, whole_file
 
-FORMAT = "assay-bundle/2"
-HEAD = ("assay-bundle", "key", "plan", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
-TAIL = ("incidents", "test-result", "release-decision")
+FORMAT = "assay-bundle/3"
+HEAD = ("assay-bundle", "key", "plan", "policy", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
+TAIL = ("incidents", "test-result", "decision")
 
 
 class Summary(Struct, frozen=True):
@@ -46,14 +48,17 @@ class Summary(Struct, frozen=True):
 
 def open_run(
     plan: Plan, catalog: Any, target: dict[str, str], nonce: bytes, key: PrivateKey, replayed: Opening | None = None,
-    sealed: tuple[Sealed, ...] = (),
+    sealed: tuple[Sealed, ...] = (), policy: Policy | None = None,
 ) -> Opening:  # fmt: skip
     """Sign the registration of a run that is about to begin; `replayed` is that of the run whose transcripts it judges again, `sealed` what
-    the nonce was tossed from.
+    the nonce was tossed from, `policy` what the plan must meet. Raises `PolicyError` if it does not.
     """
+    if policy is not None:
+        require_policy(policy, plan)
     seals = seals_digest(sealed) if sealed else ""
-    opened = sign_opened(key, plan, target, nonce, _now_ms(), digest(replayed.opened) if replayed else "", seals)
-    return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json(), sealed)
+    earlier, wanted = digest(replayed.opened) if replayed else "", policy.digest if policy else ""
+    opened = sign_opened(key, plan, target, nonce, _now_ms(), earlier, seals, wanted)
+    return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json(), sealed, policy)
 
 
 def committed(run: RunFile) -> Iterator[tuple[Trial, bytes]]:
@@ -133,6 +138,7 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
         "assay-bundle": FORMAT,
         "key": opening.public_key,
         "plan": opening.plan.to_json(),
+        "policy": opening.policy.to_json() if opening.policy else None,
         "catalog": opening.catalog.to_json(),
         "nonce": opening.nonce,
         "seals": msgspec.to_builtins(opening.seals),
@@ -157,7 +163,7 @@ def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Pa
     evidence = evidence_of(opening.plan, recount.root, trials, recount.items, digest(head["labels"]), digest(incidents), ended, _now_ms())
     write(line("incidents", incidents))
     write(line("test-result", sign_test_result(key, opening.plan, opening.target, decision, evidence).to_json()))
-    write(line("release-decision", sign_decision(key, opening.target, decision, evidence).to_json()))
+    write(line("decision", sign_decision(key, opening.target, decision, evidence).to_json()))
     return Summary(decision, recount.root, recount.items, trials, ended, path)
 
 

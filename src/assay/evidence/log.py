@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
@@ -26,7 +26,7 @@ from assay.errors import AssayError
 from assay.evidence.logbook import LogError, LogTamperedError, read_book
 from assay.evidence.logsource import entries_of, read_source
 from assay.ledger import MerkleTree, PrivateKey, canonical, leaf_hash
-from assay.ledger.notes import SIGNATURE, Checkpoint, Note, NoteKey, key_name, sign_note, verify_note
+from assay.ledger.notes import SIGNATURE, Checkpoint, Note, NoteKey, distinct, key_name, sign_note, verify_note
 from assay.ledger.proofs import root_of
 from assay.runs import whole_file
 
@@ -144,6 +144,19 @@ class Log:
             signed = Signed(kept.head, kept.note.signed(*(s for s in note.signatures if (s.name, s.id) != (self.key.name, self.key.id))))
             self._keep(signed)
         return signed
+
+    def awaited(self, run: str, witnesses: Sequence[NoteKey]) -> list[str]:
+        """The names of those who have not cosigned a checkpoint that holds the registration of `run` (its digest). Raises `LogError`."""
+        view = checked(read_log(self.folder), str(self.folder))
+        logged = read_book(enumerate(view.lines)).runs.get(run)
+        if logged is None:
+            raise LogError(f"run {run} is not registered here", where=str(self.folder))
+        missing = {w.public.raw: w.name for w in witnesses}
+        for c in view.checkpoints:
+            if c.head.size > logged.index:
+                for held in distinct(verify_note(c.note, witnesses)):
+                    missing.pop(held.key.public.raw, None)
+        return sorted(missing.values())
 
     def _keep(self, signed: Signed) -> None:
         write_durably(checkpoint_path(self.folder, signed.head.size), signed.note.to_bytes())

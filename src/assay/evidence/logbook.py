@@ -21,7 +21,7 @@ import msgspec
 from msgspec import Struct
 
 from assay.errors import AssayError
-from assay.evidence.statements import OPENED, RELEASE_DECISION
+from assay.evidence.statements import DECISION, OPENED
 from assay.evidence.verify import CLOCK_SLACK_MS, MAX_FINDINGS, Finding
 from assay.ledger import PublicKey, canonical, digest, open_envelope
 from assay.ledger.proofs import consistency_path, is_consistent, root_of
@@ -135,7 +135,7 @@ class Book:
         if run is None:
             self.failed("closing without an opening", index, f"no entry before it registers run {_text(value['opened'])[:80]}")
             return
-        statement = _statement(value["decision"], run.key, RELEASE_DECISION)
+        statement = _statement(value["decision"], run.key, DECISION)
         evidence, verdict = statement["predicate"]["evidence"], _text(statement["predicate"]["decision"]["verdict"])
         closing = Closing(
             index,

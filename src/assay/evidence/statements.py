@@ -1,4 +1,4 @@
-"""The signed statements of a run: opened (before the first trial), test result and release decision (at the end).
+"""The signed statements of a run: opened (before the first trial), test result and decision (at the end).
 
 All are in-toto Statements v1 in DSSE envelopes; the subject is always the target. The test result has the in-toto predicate
 `test-result/v0.1`; the two others are our own.
@@ -6,6 +6,9 @@ All are in-toto Statements v1 in DSSE envelopes; the subject is always the targe
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -17,7 +20,7 @@ from assay.version import __version__
 
 OPENED = "urn:assay:predicate:run-opened:v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
-RELEASE_DECISION = "urn:assay:predicate:release-decision:v1"
+DECISION = "urn:assay:predicate:decision:v1"
 
 RESULTS: dict[Verdict, str] = {"approve": "PASSED", "delay": "WARNED", "halt": "FAILED"}
 
@@ -31,11 +34,13 @@ def subject(target: dict[str, str]) -> list[dict[str, Any]]:
 
 
 def sign_opened(
-    key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int, replay_of: str = "", seals: str = ""
+    key: PrivateKey, plan: Plan, target: dict[str, str], nonce: bytes, at: int, replay_of: str = "", seals: str = "", policy: str = ""
 ) -> Envelope:
     """The registration: what is fixed before the first trial. `at` is Unix time in milliseconds.
 
-    `replay_of` is the digest of the registration of the run whose transcripts are judged again, `seals` that of the parties' seals.
+    `replay_of` is the digest of the registration of the run whose transcripts are judged again, `seals` that of the parties' seals,
+    `policy` that of the policy that the plan must meet. `packages` are the versions of what ran, so that it can be told later which runs a
+    package that turned hostile has touched.
     """
     predicate = {
         "planDigest": plan.digest,
@@ -44,10 +49,25 @@ def sign_opened(
         "target": target,
         "at": at,
         "assayVersion": __version__,
+        "packages": packages(),
         **({"replayOf": replay_of} if replay_of else {}),
         **({"sealsDigest": seals} if seals else {}),
+        **({"policyDigest": policy} if policy else {}),
     }
     return sign_statement(key, subject(target), OPENED, predicate)
+
+
+@cache
+def packages() -> dict[str, str]:
+    """The versions of the distributions that Assay needs to run, as they are installed."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    found = {}
+    for wanted in requires("assay") or ():
+        name = re.split(r"[^A-Za-z0-9._-]", wanted, maxsplit=1)[0]
+        with suppress(PackageNotFoundError):
+            found[name.lower()] = version(name)
+    return found
 
 
 def replay_of(opened: dict[str, Any]) -> str:
@@ -94,8 +114,8 @@ def test_result(plan: Plan, decision: Decision, evidence: dict[str, Any]) -> dic
 
 
 def sign_decision(key: PrivateKey, target: dict[str, str], decision: Decision, evidence: dict[str, Any]) -> Envelope:
-    """Our release decision: the verdict with its reasons and the evidence it rests on."""
-    return sign_statement(key, subject(target), RELEASE_DECISION, {"decision": decision.to_json(), "evidence": evidence})
+    """The decision of the run: the verdict, its reasons and the evidence it rests on. `evidence.release` is what people make of it."""
+    return sign_statement(key, subject(target), DECISION, {"decision": decision.to_json(), "evidence": evidence})
 
 
 def opened_leaf(opened: dict[str, Any]) -> bytes:

@@ -23,8 +23,8 @@ from assay.decision import Decision, Scheduler
 from assay.errors import AssayError
 from assay.evidence.bundle import FORMAT, BundleReader
 from assay.evidence.statements import (
+    DECISION,
     OPENED,
-    RELEASE_DECISION,
     TEST_RESULT,
     evidence_of,
     opened_leaf,
@@ -34,6 +34,8 @@ from assay.evidence.statements import (
 from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, shrunk, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
 from assay.plan import NONCE_BYTES, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
+from assay.plan.policy import Policy, problems
+from assay.plan.policy_check import check_policy
 from assay.runs import Ended, Trial, read_leaf
 from assay.scenarios import ItemBuilder
 
@@ -62,6 +64,7 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     decision: Decision | None = None
     plan: Plan | None = None
+    policy: Policy | None = None
     target: dict[str, str] = field(default_factory=dict)
     keyid: str = ""
     root: str = ""
@@ -139,6 +142,7 @@ class _Verifier:
         self._plan = report.plan = self._part("plan", lambda v: msgspec.convert(v, Plan), "plan")
         if canonical(self._plan.to_json()) != self._raw():
             report.failed("plan", f"line {reader.number}", "the plan does not read back to itself")
+        self._check_policy()
         self._catalog = self._part("catalog", Catalog.from_json, "content")
         if self._catalog.digest != self._plan.catalog:
             report.failed(
@@ -159,6 +163,22 @@ class _Verifier:
         for label in (label for taken in self._taken for label in taken.labels):
             self._by_slot.setdefault(label.slot, []).append(label)
         self._check_labels()
+
+    def _check_policy(self) -> None:
+        """The plan asks for all that the policy does, if the run was opened under one."""
+        policy = self._policy = self._report.policy = self._part("policy", lambda v: msgspec.convert(v, Policy | None), "policy")
+        where = f"line {self._reader.number} (policy)"
+        if policy is None:
+            return
+        if canonical(policy.to_json()) != self._raw():
+            self._report.failed("policy", where, "the policy does not read back to itself")
+        for what, path in problems(policy):
+            self._report.failed("policy", where, f"{path}: {what}")
+            return
+        for shortfall in check_policy(policy, self._plan):
+            self._report.failed("policy", where, f"the plan asks for less: {shortfall}")
+        if self._report.ok:
+            self._report.passed("plan meets the policy", f"{policy.id} {policy.version}, {policy.digest}")
 
     def _judges(self) -> None:
         """The panel's identities, which calibrations hold for, follow from plan and content."""
@@ -227,6 +247,8 @@ class _Verifier:
             "nonceDigest": digest(self._nonce.hex()),
             "target": self._target,
         }
+        if self._policy is not None or "policyDigest" in predicate:
+            wanted["policyDigest"] = self._policy.digest if self._policy else ""
         if self._seals or "sealsDigest" in predicate:
             wanted["sealsDigest"] = seals_digest(self._seals)
         for name, value in wanted.items():
@@ -369,9 +391,9 @@ class _Verifier:
         self._incidents = digest(reader.section("incidents"))
         result_value = reader.section("test-result")
         result = self._statement(result_value, TEST_RESULT, "test result", f"line {reader.number} (test-result)")
-        decision_value = reader.section("release-decision")
-        where = f"line {reader.number} (release-decision)"
-        statement = self._statement(decision_value, RELEASE_DECISION, "decision", where)
+        decision_value = reader.section("decision")
+        where = f"line {reader.number} (decision)"
+        statement = self._statement(decision_value, DECISION, "decision", where)
         if reader.left:
             report.failed("format", f"line {reader.number + 1}", "there is more after the decision")
         self._finished = not self._scheduler.waiting and self._scheduler.next_slot() is None

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from msgspec import Struct
 
 from assay.plan.model import NO_ATTACK, AttackEffect, AverageRate, Judges, LanguageParity, LocalisationEffect, OverRefusal, Plan, Weights
-from assay.plan.policy import Cell, JudgesMinimum, Kind, Policy, WorldsMinimum, averages, demanded
+from assay.plan.policy import Cell, JudgesMinimum, Kind, Policy, PolicyError, WorldsMinimum, averages, demanded
 
 SHOWN = 4
 
@@ -40,6 +40,18 @@ def check_policy(policy: Policy, plan: Plan) -> list[Shortfall]:
             found += _least("attacker.calls", given.calls, policy.attacker.calls)
             found += _least("attacker.max_tokens", given.max_tokens, policy.attacker.max_tokens)
     return found
+
+
+def require_policy(policy: Policy, plan: Plan) -> None:
+    """Nothing, if the plan asks for all that the policy does. Raises `PolicyError` with the shortfalls."""
+    found = check_policy(policy, plan)
+    if found:
+        shown = "; ".join(str(s) for s in found[:SHOWN]) + (f"; and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+        raise PolicyError(
+            f"the plan asks for less than the policy {policy.id} {policy.version}: {shown}",
+            where=plan.name,
+            fix="See all of it: assay policy check PLAN --policy POLICY",
+        )
 
 
 def promised(plan: Plan, wanted: Iterable[Cell]) -> dict[Cell, float]:

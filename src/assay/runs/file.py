@@ -29,9 +29,10 @@ from assay.judges import Label, Taken, shrunk
 from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
 from assay.plan import Calibration, Judges, Plan, Sealed, run_seed
+from assay.plan.policy import Policy
 from assay.runs.trial import Trial, read_leaf
 
-FORMAT = "assay-run/3"
+FORMAT = "assay-run/4"
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE trial (slot INTEGER PRIMARY KEY, crc INTEGER NOT NULL, leaf BLOB NOT NULL);
@@ -45,7 +46,7 @@ NO_JUDGES = Judges(())
 
 class Opening(Struct, frozen=True, forbid_unknown_fields=True):
     """What is fixed before the first trial: plan, content, nonce (with the seals that it was tossed from, if any), target identity,
-    and the signed statement over them.
+    the policy that the plan must meet, if any, and the signed statement over them.
     """
 
     plan: Plan
@@ -55,6 +56,7 @@ class Opening(Struct, frozen=True, forbid_unknown_fields=True):
     opened: dict[str, Any]
     public_key: dict[str, str]
     seals: tuple[Sealed, ...] = ()
+    policy: Policy | None = None
 
     @property
     def nonce_bytes(self) -> bytes:
