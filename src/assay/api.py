@@ -34,7 +34,7 @@ from assay.evidence.log import Log
 from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
 from assay.judges.steering import Case, steering_cases
-from assay.ledger import digest, load_or_create_key
+from assay.ledger import KeyPlace, digest, key_place, load_or_create_key
 from assay.ledger.notes import NoteKey
 from assay.plan import (
     NONCE_BYTES,
@@ -93,10 +93,10 @@ class Silent:
         """Nothing."""
 
 
-def default_key_path() -> Path:
-    """Where the signing key is: ASSAY_KEY, else XDG_CONFIG_HOME/assay/key.pem, else ~/.config/assay/key.pem."""
+def default_key_path() -> KeyPlace:
+    """Where the signing key is: ASSAY_KEY (a path or a PKCS#11 URI), else XDG_CONFIG_HOME/assay/key.pem, else ~/.config/assay/key.pem."""
     if os.environ.get("ASSAY_KEY"):
-        return Path(os.environ["ASSAY_KEY"])
+        return key_place(os.environ["ASSAY_KEY"])
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "assay" / "key.pem"
 
 
@@ -105,7 +105,7 @@ def evaluate(
     *,
     target: TargetSpec | None = None,
     out: str | Path,
-    key: Path | None = None,
+    key: str | KeyPlace | None = None,
     resume: bool = False,
     replay: str | Path | None = None,
     cache: str | Path | None = None,
@@ -120,7 +120,7 @@ def evaluate(
 ) -> Result:
     """Run a plan (a file, a built-in name, or what `read_plan` gave) against its target or `target`, decide, sign, report.
 
-    All files go to the folder `out`.
+    All files go to the folder `out`. `key` is a PEM file or a PKCS#11 URI; the usual key unless given.
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
     the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
@@ -132,7 +132,7 @@ def evaluate(
     """
     folder = Path(out)
     evaluation = _Evaluation(
-        folder, key or default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
+        folder, key_place(key) if key else default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
         Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None, policy, witnesses, wait_s,
     )  # fmt: skip
     if replay is not None:
@@ -219,7 +219,7 @@ async def _steer_judge(
 
 class _Evaluation:
     def __init__(
-        self, folder: Path, key: Path, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
+        self, folder: Path, key: KeyPlace, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
         coin: Coin | None = None, log: Log | None = None, policy: Policy | None = None, witnesses: Sequence[NoteKey] = (),
         wait_s: float = 0.0,
     ) -> None:  # fmt: skip

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
 from assay import api
-from assay.cli.words import shell_path
+from assay.cli.keyplace import KEY_PLACE
+from assay.cli.words import program, shell_path
 from assay.errors import SigningKeyError
-from assay.ledger import PrivateKey, is_protected, load_key, write_key
+from assay.ledger import KeyPlace, PrivateKey, TokenPlace, is_protected, load_key, write_key
 from assay.ledger.keys import PASSPHRASE_FILE, passphrase
 
 SHORTEST = 12
@@ -18,24 +20,35 @@ SHORTEST = 12
 
 @click.group()
 def command() -> None:
-    """Signing keys (Ed25519, in PEM files). PATH is the usual key unless given.
+    """Signing keys (Ed25519), in PEM files or on tokens. PATH is a file or a PKCS#11 URI; the usual key unless given.
 
-    A protected key is opened by the passphrase in the file that ASSAY_KEY_PASSPHRASE_FILE names, or in ASSAY_KEY_PASSPHRASE.
+    A protected key is opened by the passphrase in the file that ASSAY_KEY_PASSPHRASE_FILE names, or in ASSAY_KEY_PASSPHRASE; a token by the
+    PIN in the file that the URI's pin-source or ASSAY_PKCS11_PIN_FILE names.
 
     \b
     Examples:
       assay key new institute.pem --protect
+      assay key new 'pkcs11:token=office;object=assay?module-path=/usr/lib/softhsm/libsofthsm2.so'
       assay key show
       assay key protect
     """
 
 
 @command.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=KEY_PLACE)
 @click.option("--protect", is_flag=True, help="Ask for a passphrase.")
-def new(path: Path | None, protect: bool) -> None:
-    """Make a key at PATH. What is there already stays."""
+def new(path: KeyPlace | None, protect: bool) -> None:
+    """Make a key at PATH. What is there already stays. A key on a token is made there and never leaves it."""
     path = path or api.default_key_path()
+    if isinstance(path, TokenPlace):
+        if protect:
+            raise _token_has_its_pin(path)
+        from assay.ledger.token import make_token_key
+
+        made = PrivateKey(make_token_key(path))
+        _say(path, made, protected=True)
+        click.echo(f"\nTell the id to the others. To sign a run with it:\n\n  {program()} run --key {shlex.quote(str(path))}")
+        return
     key = PrivateKey.generate()
     secret = _asked() if protect else b""
     try:
@@ -46,20 +59,22 @@ def new(path: Path | None, protect: bool) -> None:
 
 
 @command.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
-def show(path: Path | None) -> None:
+@click.argument("path", required=False, type=KEY_PLACE)
+def show(path: KeyPlace | None) -> None:
     """The id that others compare, and whether the key is protected."""
     path = path or api.default_key_path()
     key = load_key(path)
-    _say(path, key, protected=is_protected(path.read_bytes()))
+    _say(path, key, protected=isinstance(path, Path) and is_protected(path.read_bytes()))
 
 
 @command.command()
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=KEY_PLACE)
 @click.option("--remove", is_flag=True, help="Take the passphrase away.")
-def protect(path: Path | None, remove: bool) -> None:
+def protect(path: KeyPlace | None, remove: bool) -> None:
     """Give the key at PATH a passphrase, or another one. Its id stays the same."""
     path = path or api.default_key_path()
+    if isinstance(path, TokenPlace):
+        raise _token_has_its_pin(path)
     key = load_key(path)
     write_key(path, key, b"" if remove else _asked(), replace=True)
     _say(path, key, protected=not remove)
@@ -73,6 +88,15 @@ def _asked() -> bytes:
     return secret
 
 
-def _say(path: Path, key: PrivateKey, *, protected: bool) -> None:
-    click.echo(f"{shell_path(path)}: {'protected by a passphrase' if protected else 'not protected'}")
+def _token_has_its_pin(place: TokenPlace) -> SigningKeyError:
+    return SigningKeyError(
+        "a key on a token has no passphrase: the token has its PIN", where=place.name, fix="Change the PIN with the token's own tools."
+    )
+
+
+def _say(path: KeyPlace, key: PrivateKey, *, protected: bool) -> None:
+    if isinstance(path, TokenPlace):
+        click.echo(f"{shlex.quote(str(path))}: on a token, protected by its PIN")
+    else:
+        click.echo(f"{shell_path(path)}: {'protected by a passphrase' if protected else 'not protected'}")
     click.echo(f"key id {key.public.keyid}")

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from assay.cli.keyplace import KEY_PLACE
 from assay.cli.logview import left_to_trust, print_checked, print_json, when
 from assay.cli.words import program, shell_path
 
 if TYPE_CHECKING:
     from assay.evidence.witness import Cosigned
-    from assay.ledger import PrivateKey
+    from assay.ledger import KeyPlace, PrivateKey
     from assay.ledger.notes import NoteKey
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path))
-_KEY = click.option("--key", type=click.Path(path_type=Path), help="The log's signing key (PEM); your usual one unless given.")
+_KEY = click.option("--key", type=KEY_PLACE, help="The log's signing key (PEM or PKCS#11 URI); your usual one unless given.")
 
 
 @click.group()
@@ -40,8 +41,8 @@ def command() -> None:
 @command.command()
 @_FOLDER
 @click.option("--origin", required=True, metavar="NAME", help="The log's name to everybody, like example.org/assay.")
-@click.option("--key", type=click.Path(path_type=Path), help="Signing key (PEM); your usual one unless given, made if it is not there.")
-def init(folder: Path, origin: str, key: Path | None) -> None:
+@click.option("--key", type=KEY_PLACE, help="Signing key (PEM or PKCS#11 URI); your usual one unless given, a PEM made if it is not there.")
+def init(folder: Path, origin: str, key: KeyPlace | None) -> None:
     """Make an empty log in FOLDER, and print the key that others check it with."""
     from assay.evidence.log import KEY_NAME, Log
     from assay.ledger import load_or_create_key
@@ -80,7 +81,7 @@ def add(folder: Path, run: Path) -> None:
 @click.option(
     "--add", "cosigned", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Take in a witness's cosigned checkpoint."
 )
-def checkpoint(folder: Path, key: Path | None, out: Path | None, since: int | None, cosigned: Path | None) -> None:
+def checkpoint(folder: Path, key: KeyPlace | None, out: Path | None, since: int | None, cosigned: Path | None) -> None:
     """Sign the log as it is: name, size and root, printed and kept in the log. Refuses if that contradicts what was signed before."""
     from assay.evidence.log import Log, read_log, write_durably
     from assay.evidence.witness import request
@@ -100,11 +101,11 @@ def checkpoint(folder: Path, key: Path | None, out: Path | None, since: int | No
 @command.command()
 @click.argument("shown", type=click.Path(exists=True, path_type=Path))
 @click.option("--state", required=True, type=click.Path(path_type=Path), help="Your own file: what you cosigned before. Keep it safe.")
-@click.option("--key", required=True, type=click.Path(path_type=Path), help="Your signing key (PEM); made if it is not there.")
+@click.option("--key", required=True, type=KEY_PLACE, help="Your signing key: a PEM file, made if it is not there, or a PKCS#11 URI.")
 @click.option("--name", default="", help="Your name to others, like example.org/auditor.")
 @click.option("--log-key", default="", metavar="KEY", help="The log's key, or a file with it; needed the first time.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the cosigned checkpoint here.")
-def witness(shown: Path, state: Path, key: Path, name: str, log_key: str, out: Path | None) -> None:
+def witness(shown: Path, state: Path, key: KeyPlace, name: str, log_key: str, out: Path | None) -> None:
     """As the other party: cosign SHOWN if the log only grew since you last cosigned it.
 
     SHOWN is a log's folder, whose latest checkpoint gets your cosignature, or a file from `assay log checkpoint`. A split view, a log that
@@ -203,17 +204,17 @@ def _entries(indexes: Sequence[int]) -> str:
     return f"entry {indexes[0]}" if len(indexes) == 1 else f"entries {indexes[0]} and {indexes[-1]}"
 
 
-def _usual_key() -> Path:
+def _usual_key() -> KeyPlace:
     from assay.api import default_key_path
 
     return default_key_path()
 
 
-def _existing_key(path: Path) -> PrivateKey:
+def _existing_key(path: KeyPlace) -> PrivateKey:
     from assay.errors import SigningKeyError
     from assay.ledger import load_or_create_key
 
-    if not path.exists():
+    if isinstance(path, Path) and not path.exists():
         raise SigningKeyError("there is no key", where=str(path), fix="Give the key that the log was made with: --key.")
     return load_or_create_key(path)
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
+from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import program, shell_path
 from assay.errors import PlanError
 from assay.plan import builtin_plans, plan_path, read_plan, streams
+
+if TYPE_CHECKING:
+    from assay.ledger import KeyPlace
 
 
 @click.group()
@@ -98,9 +103,9 @@ def cost(
 @click.argument("plan")
 @click.option("--party", required=True, help="Your name, as it will stand in the evidence.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Where the seal goes; the secret goes beside it, with .nonce.")
-@click.option("--key", type=click.Path(path_type=Path), default=None, help="Your signing key (PEM); made if it is not there.")
+@click.option("--key", type=KEY_PLACE, help="Your signing key: a PEM file, made if it is not there, or a PKCS#11 URI.")
 @click.option("--target", "target_text", default="", help="The target, if it is not the plan's own.")
-def seal(plan: str, party: str, out: Path, key: Path | None, target_text: str) -> None:
+def seal(plan: str, party: str, out: Path, key: KeyPlace | None, target_text: str) -> None:
     """Seal PLAN: draw a nonce, commit to it, and sign the commitment.
 
     Give the seal to the other parties, and keep the secret. When everybody has everybody's seal, tell your secret to whoever runs the plan;

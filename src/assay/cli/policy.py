@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import program, shell_path
 from assay.plan.policy import Policy, PolicyError, policy_names, policy_path, read_bounded, read_policy
 
 if TYPE_CHECKING:
+    from assay.ledger import KeyPlace
     from assay.plan import Plan
 
 COLOUR = {"weaker": "red", "stronger": "green", "neither": None}
@@ -126,9 +128,9 @@ def diff_(old: str, new: str, as_json: bool, old_key_id: str, key_id: str) -> in
 
 @command.command()
 @click.argument("policy")
-@click.option("--key", type=click.Path(path_type=Path), help="The signing key; the one that signs runs unless given.")
+@click.option("--key", type=KEY_PLACE, help="The signing key (PEM or PKCS#11 URI); the one that signs runs unless given.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write it; POLICY-VERSION.signed.json unless given.")
-def sign(policy: str, key: Path | None, out: Path | None) -> None:
+def sign(policy: str, key: KeyPlace | None, out: Path | None) -> None:
     """Sign POLICY, which somebody must have reviewed."""
     from assay import api
     from assay.ledger import load_or_create_key

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import decision_lines, program, shell_path
 
 if TYPE_CHECKING:
     from assay.api import Result
+    from assay.ledger import KeyPlace
     from assay.plan import Plan, TargetSpec
     from assay.runs import Ended
 
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print cells, expected and worst-case calls; ask nothing.")
-@click.option("--key", type=click.Path(path_type=Path), help="Signing key (PEM); made if it is not there.")
+@click.option("--key", type=KEY_PLACE, help="Signing key: a PEM file, made if it is not there, or a PKCS#11 URI.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output.")
 @click.option("--quiet", is_flag=True, help="Only the decision and the paths.")
 def command(**given: Any) -> int:
@@ -108,7 +110,7 @@ class Asked:
     nonces: tuple[Path, ...]
     resume: bool
     dry_run: bool
-    key: Path | None
+    key: KeyPlace | None
     as_json: bool
     quiet: bool
 

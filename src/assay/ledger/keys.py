@@ -1,4 +1,4 @@
-"""Ed25519 keys in PEM files.
+"""Ed25519 keys in PEM files, or on tokens.
 
 key = load_or_create_key(Path("~/.config/assay/key.pem").expanduser())
 key.public.keyid
@@ -10,17 +10,30 @@ import base64
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from assay.errors import SigningKeyError
+from assay.ledger.places import KeyPlace, TokenPlace
 
 PASSPHRASE_FILE = "ASSAY_KEY_PASSPHRASE_FILE"  # noqa: S105 (the name of the variable)
 PASSPHRASE = "ASSAY_KEY_PASSPHRASE"  # noqa: S105 (the name of the variable)
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+class PrivateHalf(Protocol):
+    """What holds the private half: the cryptography package in this process, or a token."""
+
+    def public_key(self) -> Ed25519PublicKey:
+        """The public half."""
+        ...
+
+    def sign(self, data: bytes, /) -> bytes:
+        """The 64 bytes of a signature."""
+        ...
 
 
 class PublicKey(Struct, frozen=True):
@@ -54,7 +67,7 @@ class PublicKey(Struct, frozen=True):
 class PrivateKey(Struct, frozen=True):
     """A signing key. Its repr shows the public half only."""
 
-    _key: Ed25519PrivateKey
+    _key: PrivateHalf
 
     def __repr__(self) -> str:
         return f"PrivateKey(keyid={self.public.keyid[:12]}...)"
@@ -76,9 +89,15 @@ class PrivateKey(Struct, frozen=True):
         return cls(Ed25519PrivateKey.generate())
 
     def to_pem(self, passphrase: bytes = b"") -> bytes:
-        """PKCS#8 PEM, encrypted if there is a passphrase (scrypt or PBKDF2 and AES-256, as the cryptography package does best)."""
-        from cryptography.hazmat.primitives import serialization
+        """PKCS#8 PEM, encrypted if there is a passphrase (scrypt or PBKDF2 and AES-256, as the cryptography package does best).
 
+        Raises `SigningKeyError` for a key on a token, which cannot leave it.
+        """
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        if not isinstance(self._key, Ed25519PrivateKey):
+            raise SigningKeyError("the key is on a token and never leaves it")
         hidden = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
         return self._key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, hidden)
 
@@ -122,8 +141,12 @@ def passphrase() -> bytes:
         raise SigningKeyError(f"cannot read the passphrase: {e.strerror}", where=named) from None
 
 
-def load_key(path: Path) -> PrivateKey:
-    """The signing key at `path`, opened by `passphrase` if it is protected. Raises `SigningKeyError`."""
+def load_key(path: KeyPlace) -> PrivateKey:
+    """The signing key at `path`, opened by `passphrase` if it is protected, or by the PIN of its token. Raises `SigningKeyError`."""
+    if isinstance(path, TokenPlace):
+        from assay.ledger.token import open_token_key
+
+        return PrivateKey(open_token_key(path))
     try:
         pem = path.read_bytes()
     except OSError as e:
@@ -131,9 +154,12 @@ def load_key(path: Path) -> PrivateKey:
     return PrivateKey.from_pem(pem, where=str(path), passphrase=passphrase())
 
 
-def load_or_create_key(path: Path) -> PrivateKey:
-    """The signing key at `path`; made there, readable by its owner only, if there is none: protected if there is a `passphrase`."""
-    if path.exists():
+def load_or_create_key(path: KeyPlace) -> PrivateKey:
+    """The signing key at `path`; made there, readable by its owner only, if there is none: protected if there is a `passphrase`.
+
+    On a token nothing is made unasked. Raises `SigningKeyError`.
+    """
+    if isinstance(path, TokenPlace) or path.exists():
         return load_key(path)
     key = PrivateKey.generate()
     try:
