@@ -32,6 +32,10 @@ class CatalogError(AssayError):
     """The content is not valid, or the plan names content that is not there."""
 
 
+class SealedBankError(CatalogError):
+    """A sealed bank cannot be opened, is not what it commits to, or its exposures do not let it be used."""
+
+
 class TargetError(AssayError):
     """The target cannot be used at all: unreachable, refused the key, or does not speak the protocol."""
 
@@ -46,6 +50,10 @@ class RunFileError(AssayError):
 
 class SigningKeyError(AssayError):
     """A signing key is missing or malformed."""
+
+
+class IdentityError(AssayError):
+    """A model's signature, a provider's statement or a fingerprint cannot be made, read or compared."""
 
 
 class EvidenceError(AssayError):

@@ -42,7 +42,8 @@ class Reply(Struct):
 
     `failure` names why there is no answer to score. `outage` says that the failure is the endpoint's (down, limited, timed out), not
     the item's: the engine then holds the trial back until the endpoint answers something, or stops the run. `busy` says that the endpoint
-    turned the call away unread (429, 503, no connection), which is never the item's doing.
+    turned the call away unread (429, 503, no connection), which is never the item's doing. `model` and `system` (its fingerprint of the
+    serving system) are what the endpoint says of itself.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Reply(Struct):
     retry_after_s: float = 0.0
     turns: tuple[Turn, ...] = ()
     calls: tuple[ToolCall, ...] = ()
+    system: str = ""
 
 
 class Target(Protocol):

@@ -57,6 +57,7 @@ class _Completion(msgspec.Struct):
     id: str | int | None = ""
     model: str = ""
     usage: _Usage | None = None
+    system_fingerprint: Any = None
 
 
 _decode = msgspec.json.Decoder(_Completion).decode
@@ -299,6 +300,7 @@ class HttpTarget:
             answer_tokens=max(0, usage.completion_tokens),
             truncated=truncated,
             calls=_calls(choice.message.get("tool_calls"), self._limits.max_answer_bytes),
+            system=clean_text(completion.system_fingerprint, 200)[0] if isinstance(completion.system_fingerprint, str) else "",
         )
 
     def _open(self) -> aiohttp.ClientSession:
