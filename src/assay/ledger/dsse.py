@@ -7,6 +7,7 @@ statement = open_envelope(envelope.to_json(), key.public)
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from assay.ledger.keys import PrivateKey, PublicKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+MAX_SIGNATURES = 64
 
 
 class SignatureError(AssayError):
@@ -56,32 +58,104 @@ class Envelope(Struct, frozen=True):
         return envelope
 
 
+class Cosigned(Struct, frozen=True):
+    """An in-toto Statement with the signatures of any number of keys, each once: `signatures` are pairs of key id and signature."""
+
+    payload: bytes
+    signatures: tuple[tuple[str, bytes], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The DSSE JSON form."""
+        return {
+            "payload": base64.b64encode(self.payload).decode(),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"keyid": keyid, "sig": base64.b64encode(sig).decode()} for keyid, sig in self.signatures],
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Cosigned:
+        """Strict inverse of `to_json`; one that does not read back to the same JSON or names a key twice raises `SignatureError`."""
+        try:
+            signatures = tuple((str(s["keyid"]), base64.b64decode(s["sig"], validate=True)) for s in value["signatures"][:MAX_SIGNATURES])
+            envelope = cls(base64.b64decode(value["payload"], validate=True), signatures)
+            strict = envelope.to_json() == value and len({keyid for keyid, _ in signatures}) == len(signatures)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            strict = False
+        if not strict:
+            raise SignatureError(f"this is not a DSSE envelope with at most {MAX_SIGNATURES} signatures, each by another key")
+        return envelope
+
+    @classmethod
+    def of(cls, subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]) -> Cosigned:
+        """The statement, unsigned."""
+        return cls(_statement(subject, predicate_type, predicate))
+
+    def signed(self, key: PrivateKey) -> Cosigned:
+        """With the signature of this key too."""
+        others = tuple(s for s in self.signatures if s[0] != key.public.keyid)
+        return Cosigned(self.payload, (*others, (key.public.keyid, key.sign(_pae(self.payload)))))
+
+    def statement(self) -> dict[str, Any]:
+        """What is signed, signatures unchecked. Raises `SignatureError` if it is no in-toto Statement in canonical form."""
+        statement = _read(self.payload)
+        if canonical(statement) != self.payload:
+            raise SignatureError("the signed payload is not in canonical form")
+        return statement
+
+    def signers(self, keys: Mapping[str, PublicKey]) -> list[str]:
+        """Of these keys, by name, the names of those whose signature holds. One that is there and does not hold raises `SignatureError`."""
+        given, held = dict(self.signatures), []
+        for name, key in keys.items():
+            signature = given.get(key.keyid)
+            if signature is None:
+                continue
+            if not _holds(self.payload, signature, key):
+                raise SignatureError(f"the signature of '{name}' does not hold")
+            held.append(name)
+        return held
+
+
 def sign_statement(key: PrivateKey, subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]) -> Envelope:
     """Sign an in-toto Statement over `subject` (names and digests)."""
-    from securesystemslib.dsse import Envelope as Signed
-
-    statement = {"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": predicate}
-    payload = canonical(statement)
-    return Envelope(payload, key.public.keyid, key.sign(Signed(payload, PAYLOAD_TYPE, {}).pae()))
+    payload = _statement(subject, predicate_type, predicate)
+    return Envelope(payload, key.public.keyid, key.sign(_pae(payload)))
 
 
 def open_envelope(value: Any, key: PublicKey) -> dict[str, Any]:
     """Check the signature and return the statement. Raises `SignatureError`."""
-    from cryptography.exceptions import InvalidSignature
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from securesystemslib.dsse import Envelope as Signed
-
     envelope = Envelope.from_json(value)
     if envelope.keyid != key.keyid:
         raise SignatureError("the envelope names another key than the bundle's")
-    pae = Signed(envelope.payload, PAYLOAD_TYPE, {}).pae()
+    if not _holds(envelope.payload, envelope.signature, key):
+        raise SignatureError("the signature does not hold")
+    return _read(envelope.payload)
+
+
+def _statement(subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]) -> bytes:
+    return canonical({"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": predicate})
+
+
+def _pae(payload: bytes) -> bytes:
+    from securesystemslib.dsse import Envelope as Signed
+
+    return Signed(payload, PAYLOAD_TYPE, {}).pae()
+
+
+def _holds(payload: bytes, signature: bytes, key: PublicKey) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
-        Ed25519PublicKey.from_public_bytes(key.raw).verify(envelope.signature, pae)
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, _pae(payload))
     except InvalidSignature:
-        raise SignatureError("the signature does not hold") from None
+        return False
+    return True
+
+
+def _read(payload: bytes) -> dict[str, Any]:
     try:
-        statement = msgspec.json.decode(envelope.payload)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        statement = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise SignatureError("the signed payload is not JSON") from None
     if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
         raise SignatureError("the signed payload is not an in-toto Statement v1")

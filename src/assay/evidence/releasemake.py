@@ -1,0 +1,283 @@
+"""Making a release: from a bundle that holds, by an evaluator; then signed by approvers.
+
+    basis, _ = read_basis(Path("evidence.jsonl"), roles, now_ms)
+    release = new_release(basis, roles, evaluator_key, Told(epoch=7, issued=now_ms))
+    release = sign_release(release, roles, approver_key, now_ms)           # by each approver
+    write_release(release, Path("release.intoto.jsonl"))
+
+What evaluators sign follows from the bundle to the letter, so that anybody who has it can make the same statements again.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from assay.decision import Decision, Verdict
+from assay.errors import EvidenceError
+from assay.evidence.bundle import FORMAT
+from assay.evidence.release import (
+    EVALUATION_RESULT,
+    MAX_DAYS,
+    RELEASE_DECISION,
+    VERIFICATION_SUMMARY,
+    EvidenceRef,
+    PolicyRef,
+    Release,
+    ReleaseError,
+    Terms,
+    UnfoundedError,
+    release_of,
+)
+from assay.evidence.roles import DAY_MS, RoleName, Roles
+from assay.evidence.statements import RESULTS, TEST_RESULT, replay_of, subject
+from assay.evidence.verify import Report, verify_bundle
+from assay.ledger import Cosigned, PrivateKey, digest
+from assay.plan import Plan
+from assay.plan.policy import Policy
+from assay.version import __version__
+
+DEFAULT_DAYS = 30
+STRICTNESS: dict[Verdict, int] = {"approve": 0, "delay": 1, "halt": 2}
+
+
+class Told(Struct, frozen=True):
+    """What whoever makes a release decides: the epoch, the time (Unix ms), for how many days (as many as the policy allows if 0), a verdict
+    stricter than the evidence's with the reason for it, and statements of others to attach (DSSE envelopes).
+    """
+
+    epoch: int
+    issued: int
+    days: int = 0
+    verdict: Verdict | Literal[""] = ""
+    reason: str = ""
+    attached: tuple[Cosigned, ...] = ()
+
+
+class Basis(Struct, frozen=True):
+    """A bundle that holds, and what a release needs of it."""
+
+    plan: Plan
+    policy: Policy | None
+    target: dict[str, str]
+    decision: Decision
+    ref: EvidenceRef
+    at: int
+    replayed: bool
+
+
+def read_basis(path: Path, roles: Roles, now_ms: int, *, must_hold: bool = True) -> tuple[Basis | None, Report]:
+    """A bundle, verified in full, signed by an evaluator whose key counts. Raises `UnfoundedError` if it does not hold (or, where it need
+    not, gives None beside the report), `EvidenceError` if it cannot be read.
+    """
+    before = _file_digest(path)
+    report = verify_bundle(path)
+    evaluators = {k.keyid for k in roles.counting("evaluator", now_ms).values()}
+    if report.ok and report.keyid not in evaluators:
+        report.failed("roles", str(path), f"the bundle is signed by {report.keyid[:16]}..., which is no evaluator's key that counts")
+    if _file_digest(path) != before:
+        report.failed("format", str(path), "the file changed while it was read")
+    if not report.ok or report.decision is None or report.plan is None:
+        if must_hold:
+            raise UnfoundedError(f"the bundle does not hold: {report.findings[0]}", where=str(path), fix="See all: assay verify BUNDLE")
+        return None, report
+    said = report.evidence
+    ref = EvidenceRef(
+        before, digest(report.opened), report.plan.digest, report.root, said["itemsDigest"], said["trials"], report.ended,
+        report.decision.verdict, report.keyid,
+    )  # fmt: skip
+    replayed = bool(replay_of(report.opened))
+    return Basis(report.plan, report.policy, report.target, report.decision, ref, said["at"], replayed), report
+
+
+def new_release(basis: Basis, roles: Roles, key: PrivateKey, told: Told) -> Release:
+    """A release on a bundle, with an evaluator's signature. Raises `UnfoundedError` for one that the evidence does not carry."""
+    verdict = told.verdict or basis.decision.verdict
+    if STRICTNESS[verdict] < STRICTNESS[basis.decision.verdict]:
+        raise UnfoundedError(f"the evidence says {basis.decision.verdict}; a release may be stricter, never more lenient")
+    if verdict != basis.decision.verdict and not told.reason:
+        raise ReleaseError("a verdict of one's own needs a reason", fix="Say why: --reason")
+    for lacking in unfounded(verdict, basis):
+        raise UnfoundedError(f"this cannot be approved: {lacking}")
+    days = told.days or (basis.policy.decision_days if basis.policy else DEFAULT_DAYS)
+    terms = _terms(roles, told, verdict, days, level(basis.target), basis.policy, basis.ref)
+    made = [Cosigned.of(subject(basis.target), kind, predicate) for kind, predicate in recomputed(terms, basis)]
+    return sign_release(release_of([*made, *told.attached]), roles, key, told.issued)
+
+
+def new_halt(target: dict[str, str], roles: Roles, key: PrivateKey, told: Told) -> Release:
+    """A halt or a delay by the authority's own word, without a run: what stops a release at once. Raises `ReleaseError`."""
+    if told.verdict not in ("halt", "delay") or not told.reason:
+        raise ReleaseError("without evidence a release can only halt or delay, with a reason")
+    terms = _terms(roles, told, told.verdict, told.days or MAX_DAYS, level(target), None, None)
+    return sign_release(release_of([Cosigned.of(subject(target), RELEASE_DECISION, terms.to_json())]), roles, key, told.issued)
+
+
+def unfounded(verdict: Verdict, basis: Basis) -> Iterator[str]:
+    """Why an approval would not stand on this bundle."""
+    if verdict != "approve":
+        return
+    if basis.policy is None:
+        yield "the run was opened under no policy (assay run --policy), so nobody else has said what it had to show"
+    if basis.ref.ended != "complete":
+        yield f"the run did not complete: it ended with '{basis.ref.ended}'"
+    if basis.replayed:
+        yield "the run judges the transcripts of another run again"
+
+
+def level(target: dict[str, str]) -> str:
+    """How well a target is known: by the digest of its weights, or by what an endpoint says."""
+    return "weights" if target.get("digest", "").startswith("sha256:") else "endpoint"
+
+
+def _terms(
+    roles: Roles, told: Told, verdict: Verdict, days: int, identity: str, policy: Policy | None, ref: EvidenceRef | None
+) -> Terms:
+    if policy is not None and days > policy.decision_days:
+        raise UnfoundedError(f"{days} days are more than the {policy.decision_days} that the policy allows")
+    wanted = PolicyRef(policy.id, policy.version, policy.digest, policy.decision_days) if policy else None
+    terms = Terms(
+        roles.authority, verdict, told.reason, told.epoch, told.issued, told.issued + days * DAY_MS, roles.version, roles.digest, identity,
+        wanted, ref, tuple(_sha256(e.payload) for e in told.attached), __version__,
+    )  # fmt: skip
+    try:
+        return msgspec.convert(terms.to_json(), Terms)
+    except msgspec.ValidationError as e:
+        raise ReleaseError(f"this cannot be released: {e}") from None
+
+
+def recomputed(terms: Terms, basis: Basis) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What evaluators sign, as it follows from the bundle: predicate types and predicates, in the file's order."""
+    yield from ((TEST_RESULT, p) for p in suites(basis))
+    yield EVALUATION_RESULT, evaluation_result(terms, basis)
+    yield RELEASE_DECISION, terms.to_json()
+
+
+def suites(basis: Basis) -> Iterator[dict[str, Any]]:
+    """One in-toto test result for every requirement: PASSED if all of its claims hold, FAILED if one is refuted, else WARNED."""
+    plan, root = basis.plan.digest.removeprefix("sha256:"), basis.ref.merkle_root.removeprefix("sha256:")
+    for requirement in basis.decision.requirements:
+        labels: dict[str, list[str]] = {"approve": [], "open": [], "halt": []}
+        for claim in requirement.claims:
+            labels[claim.status].append(claim.label)
+        status: Verdict = "approve" if requirement.status == "approve" else "halt" if requirement.status == "halt" else "delay"
+        yield {
+            "result": RESULTS[status],
+            "configuration": [
+                {"name": f"plan {basis.plan.name}, requirement {requirement.id} ({requirement.kind})", "digest": {"sha256": plan}},
+                {"name": "trials", "digest": {"sha256": root}},
+            ],
+            "passedTests": labels["approve"],
+            "warnedTests": labels["open"],
+            "failedTests": labels["halt"],
+        }
+
+
+def evaluation_result(terms: Terms, basis: Basis) -> dict[str, Any]:
+    """Every claim with metric, comparator, threshold and sample size. The fields are those of the eval-result predicate that was proposed
+    to in-toto (attestation PR 575), under a URI of our own until that is settled; thresholds are decimal strings.
+    """
+    bounds = {r.id: float(getattr(r, "max_rate", 0.0) or getattr(r, "margin", 0.0)) for r in basis.plan.requirements}
+    claims = [
+        {
+            "metric": r.kind,
+            "requirement": r.id,
+            "about": claim.label,
+            "comparator": "<=",
+            "threshold": f"{Decimal(repr(bounds[r.id])):f}",
+            "passed": claim.status == "approve",
+            "sampleSize": int(claim.counts.get("n", 0)),
+        }
+        for r in basis.decision.requirements
+        for claim in r.claims
+    ]
+    about = subject(basis.target)
+    return {
+        "verifier": {"id": f"https://{terms.authority}"},
+        "evaluatedAt": rfc3339(basis.at),
+        "suite": {"name": basis.plan.name, "version": basis.plan.digest},
+        "claims": claims,
+        "sampleSize": basis.ref.trials,
+        "commitments": {
+            "model": {"alg": next(iter(about[0]["digest"])), "value": next(iter(about[0]["digest"].values())), "salted": False},
+            "dataset": {"alg": "sha256", "value": basis.ref.items_digest.removeprefix("sha256:"), "salted": False},
+        },
+        "assuranceLevel": "self_attested",
+        "subjectProfile": "public-model",
+        "preRegistration": {"alg": "sha256", "value": basis.ref.opened_digest.removeprefix("sha256:")},
+        "receipt": {"schema": FORMAT, "merkleRootB64": base64.b64encode(bytes.fromhex(basis.ref.merkle_root[7:])).decode()},
+        "harness": {"name": "assay", "version": terms.assay_version},
+    }
+
+
+def verification_summary(release: Release) -> dict[str, Any]:
+    """The SLSA verification summary of an approval: what others' admission rules ask for."""
+    terms = release.terms
+    if terms.policy is None:
+        raise ReleaseError("an approval names its policy")
+    return {
+        "verifier": {"id": f"https://{terms.authority}", "version": {"assay": terms.assay_version}},
+        "timeVerified": rfc3339(terms.issued),
+        "resourceUri": f"urn:assay:target:{release.target}",
+        "policy": {
+            "uri": f"urn:assay:policy:{terms.policy.id}:{terms.policy.version}",
+            "digest": {"sha256": terms.policy.digest.removeprefix("sha256:")},
+        },
+        "inputAttestations": [
+            {"uri": str(e.statement()["predicateType"]), "digest": {"sha256": hashlib.sha256(e.payload).hexdigest()}}
+            for e in release.envelopes
+            if e.statement()["predicateType"] != VERIFICATION_SUMMARY
+        ],
+        "verificationResult": "PASSED",
+        "verifiedLevels": ["ASSAY_APPROVED"],
+    }
+
+
+def sign_release(release: Release, roles: Roles, key: PrivateKey, now_ms: int) -> Release:
+    """With the signature of one more key, by its role: an evaluator signs the results and the decision, an approver the decision. The
+    approver whose signature completes the threshold of an approval adds the verification summary, and signs that.
+
+    Raises `ReleaseError` for a key that has no role here, or counts no more.
+    """
+    role: RoleName | None = next(
+        (r for r in ("evaluator", "approver") if key.public in roles.counting(r, now_ms).values()),
+        None,
+    )
+    if role is None:
+        known = roles.found(key.public.keyid)
+        why = f"is '{known}', which neither evaluates nor approves now" if known else "has no role"
+        raise ReleaseError(f"the key {key.public.keyid[:16]}... {why} in version {roles.version} of the roles of {roles.authority}")
+    own = {RELEASE_DECISION} if role == "approver" else {TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION}
+    signed = release_of([e.signed(key) if e.statement()["predicateType"] in own else e for e in release.envelopes])
+    if role == "approver" and signed.terms.verdict == "approve":
+        approved = signed.decision.signers(roles.counting("approver", now_ms))
+        if len(approved) >= roles.approver.threshold:
+            there = signed.of(VERIFICATION_SUMMARY)
+            summary = there[0] if there else Cosigned.of(signed.subject, VERIFICATION_SUMMARY, verification_summary(signed))
+            signed = release_of([*(e for e in signed.envelopes if e not in there), summary.signed(key)])
+    return signed
+
+
+def rfc3339(at: int) -> str:
+    """A time in Unix milliseconds as RFC 3339, UTC, to the second."""
+    return datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _sha256(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except OSError as e:
+        raise EvidenceError(f"cannot read the bundle: {e.strerror}", where=str(path)) from None

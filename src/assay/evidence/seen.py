@@ -1,0 +1,108 @@
+"""What somebody who acts on releases has seen: the roles of every authority, and the newest epoch of every target. It never goes back.
+
+    seen = read_seen(path)
+    roles = follow(seen, signed, owners=["3f2a..."])      # owners are needed the first time only
+    write_seen(path, seen)
+
+Keep the file: without it an old release of a target, or an old roles file, cannot be told from the newest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from assay.evidence.roles import Roles, RolesError, open_roles
+from assay.runs import whole_file
+
+MAX_BYTES = 64 << 20
+
+
+class SeenRelease(Struct, frozen=True, forbid_unknown_fields=True):
+    """The newest release of a target: its epoch, and SHA-256 (hex) over the decision's payload."""
+
+    epoch: Annotated[int, Meta(ge=1, le=2**53)]
+    digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class SeenAuthority(Struct, frozen=True, forbid_unknown_fields=True):
+    """The newest roles as they were signed, and the newest release of every target."""
+
+    roles: Roles
+    signed: dict[str, Any]
+    releases: dict[str, SeenRelease] = {}
+
+
+class Seen(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything, by authority."""
+
+    assay: Literal["seen/1"] = "seen/1"
+    authorities: dict[str, SeenAuthority] = {}
+
+    def release(self, authority: str, target: str) -> SeenRelease | None:
+        """The newest release of a target."""
+        known = self.authorities.get(authority)
+        return known.releases.get(target) if known else None
+
+    def followed(self, roles: Roles, signed: Any) -> Seen:
+        """With these roles, which `follow` has opened."""
+        known = self.authorities.get(roles.authority)
+        return Seen(authorities={**self.authorities, roles.authority: SeenAuthority(roles, signed, known.releases if known else {})})
+
+    def with_release(self, authority: str, target: str, release: SeenRelease) -> Seen:
+        """With this release of a target of an authority whose roles were seen."""
+        known = self.authorities[authority]
+        now = msgspec.structs.replace(known, releases={**known.releases, target: release})
+        return Seen(authorities={**self.authorities, authority: now})
+
+
+def follow(seen: Seen | None, signed: Any, owners: Sequence[str] = ()) -> Roles:
+    """The roles of a signed file: those that follow on what was seen of that authority or, the first time, whose owners are named.
+
+    Raises `UntrustedRolesError` for any other.
+    """
+    if seen is not None:
+        for known in seen.authorities.values():
+            if _authority(signed) == known.roles.authority:
+                return open_roles(signed, before=known.roles)
+    return open_roles(signed, owners=owners)
+
+
+def read_seen(path: Path) -> Seen:
+    """What was seen; nothing where there is no file yet. One that cannot be read raises `RolesError`: nothing is begun afresh silently."""
+    if not path.exists():
+        return Seen()
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise RolesError(f"larger than {MAX_BYTES:,} bytes", where=str(path))
+        return msgspec.json.decode(data, type=Seen)
+    except OSError as e:
+        raise RolesError(f"cannot read what was seen: {e.strerror}", where=str(path)) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise RolesError(
+            f"what was seen is damaged: {e}", where=str(path), fix="Restore the file; without it stale releases are not known as such."
+        ) from None
+
+
+def write_seen(path: Path, seen: Seen) -> None:
+    """Keep what was seen, whole or not at all. Raises `RolesError`."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as out:
+            out.write(msgspec.json.format(msgspec.json.encode(seen, order="sorted"), indent=1) + b"\n")
+    except OSError as e:
+        raise RolesError(f"cannot write what was seen: {e.strerror}", where=str(path)) from None
+
+
+def _authority(signed: Any) -> str:
+    """The authority that a signed file says it is of, unverified; which roles it must follow on depends on that alone."""
+    from assay.ledger import Cosigned
+
+    predicate = Cosigned.from_json(signed.get("envelope") if isinstance(signed, dict) else None).statement().get("predicate")
+    return str(predicate.get("authority")) if isinstance(predicate, dict) else ""
