@@ -38,6 +38,7 @@ from assay.ledger import KeyPlace, digest, key_place, load_or_create_key
 from assay.ledger.notes import NoteKey
 from assay.plan import (
     NONCE_BYTES,
+    RECORDED,
     Coin,
     Generation,
     Judges,
@@ -49,6 +50,7 @@ from assay.plan import (
     TargetSpec,
     ViolationRate,
     joint_nonce,
+    plan_path,
     read_calibration,
     read_plan,
 )
@@ -57,6 +59,7 @@ from assay.plan.policy import Policy
 from assay.report import Tally, render_judged, render_report
 from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path
 from assay.targets import CachedTarget, Progress, Target, make_target
+from assay.targets.recorded import found_in, keep_recorded
 
 T = TypeVar("T")
 BUNDLE_NAME = "evidence.jsonl"
@@ -115,6 +118,7 @@ def evaluate(
     log: str | Path | None = None,
     witnesses: Sequence[NoteKey] = (),
     wait_s: float = 0.0,
+    beside: str | Path | None = None,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -127,7 +131,8 @@ def evaluate(
     With a `policy` the run opens only if its plan asks for all that the policy does, and the bundle holds it. With a `log` the run is
     registered there before its first trial, and its end after the last; with the keys of `witnesses`, no trial is made before all of them
     have cosigned the registration, which is waited for `wait_s` seconds. With a `coin`, several parties' seals and nonces, the items come
-    from all of them. A run that is resumed takes in the labels beside it, and a `calibration` of its judges that
+    from all of them. Recorded answers that the plan names are looked for `beside` it: in that folder, or that of the plan's file. A run
+    that is resumed takes in the labels beside it, and a `calibration` of its judges that
     came after its plan. Raises `AssayError`.
     """
     folder = Path(out)
@@ -139,7 +144,8 @@ def evaluate(
         return _run_loop(evaluation.replay(run_path(Path(replay))))
     if resume:
         return _run_loop(evaluation.resume(None if plan is None else _loaded(plan, target)[0]))
-    return _run_loop(evaluation.start(*_loaded(plan or "quick", target)))
+    near = Path(beside) if beside is not None else plan_path(str(plan)).parent if isinstance(plan, str | Path) else Path()
+    return _run_loop(evaluation.start(*_loaded(plan or "quick", target), near))
 
 
 def _loaded(plan: str | Path | tuple[Plan, Catalog], target: TargetSpec | None) -> tuple[Plan, Catalog]:
@@ -237,8 +243,8 @@ class _Evaluation:
         self._progress = progress
 
     def _target(self, plan: Plan) -> Target:
-        target = make_target(plan.target, plan.generation, plan.limits, self._progress)
-        return CachedTarget(target, plan.generation, self._cache) if self._cache else target
+        target = make_target(found_in(plan.target, self._folder), plan.generation, plan.limits, self._progress)
+        return CachedTarget(target, plan.generation, self._cache) if self._cache and plan.target.kind != RECORDED else target
 
     def _attacker(self, plan: Plan) -> Target | None:
         """The attacker model, not open yet; none where the plan has none."""
@@ -261,15 +267,16 @@ class _Evaluation:
                 with RunFile.create(self._path, opening) as run:
                     return await self._go(run, target, opening)
 
-    async def start(self, plan: Plan, catalog: Catalog) -> Result:
+    async def start(self, plan: Plan, catalog: Catalog, beside: Path) -> Result:
         self._check_free()
+        keep_recorded(plan, beside, self._folder)
         key = load_or_create_key(self._key_path)
         sealed: tuple[Sealed, ...] = ()
         if self._coin is not None:
             nonce, sealed = joint_nonce(plan, self._coin.seals, self._coin.nonces)
         else:
             nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
-        async with self._target(plan) as target, opened_judges(plan, self._progress) as judges:
+        async with self._target(plan) as target, opened_judges(plan, self._progress, self._folder) as judges:
             plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
             opening = open_run(plan, catalog, dict(target.identity), nonce, key, sealed=sealed, policy=self._policy)
@@ -293,7 +300,7 @@ class _Evaluation:
             taken = run.take(read_labels(run), read_calibration(self._calibration) if self._calibration else None)
             if taken:
                 run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
-            async with self._target(own) as target, opened_judges(own, self._progress) as judges:
+            async with self._target(own) as target, opened_judges(own, self._progress, self._folder) as judges:
                 if own.judges and pinned_judges(own, opening.catalog, judges) != own:
                     raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
@@ -397,13 +404,13 @@ def pinned(plan: Plan, identity: dict[str, str]) -> Plan:
 
 
 @asynccontextmanager
-async def opened_judges(plan: Plan, progress: Progress) -> AsyncIterator[list[Target]]:
-    """The plan's judges, open, in the panel's order; none where it has none."""
+async def opened_judges(plan: Plan, progress: Progress, folder: Path = Path()) -> AsyncIterator[list[Target]]:
+    """The plan's judges, open, in the panel's order; none where it has none. What some have recorded lies in `folder`."""
     async with AsyncExitStack() as stack:
         targets = []
         for spec in plan.judges.panel if plan.judges else ():
             decoding = Generation(max_tokens=spec.max_tokens, temperature=spec.temperature, seed=plan.generation.seed)
-            targets.append(await stack.enter_async_context(make_target(spec.target, decoding, plan.limits, progress)))
+            targets.append(await stack.enter_async_context(make_target(found_in(spec.target, folder), decoding, plan.limits, progress)))
         yield targets
 
 

@@ -119,7 +119,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
     from assay.cli.live import make_view
     from assay.cli.log import note_key
-    from assay.plan import read_coin, read_plan
+    from assay.plan import plan_path, read_coin, read_plan
     from assay.plan.policy_file import load_policy
     from assay.runs import RunFile, run_path
 
@@ -144,6 +144,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
             calibration=asked.calibration, log=asked.log, policy=load_policy(asked.policy, asked.policy_key) if asked.policy else None,
             witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
             coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
+            beside=plan_path(asked.plan).parent if asked.plan else None,
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":

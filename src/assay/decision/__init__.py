@@ -6,10 +6,12 @@ from assay.decision.forecast import Forecast, Supposed, forecast, simulate
 from assay.decision.gate import EXIT_CODES, ClaimResult, Decision, Gate, RequirementResult, Verdict, percent
 from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
+from assay.decision.recorded import REGISTRATION, Registration, registered_first
 from assay.decision.schedule import Scheduler, Slot
 
 __all__ = [
     "EXIT_CODES",
+    "REGISTRATION",
     "AverageClaim",
     "Claim",
     "ClaimResult",
@@ -21,6 +23,7 @@ __all__ = [
     "Observed",
     "ParityClaim",
     "RateClaim",
+    "Registration",
     "RequirementResult",
     "Scheduler",
     "Slot",
@@ -31,5 +34,6 @@ __all__ = [
     "forecast",
     "over_time",
     "percent",
+    "registered_first",
     "simulate",
 ]

@@ -20,6 +20,7 @@ from assay.decision.codes import CODES, SAFE, UNSCORABLE, VIOLATION, Codes
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
+from assay.decision.recorded import REGISTRATION, Registration
 from assay.errors import AssayError
 from assay.judges import Outcome, Told, Truth, audited
 from assay.plan import AttackEffect, AverageRate, LanguageParity, LocalisationEffect, OverRefusal, Plan, Requirement, Stream, streams
@@ -78,11 +79,15 @@ class Gate:
     """Streams in index order feed the claims; a claim that is decided stays decided.
 
     `counts` holds trials, violations and unscorable per stream. `sample` is what a judge caught and missed in each stream among the trials
-    that the run's coin drew, as `take` counts it.
+    that the run's coin drew, as `take` counts it. `registration` is what rule 1 says where the answers are older than the run.
     """
 
-    def __init__(self, plan: Plan, seed: bytes, told: Told = NOTHING, sample: Mapping[Stream, tuple[int, int]] = NO_SAMPLE) -> None:
+    def __init__(
+        self, plan: Plan, seed: bytes, told: Told = NOTHING, sample: Mapping[Stream, tuple[int, int]] = NO_SAMPLE,
+        registration: Registration | None = None,
+    ) -> None:  # fmt: skip
         self._plan = plan
+        self._registration = registration
         self._seed = seed
         self._told = told
         self._used = sample
@@ -130,8 +135,12 @@ class Gate:
 
     @property
     def verdict(self) -> Verdict:
-        """As the claims have it; but an approval needs a target that did not change, so far as the plan asks for that."""
+        """As the claims have it; but an approval needs a plan that is older than the answers, and a target that did not change, so far as
+        the plan asks for that.
+        """
         self._catch_up()
+        if self._settled == "approve" and self._registration and not self._registration.first:
+            return "delay"
         if self._settled == "approve" and self.anchors and not self.anchors.steady:
             return "delay"
         return self._settled
@@ -144,7 +153,7 @@ class Gate:
         """
         history = self._history
         sample = self._used if told.truth == self._told.truth else NO_SAMPLE
-        Gate.__init__(self, self._plan, self._seed, told, sample)
+        Gate.__init__(self, self._plan, self._seed, told, sample, self._registration)
         for stream, index, outcome in history:
             self.add(stream, index, outcome)
         self._catch_up()
@@ -153,7 +162,7 @@ class Gate:
         """Test again where the trials added since tell of more drawn violations than the claims were made with."""
         if self._sampled != self._used:
             history, sample = self._history, self._sampled
-            Gate.__init__(self, self._plan, self._seed, self._told, sample)
+            Gate.__init__(self, self._plan, self._seed, self._told, sample, self._registration)
             for stream, index, outcome in history:
                 self.add(stream, index, outcome)
 
@@ -277,6 +286,9 @@ class Gate:
         if self.anchors:
             status = "approve" if self.anchors.steady else "open"
             results.append(RequirementResult("drift", "drift", status, self.anchors.reason, ()))
+        if self._registration:
+            status = "approve" if self._registration.first else "open"
+            results.append(RequirementResult(REGISTRATION, REGISTRATION, status, self._registration.reason, ()))
         return Decision(self.verdict, self.committed, -1 if self.verdict == "delay" else self.decided_at, tuple(results))
 
     def _result(self, requirement: Requirement) -> RequirementResult:

@@ -24,6 +24,7 @@ from assay.decision.codes import CODES
 from assay.decision.gate import Gate
 from assay.decision.pair_claims import ParityClaim
 from assay.decision.rate_claims import AverageClaim, RateClaim
+from assay.decision.recorded import Registration
 from assay.errors import AssayError
 from assay.judges import Outcome, Told
 from assay.plan import Plan, Stream, anchors, streams
@@ -44,14 +45,17 @@ class Scheduler:
     """`next_slot` gives slots in order; `commit` takes outcomes in slot order.
 
     `labels` are what people said, each time as a whole, and the slot before which it was taken in: from there on the schedule knows it.
+    `registration` is the gate's.
     """
 
-    def __init__(self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Told]] = ()) -> None:
+    def __init__(
+        self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Told]] = (), registration: Registration | None = None
+    ) -> None:
         prf = Prf(seed)
         self._plan = plan
         self._window = plan.limits.window
         self._judged = frozenset(plan.judges.hazards) if plan.judges else frozenset[str]()
-        self.gate = Gate(plan, seed)  # sees outcomes `window` slots late
+        self.gate = Gate(plan, seed, registration=registration)  # sees outcomes `window` slots late
         self._buffer: deque[tuple[Stream, int, Outcome]] = deque()
         self._under_way: deque[Slot] = deque()  # assigned, not committed
         self._again: deque[Slot] = deque()  # of those, what a restored scheduler gives out again

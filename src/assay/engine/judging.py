@@ -24,7 +24,7 @@ from assay.judges.steering import Case
 from assay.plan import Judges, JudgeSpec, Plan
 from assay.runs import Again, JudgementFile, RunFile
 from assay.scenarios import Item, ItemBuilder, Message
-from assay.targets import FormTarget, Reply, Target
+from assay.targets import FormTarget, ItemJudge, Reply, Target
 
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
 
@@ -55,7 +55,10 @@ class Panel:
         replies: list[str] = []
         tokens = [0, 0]
         for _ in range(self._judges.tries):
-            found = await self._patiently(spec, target, messages)
+            if isinstance(target, ItemJudge):
+                found = await target.judge_item(item, reply.text, messages)
+            else:
+                found = await self._patiently(spec, target, messages)
             tokens = [tokens[0] + found.prompt_tokens, tokens[1] + found.answer_tokens]
             if found.failure:
                 return Said(tuple(replies), found.failure, (tokens[0], tokens[1]))
@@ -122,8 +125,8 @@ async def read_again(
 
 async def anchors_changed(plan: Plan, catalog: Catalog, targets: Sequence[Target]) -> tuple[int, int]:
     """How many of the calibration's anchors the panel was asked, and how many it reads otherwise than when it was calibrated."""
-    if plan.judges is None or not catalog.anchors:
-        return 0, 0
+    if plan.judges is None or not catalog.anchors or any(isinstance(target, ItemJudge) for target in targets):
+        return 0, 0  # what is recorded has not changed, and cannot be asked about anything else
     panel = Panel(plan, catalog, targets, lambda reason, seconds: None)
     places = asyncio.Semaphore(plan.limits.concurrency)
     judges = plan.judges

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from assay.attacks import ATTACKS
-from assay.decision import Decision, Gate, Scheduler, Slot
+from assay.decision import Decision, Gate, Scheduler, Slot, registered_first
 from assay.engine.judging import Panel
 from assay.engine.replay import NoTranscriptError, ReplayTarget
 from assay.engine.spending import Spending
@@ -97,7 +97,8 @@ class Engine:
         self._catalog = opening.catalog
         seed = opening.seed
         self._builder = ItemBuilder.for_plan(self._plan, opening.catalog, seed, ATTACKS)
-        self._scheduler = Scheduler(self._plan, seed, told(run.taken(), self._plan.labels.people))
+        registration = registered_first(self._plan, opening.target, opening.seals)
+        self._scheduler = Scheduler(self._plan, seed, told(run.taken(), self._plan.labels.people), registration)
         self._spending = Spending(self._plan)
         self._next_commit = 0
         self._restore()

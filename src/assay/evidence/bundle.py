@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from assay.decision import Decision, Gate
+from assay.decision import Decision, Gate, registered_first
 from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
 from assay.judges import Taken, Told, settle, told
@@ -76,7 +76,8 @@ class Recount:
         known = told(taken, opening.plan.labels.people)
         told_last = known[-1][1] if known else Told()
         self.truth = told_last.truth
-        self.gate = Gate(opening.plan, opening.seed, told_last)
+        registration = registered_first(opening.plan, opening.target, opening.seals)
+        self.gate = Gate(opening.plan, opening.seed, told_last, registration=registration)
         self._tree = MerkleTree()
         self._tree.append(opened_leaf(opening.opened))
         self._items = hashlib.sha256()
@@ -103,7 +104,8 @@ def decide(run: RunFile) -> Decision:
     opening = run.opening()
     known = told(run.taken(), opening.plan.labels.people)
     truth = settle(read_labels(run), opening.plan.labels.people).truth
-    gate = Gate(opening.plan, opening.seed, Told(truth, known[-1][1].calibrated if known else ()))
+    registration = registered_first(opening.plan, opening.target, opening.seals)
+    gate = Gate(opening.plan, opening.seed, Told(truth, known[-1][1].calibrated if known else ()), registration=registration)
     for trial, _ in committed(run):
         gate.add(trial.stream, trial.index, trial.outcome)
     return gate.decision()

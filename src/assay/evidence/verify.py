@@ -19,7 +19,7 @@ import msgspec
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
-from assay.decision import Decision, Scheduler
+from assay.decision import Decision, Scheduler, registered_first
 from assay.errors import AssayError
 from assay.evidence.bundle import FORMAT, BundleReader
 from assay.evidence.statements import (
@@ -33,7 +33,7 @@ from assay.evidence.statements import (
 )
 from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, shrunk, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
-from assay.plan import NONCE_BYTES, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
+from assay.plan import NONCE_BYTES, RECORDED, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
 from assay.plan.policy import Policy, problems
 from assay.plan.policy_check import check_policy
 from assay.runs import Ended, Trial, read_leaf
@@ -261,12 +261,27 @@ class _Verifier:
         for sealed in self._seals:
             if sealed.seal.at > self._opened_at + CLOCK_SLACK_MS:
                 report.failed("seals", where, f"'{sealed.seal.party}' sealed too late: after the run had opened")
+        self._recorded(where)
         if "replayOf" in predicate:
             report.trusted += (f"that the transcripts are those of the earlier run {predicate['replayOf']}, judged again here",)
         if report.ok:
             report.passed("plan registered before the first trial", self._plan.digest)
             report.passed("content is the plan's", self._plan.catalog)
             report.passed("seed from plan and nonce", digest(self._nonce.hex()))
+
+    def _recorded(self, where: str) -> None:
+        """Answers that were there before the run: plan and identity agree on it, and they are not younger than what names them."""
+        report, made = self._report, self._target.get("made", "")
+        kinds = {self._plan.target.kind, self._target.get("kind", "")}
+        if RECORDED not in kinds:
+            return
+        if len(kinds) > 1:
+            report.failed("target", where, f"the plan's target is {self._plan.target.kind!r}, its identity {self._target.get('kind')!r}")
+        if made.isdecimal() and int(made[:20]) > self._opened_at + CLOCK_SLACK_MS:
+            report.failed("registration", where, "the recorded answers are younger than the registration that names them")
+        report.trusted += (
+            f"that the answers are those of {self._target.get('log', 'a log')[:200]}, begun when it says (whoever has the log can compare)",
+        )
 
     # The trials
 
@@ -278,7 +293,8 @@ class _Verifier:
             raise _Stop
         seed = run_seed(self._plan.digest, self._nonce)
         builder = ItemBuilder.for_plan(self._plan, self._catalog, seed, ATTACKS)
-        self._scheduler = Scheduler(self._plan, seed, told(self._taken, self._plan.labels.people))
+        registration = registered_first(self._plan, self._target, self._seals)
+        self._scheduler = Scheduler(self._plan, seed, told(self._taken, self._plan.labels.people), registration)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))
         self._ended_at = self._cached = self._adaptive = 0

@@ -4,6 +4,7 @@ from assay.plan.calibration import Calibration, Source, read_calibration
 from assay.plan.file import builtin_plans, parse_plan, plan_path, read_plan
 from assay.plan.model import (
     NO_ATTACK,
+    RECORDED,
     Arm,
     AttackEffect,
     Attacker,
@@ -48,6 +49,7 @@ from assay.plan.sealing import (
 __all__ = [
     "NONCE_BYTES",
     "NO_ATTACK",
+    "RECORDED",
     "Arm",
     "AttackEffect",
     "Attacker",

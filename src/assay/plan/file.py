@@ -16,6 +16,7 @@ from assay.errors import AssayError, CatalogError, PlanError
 from assay.plan.calibration import read_calibration
 from assay.plan.model import (
     NO_ATTACK,
+    RECORDED,
     AttackEffect,
     AverageRate,
     LanguageParity,
@@ -73,6 +74,7 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
     if plan.judges and (plan.judges.hazards or plan.judges.digests or plan.judges.calibrated or plan.judges.void):
         raise located.fail("hazards, digests, calibrated and void are filled in by Assay", ".judges", fix="Leave them out.")
     _check(plan, located)
+    _check_recorded(target or plan.target, plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:
         banks = [read_bank(_beside(where, name)) for name in plan.content]
@@ -218,6 +220,20 @@ def _check(plan: Plan, at: Located) -> None:
             ".limits.hedge_s",
             fix="Set temperature to 0, or leave hedge_s out.",
         )
+
+
+def _check_recorded(target: TargetSpec, plan: Plan, at: Located) -> None:
+    """Recorded answers are to requests as they stand in a bank, each as often as it was asked."""
+    if target.kind != RECORDED:
+        return
+    if plan.matrix.attacks or plan.matrix.renderings:
+        field = "attacks" if plan.matrix.attacks else "renderings"
+        raise at.fail("recorded answers are to the bank's own requests: nothing else was asked", f".matrix.{field}", fix="Leave it out.")
+    if not plan.content:
+        raise at.fail("recorded answers need the bank that they are answers to", ".target", fix="Name it under content.")
+    for i, r in enumerate(plan.requirements):
+        if r.id == "registration":
+            raise at.fail("the id 'registration' is that of rule 1 on recorded answers", f".requirements[{i}].id")
 
 
 def _beside(where: str, name: str) -> Path:

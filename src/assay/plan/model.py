@@ -15,6 +15,8 @@ Rate = Annotated[float, Meta(gt=0, lt=1)]
 Arm = Literal["plain", "attack", "placebo", "benign", "adapted", "literal", "anchor"]
 
 NO_ATTACK = "none"
+RECORDED = "recorded"
+"""The kind of target whose answers were there before the run."""
 
 
 class TargetSpec(Struct, frozen=True, forbid_unknown_fields=True):

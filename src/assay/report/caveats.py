@@ -9,7 +9,7 @@ from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.evidence import replay_of
 from assay.judges.check_error import check_errors
-from assay.plan import LanguageParity, Plan, streams
+from assay.plan import RECORDED, LanguageParity, Plan, streams
 from assay.report.tally import Tally
 from assay.report.words import count_text, language_of, listed, rate_text
 
@@ -124,7 +124,13 @@ def _limitations(tally: Tally) -> Iterator[str]:
         f"The error rates hold for {population} under this plan. "
         "They do not cover requests of another sort, and a new run of the same plan spends its error rates again."
     )
-    if plan.drift is None:
+    if plan.target.kind == RECORDED:
+        yield (
+            "No model was asked in this run. The answers were recorded by another harness; its log says when and by which model, and "
+            "nobody signed it. What the model was shown beside the request (a system message, tools and their results) is not in the "
+            "transcripts."
+        )
+    elif plan.drift is None:
         yield "Whether the target changed while the run lasted was not tested: the plan has no drift test."
     if any(isinstance(r, LanguageParity) for r in plan.requirements):
         yield "Parity compares the same item in two languages. Part of a gap may come from the texts and not from the target."

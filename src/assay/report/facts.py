@@ -12,7 +12,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from assay.catalog.crosswalk import OWASP
-from assay.decision import ClaimResult, Decision, RequirementResult, percent
+from assay.decision import REGISTRATION, ClaimResult, Decision, RequirementResult, percent
 from assay.judges import Taken
 from assay.plan import Stream
 from assay.report.caveats import unreviewed
@@ -24,6 +24,7 @@ State = Literal["shown", "against", "undecided", "partly", "missing"]
 LEVELS = ("violation-rate", "average-rate")
 REGISTERED = ("registration", "plan", "target")
 UNSIGNED = "no signed decision covers it"
+YOUNGER = "the plan may be younger than the answers, which are recorded"
 UNSTEADY = "the target changed within the run, or that was not tested to its end"
 
 
@@ -92,6 +93,8 @@ def _claims(
         return Fact(word, "undecided", f"tested, undecided in {len(mine) - held:,} of {len(mine):,} claims: {seen}", "merkle-root", figures)
     if any(r.id == "drift" and r.kind == "drift" and r.status != "approve" for r in basis.decision.requirements):
         return Fact(word, "partly", f"all {len(mine):,} claims hold, but {UNSTEADY}: {seen}", "merkle-root", figures)
+    if any(r.kind == REGISTRATION and r.status != "approve" for r in basis.decision.requirements):
+        return Fact(word, "partly", f"all {len(mine):,} claims hold, but {YOUNGER}: {seen}", "merkle-root", figures)
     return Fact(word, "shown", f"all {len(mine):,} claims hold: {seen}", "merkle-root", figures)
 
 
@@ -230,6 +233,8 @@ def _labels(basis: Basis) -> Fact:
 def _registration(basis: Basis) -> Fact:
     if not basis.registered:
         return Fact("registration", "missing", "the signature of the registration does not hold")
+    if any(r.kind == REGISTRATION and r.status != "approve" for r in basis.decision.requirements):
+        return Fact("registration", "partly", f"plan, content and target are signed, but {YOUNGER}", "registration")
     return Fact("registration", "shown", "plan, content and target were signed before the first trial", "registration")
 
 

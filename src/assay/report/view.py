@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from assay.decision import Decision, RequirementResult, Verdict, percent
+from assay.decision import REGISTRATION, Decision, RequirementResult, Verdict, percent
 from assay.evidence import Summary
 from assay.evidence.statements import subject
 from assay.ledger import Envelope
@@ -27,6 +27,7 @@ from assay.report.transcripts import Transcript, transcripts
 from assay.report.words import (
     ENDED,
     MEANING,
+    REGISTRATION_WORDS,
     STATUS_WORD,
     SYMBOL,
     UNSIGNED,
@@ -166,6 +167,7 @@ def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Fro
     note = "digest of the weights" if kind == "sha256" else "digest of the identity record; this target shows no digest of its weights"
     verdict: Verdict = "delay" if decision.verdict == "approve" and not signed else decision.verdict
     asked = [requirement_words(r, opening.catalog) for r in plan.requirements] + ([drift_words(plan.drift)] if plan.drift else [])
+    asked += [REGISTRATION_WORDS for r in decision.requirements if r.kind == REGISTRATION]
     pairs = zip(asked, decision.requirements, strict=True)
     return Front(
         verdict=verdict,

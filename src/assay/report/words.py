@@ -204,6 +204,9 @@ def drift_words(drift: Drift) -> str:
     return f"The target does not change within the run: {drift.anchors} items are answered at the end as at the start."
 
 
+REGISTRATION_WORDS = "The plan is older than the answers: two parties or more sealed it before the first was begun."
+
+
 def _covered(requirement: Requirement, catalog: Catalog) -> str:
     """What the requirement is restricted to; empty if to nothing."""
     parts = [

@@ -1,6 +1,7 @@
 """Targets: the systems under test. `open_target` makes one from its spec; `parse_target` reads what `--target` takes.
 
-Built in: `embedded`, `http`, `scripted`, and agents that are no bare models: `agent` (behind HTTP) and `callable` (a Python function).
+Built in: `embedded`, `http`, `scripted`, answers that are `recorded`, and agents that are no bare models: `agent` (behind HTTP) and
+`callable` (a Python function).
 Others come by entry points of the group `assay.targets`, looked up by name only.
 """
 
@@ -18,6 +19,7 @@ from assay.targets.base import (
     AgentTarget,
     Attempt,
     FormTarget,
+    ItemJudge,
     ItemTarget,
     Progress,
     Reply,
@@ -34,6 +36,7 @@ __all__ = [
     "Attempt",
     "CachedTarget",
     "FormTarget",
+    "ItemJudge",
     "ItemTarget",
     "Progress",
     "Reply",
@@ -45,7 +48,7 @@ __all__ = [
     "parse_target",
 ]
 
-BUILTIN = ("agent", "callable", "embedded", "http", "scripted", "scripted-judge")
+BUILTIN = ("agent", "callable", "embedded", "http", "recorded", "scripted", "scripted-judge")
 
 
 def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> Target:

@@ -111,6 +111,15 @@ class FormTarget(Protocol):
         ...
 
 
+@runtime_checkable
+class ItemJudge(Protocol):
+    """A judge that cannot be asked, but knows what was said of the answer to an item: recorded ones."""
+
+    async def judge_item(self, item: Item, answer: str, messages: tuple[Message, ...]) -> Reply:
+        """What it said, in the form that `messages` ask for."""
+        ...
+
+
 class Access:
     """What an agent of its own is given: the messages, the tools, and how to call them (from any thread, one call at a time)."""
 
