@@ -43,6 +43,11 @@ def shell_path(path: Path) -> str:
         return shlex.quote(str(path.resolve()))
 
 
+def plain(text: str) -> str:
+    """Text of others made safe for a terminal: what cannot be printed is shown by its number."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
 def program() -> str:
     """How this command is called from where the user stands: `assay` if the shell finds it, else its path."""
     found, this = shutil.which("assay"), Path(sys.argv[0])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from assay.catalog.probes import Probe
 from assay.errors import TargetError
 from assay.plan import NO_ATTACK, Generation, Limits, Stream
-from assay.runs.fingerprint import FORMAT, MAX_NAMES, MAX_SAMPLES, MAX_TEXT, Answered, Fingerprint, Told
+from assay.runs.fingerprint import MAX_NAMES, MAX_SAMPLES, MAX_TEXT, Answered, Fingerprint, Told
 from assay.scenarios import Check, Item, Message
 from assay.targets import ItemTarget, Reply, Target
 from assay.version import __version__
@@ -70,7 +70,7 @@ async def take_fingerprint(
         raise e.exceptions[0] from None
     replies = [answers[i, k] for i in range(len(probes)) for k in range(samples)]
     return Fingerprint(
-        FORMAT,
+        "fingerprint/1",
         {str(k)[:200]: str(v)[:2000] for k, v in target.identity.items()},
         decoding,
         tuple(Answered(p, tuple(_told(answers[i, k]) for k in range(samples))) for i, p in enumerate(probes)),

@@ -21,7 +21,6 @@ from assay.ledger import canonical, digest
 from assay.plan import Generation
 from assay.runs.file import whole_file
 
-FORMAT = "fingerprint/1"
 MAX_BYTES = 16 << 20
 MAX_SAMPLES = 64
 MAX_TEXT = 400

