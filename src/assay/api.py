@@ -30,7 +30,9 @@ from assay.engine.judging import anchors_changed, read_again, steer
 from assay.errors import RunFileError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
+from assay.evidence.identity import check_statement, statement_keys
 from assay.evidence.log import Log
+from assay.evidence.provider import SignedStatement
 from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
 from assay.judges.steering import Case, steering_cases
@@ -115,6 +117,7 @@ def evaluate(
     calibration: str | Path | None = None,
     coin: Coin | None = None,
     policy: Policy | None = None,
+    provider: SignedStatement | None = None,
     log: str | Path | None = None,
     witnesses: Sequence[NoteKey] = (),
     wait_s: float = 0.0,
@@ -131,14 +134,14 @@ def evaluate(
     With a `policy` the run opens only if its plan asks for all that the policy does, and the bundle holds it. With a `log` the run is
     registered there before its first trial, and its end after the last; with the keys of `witnesses`, no trial is made before all of them
     have cosigned the registration, which is waited for `wait_s` seconds. With a `coin`, several parties' seals and nonces, the items come
-    from all of them. Recorded answers that the plan names are looked for `beside` it: in that folder, or that of the plan's file. A run
-    that is resumed takes in the labels beside it, and a `calibration` of its judges that
-    came after its plan. Raises `AssayError`.
+    from all of them. What a `provider` has signed of what it serves goes into the target's record. Recorded answers that the plan names are
+    looked for `beside` it: in that folder, or that of the plan's file. A run that is resumed takes in the labels beside it, and a
+    `calibration` of its judges that came after its plan. Raises `AssayError`.
     """
     folder = Path(out)
     evaluation = _Evaluation(
         folder, key_place(key) if key else default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
-        Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None, policy, witnesses, wait_s,
+        Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None, policy, witnesses, wait_s, provider,
     )  # fmt: skip
     if replay is not None:
         return _run_loop(evaluation.replay(run_path(Path(replay))))
@@ -227,8 +230,9 @@ class _Evaluation:
     def __init__(
         self, folder: Path, key: KeyPlace, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
         coin: Coin | None = None, log: Log | None = None, policy: Policy | None = None, witnesses: Sequence[NoteKey] = (),
-        wait_s: float = 0.0,
+        wait_s: float = 0.0, provider: SignedStatement | None = None,
     ) -> None:  # fmt: skip
+        self._provider = provider
         self._policy = policy
         self._witnesses = witnesses
         self._wait_s = wait_s
@@ -277,9 +281,10 @@ class _Evaluation:
         else:
             nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
         async with self._target(plan) as target, opened_judges(plan, self._progress, self._folder) as judges:
-            plan = pinned_judges(pinned(plan, dict(target.identity)), catalog, judges)
+            identity = _stated(dict(target.identity), self._provider)
+            plan = pinned_judges(pinned(plan, identity), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
-            opening = open_run(plan, catalog, dict(target.identity), nonce, key, sealed=sealed, policy=self._policy)
+            opening = open_run(plan, catalog, identity, nonce, key, sealed=sealed, policy=self._policy)
             with RunFile.create(self._path, opening) as run:
                 return await self._go(run, target, opening, judges)
 
@@ -391,6 +396,16 @@ def _write_whole(html: str, path: Path) -> None:
         raise RunFileError(f"cannot write the report: {e.strerror}", where=str(path)) from None
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _stated(identity: dict[str, str], provider: SignedStatement | None) -> dict[str, str]:
+    """A target's record with what its provider has signed of it. Raises `TargetError` where that is of another target, or holds no more."""
+    if provider is None:
+        return identity
+    checked = check_statement(provider.envelope, identity, keyid=provider.keyid, times=(_now_ms(),))
+    if checked.findings:
+        raise TargetError(f"the provider's statement does not fit: {checked.findings[0]}")
+    return identity | statement_keys(provider)
 
 
 def pinned(plan: Plan, identity: dict[str, str]) -> Plan:

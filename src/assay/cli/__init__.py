@@ -19,6 +19,8 @@ COMMANDS = {
     "run": "Evaluate, decide, sign, report; a live matrix while it runs.",
     "decide": "The decision on a run; exit 0 approve, 10 delay, 20 halt.",
     "verify": "Recompute everything in an evidence bundle.",
+    "release": "What an authority says of a target: approved by two, for a time, or halted at once.",
+    "roles": "Whose signature counts for what: owners, evaluators, approvers.",
     "log": "A log that runs are registered in and must end in; the other party cosigns it.",
     "report": "Write a run's HTML report.",
     "label": "The labelling page: people's verdicts on what no program can judge.",
@@ -32,7 +34,7 @@ COMMANDS = {
     "export": "A run in others' formats: csv, jsonl, junit, sarif and more.",
     "import": "Others' test sets as banks: moonshot, ailuminate, table.",
     "key": "Signing keys: make one, show its id, protect it by a passphrase.",
-    "models": "The embedded models: list, fetch, add.",
+    "model": "Which model it is: embedded models, signed weights, providers' statements, fingerprints.",
 }
 
 MODULES = {"export": "exporting", "import": "importing"}

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     help="With --log: no trial before this witness (its key, or a file with it) has cosigned the registration.",
 )
 @click.option("--wait", type=click.FloatRange(min=0, max=10_080), default=60.0, show_default=True, metavar="MINUTES", help="How long.")
+@click.option("--provider-statement", type=click.Path(path_type=Path), help="What the provider has signed (assay model statement).")
 @click.option("--policy", metavar="POLICY", help="Open only if the plan asks for all that this policy does: a name or a file.")
 @click.option("--policy-key", default="", metavar="KEYID", help="The key id that must have signed the policy.")
 @click.option(
@@ -104,6 +105,7 @@ class Asked:
     log: Path | None
     witness_keys: tuple[str, ...]
     wait: float
+    provider_statement: Path | None
     policy: str | None
     policy_key: str
     seals: tuple[Path, ...]
@@ -119,6 +121,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
     from assay.cli.live import make_view
     from assay.cli.log import note_key
+    from assay.evidence.provider import open_signed, read_envelope
     from assay.plan import plan_path, read_coin, read_plan
     from assay.plan.policy_file import load_policy
     from assay.runs import RunFile, run_path
@@ -142,6 +145,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
             calibration=asked.calibration, log=asked.log, policy=load_policy(asked.policy, asked.policy_key) if asked.policy else None,
+            provider=open_signed(read_envelope(asked.provider_statement)) if asked.provider_statement else None,
             witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
             coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             beside=plan_path(asked.plan).parent if asked.plan else None,

@@ -13,9 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from assay.decision import Verdict
+from assay.evidence.attached import ATTACHED, MAX_ATTACHED, Attachment
 from assay.evidence.release import EVALUATION_RESULT, RELEASE_DECISION, VERIFICATION_SUMMARY, Release, ReleaseError
-from assay.evidence.releasemake import STRICTNESS, level, read_basis, recomputed, unfounded, verification_summary
+from assay.evidence.releasemake import STRICTNESS, read_basis, recomputed, unfounded, verification_summary
 from assay.evidence.roles import DAY_MS, RoleName, Roles
 from assay.evidence.seen import Seen, SeenRelease
 from assay.evidence.statements import TEST_RESULT, subject
@@ -24,18 +27,22 @@ from assay.ledger import Cosigned
 from assay.ledger.dsse import SignatureError
 
 CLOCK_SLACK_MS = 5 * 60_000
-OURS = (TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION, VERIFICATION_SUMMARY)
+RECOMPUTED = (TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION)
+KINDS = (*RECOMPUTED, ATTACHED, VERIFICATION_SUMMARY)
 
 
 @dataclass(slots=True)
 class Checked:
-    """What was found. `approvers` and `evaluators` are the names of those whose signatures on the decision count."""
+    """What was found. `approvers` and `evaluators` are the names of those whose signatures on the decision count, `rests_on` what is
+    left to trust of what others say of the model.
+    """
 
     release: Release
     checks: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     evaluators: list[str] = field(default_factory=list)
     approvers: list[str] = field(default_factory=list)
+    rests_on: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -103,20 +110,16 @@ def _roles(found: Checked, roles: Roles, now_ms: int) -> None:
 
 def _form(found: Checked) -> None:
     """Every statement is about the one target, of a known kind or attached by name, and none is doubled that may stand once."""
-    release, attached = found.release, list(found.release.terms.attached)
+    release = found.release
     for envelope in release.envelopes:
         statement = envelope.statement()
         kind = statement.get("predicateType")
-        if kind not in OURS:
-            own = f"sha256:{hashlib.sha256(envelope.payload).hexdigest()}"
-            if own in attached:
-                attached.remove(own)
-            else:
-                found.failed("form", f"a statement of type {str(kind)[:80]!r} that the decision does not name")
+        if kind not in KINDS:
+            found.failed("form", f"a statement of unknown type {str(kind)[:80]!r}")
         elif statement.get("subject") != release.subject:
             found.failed("form", f"a statement of type {kind} about another target")
-    if attached:
-        found.failed("form", f"{len(attached)} statements that the decision names are missing")
+    if [f"sha256:{hashlib.sha256(e.payload).hexdigest()}" for e in release.of(ATTACHED)] != list(release.terms.attached):
+        found.failed("form", "what is attached is not what the decision names")
     for kind, fewest, most in _numbers(release):
         count = len(release.of(kind))
         if not fewest <= count <= most:
@@ -129,6 +132,7 @@ def _numbers(release: Release) -> Iterator[tuple[str, int, int]]:
     evidence = release.terms.evidence is not None
     yield EVALUATION_RESULT, int(evidence), int(evidence)
     yield TEST_RESULT, int(evidence), 10_000 if evidence else 0
+    yield ATTACHED, 0, MAX_ATTACHED if evidence else 0
     yield VERIFICATION_SUMMARY, 0, int(release.terms.verdict == "approve")
 
 
@@ -137,7 +141,7 @@ def _signatures(found: Checked, roles: Roles, now_ms: int, *, approvals: bool) -
     found.evaluators = _signed(found, release.decision, roles, "evaluator", now_ms)
     found.approvers = _signed(found, release.decision, roles, "approver", now_ms)
     if terms.evidence is not None:
-        for kind in (TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION):
+        for kind in (*RECOMPUTED, ATTACHED):
             for envelope in release.of(kind):
                 who = _signed(found, envelope, roles, "evaluator", now_ms)
                 if len(who) < roles.evaluator.threshold:
@@ -240,14 +244,26 @@ def _bundle(found: Checked, roles: Roles, now_ms: int, path: Path) -> None:
         found.failed("policy", "the release names another policy than the run was opened under")
     if release.subject != subject(basis.target):
         found.failed("target", "the release is about another target than the run")
-    if terms.identity != level(basis.target):
-        found.failed("target", f"the target is known by '{terms.identity}', it says; the bundle has '{level(basis.target)}'")
+    known = basis.known(attachments(release))
+    for finding in known.findings:
+        found.failed(finding.check, f"{finding.where}: {finding.what}")
+    if terms.identity != known.level.name:
+        found.failed("target", f"it says that the target is known by '{terms.identity}'; the evidence has '{known.level.name}'")
+    found.rests_on += known.rests_on
     made = list(recomputed(terms, basis))
-    there = [(s["predicateType"], s["predicate"]) for e in release.envelopes if (s := e.statement()).get("predicateType") in OURS[:3]]
+    there = [(s["predicateType"], s["predicate"]) for e in release.envelopes if (s := e.statement()).get("predicateType") in RECOMPUTED]
     if made != there:
         found.failed("evidence", "the results that were signed do not follow from the bundle")
     if found.ok:
         found.passed("bundle verified, results made again", f"{terms.evidence.trials} trials, {terms.evidence.bundle_digest}")
+
+
+def attachments(release: Release) -> list[Attachment]:
+    """What others say of the model, as it was attached. Raises `ReleaseError` for what cannot be read."""
+    try:
+        return [msgspec.convert(e.statement()["predicate"], Attachment) for e in release.of(ATTACHED)]
+    except msgspec.ValidationError as e:
+        raise ReleaseError(f"what is attached cannot be read: {e}") from None
 
 
 def accepted(seen: Seen, found: Checked, roles: Roles, signed_roles: object) -> Seen:

@@ -1,7 +1,7 @@
 """Making a release: from a bundle that holds, by an evaluator; then signed by approvers.
 
     basis, _ = read_basis(Path("evidence.jsonl"), roles, now_ms)
-    release = new_release(basis, roles, evaluator_key, Told(epoch=7, issued=now_ms))
+    release = new_release(basis, roles, evaluator_key, Stated(epoch=7, issued=now_ms))
     release = sign_release(release, roles, approver_key, now_ms)           # by each approver
     write_release(release, Path("release.intoto.jsonl"))
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from assay.decision import Decision, Verdict
 from assay.errors import EvidenceError
+from assay.evidence.attached import ATTACHED, Attachment, Known, check_attached
 from assay.evidence.bundle import FORMAT
 from assay.evidence.release import (
     EVALUATION_RESULT,
@@ -38,9 +39,9 @@ from assay.evidence.release import (
     release_of,
 )
 from assay.evidence.roles import DAY_MS, RoleName, Roles
-from assay.evidence.statements import RESULTS, TEST_RESULT, replay_of, subject
+from assay.evidence.statements import RESULTS, TEST_RESULT, subject
 from assay.evidence.verify import Report, verify_bundle
-from assay.ledger import Cosigned, PrivateKey, digest
+from assay.ledger import Cosigned, Envelope, PrivateKey, digest
 from assay.plan import Plan
 from assay.plan.policy import Policy
 from assay.version import __version__
@@ -49,9 +50,9 @@ DEFAULT_DAYS = 30
 STRICTNESS: dict[Verdict, int] = {"approve": 0, "delay": 1, "halt": 2}
 
 
-class Told(Struct, frozen=True):
+class Stated(Struct, frozen=True):
     """What whoever makes a release decides: the epoch, the time (Unix ms), for how many days (as many as the policy allows if 0), a verdict
-    stricter than the evidence's with the reason for it, and statements of others to attach (DSSE envelopes).
+    stricter than the evidence's with the reason for it, and what others say of the model.
     """
 
     epoch: int
@@ -59,7 +60,7 @@ class Told(Struct, frozen=True):
     days: int = 0
     verdict: Verdict | Literal[""] = ""
     reason: str = ""
-    attached: tuple[Cosigned, ...] = ()
+    attached: tuple[Attachment, ...] = ()
 
 
 class Basis(Struct, frozen=True):
@@ -70,8 +71,13 @@ class Basis(Struct, frozen=True):
     target: dict[str, str]
     decision: Decision
     ref: EvidenceRef
+    opened_at: int
     at: int
     replayed: bool
+
+    def known(self, attachments: Sequence[Attachment]) -> Known:
+        """How well the target is known, with what others say of it."""
+        return check_attached(attachments, self.target, (self.opened_at, self.at))
 
 
 def read_basis(path: Path, roles: Roles, now_ms: int, *, must_hold: bool = True) -> tuple[Basis | None, Report]:
@@ -94,31 +100,44 @@ def read_basis(path: Path, roles: Roles, now_ms: int, *, must_hold: bool = True)
         before, digest(report.opened), report.plan.digest, report.root, said["itemsDigest"], said["trials"], report.ended,
         report.decision.verdict, report.keyid,
     )  # fmt: skip
-    replayed = bool(replay_of(report.opened))
-    return Basis(report.plan, report.policy, report.target, report.decision, ref, said["at"], replayed), report
+    first = msgspec.json.decode(Envelope.from_json(report.opened).payload)["predicate"]
+    replayed = bool(first.get("replayOf"))
+    return Basis(report.plan, report.policy, report.target, report.decision, ref, first["at"], said["at"], replayed), report
 
 
-def new_release(basis: Basis, roles: Roles, key: PrivateKey, told: Told) -> Release:
+def new_release(basis: Basis, roles: Roles, key: PrivateKey, stated: Stated) -> Release:
     """A release on a bundle, with an evaluator's signature. Raises `UnfoundedError` for one that the evidence does not carry."""
-    verdict = told.verdict or basis.decision.verdict
+    verdict = stated.verdict or basis.decision.verdict
     if STRICTNESS[verdict] < STRICTNESS[basis.decision.verdict]:
         raise UnfoundedError(f"the evidence says {basis.decision.verdict}; a release may be stricter, never more lenient")
-    if verdict != basis.decision.verdict and not told.reason:
+    if verdict != basis.decision.verdict and not stated.reason:
         raise ReleaseError("a verdict of one's own needs a reason", fix="Say why: --reason")
     for lacking in unfounded(verdict, basis):
         raise UnfoundedError(f"this cannot be approved: {lacking}")
-    days = told.days or (basis.policy.decision_days if basis.policy else DEFAULT_DAYS)
-    terms = _terms(roles, told, verdict, days, level(basis.target), basis.policy, basis.ref)
+    known = basis.known(stated.attached)
+    if known.findings:
+        raise UnfoundedError(f"what is attached does not hold: {known.findings[0]}")
+    days = stated.days or (basis.policy.decision_days if basis.policy else DEFAULT_DAYS)
+    attached = [Cosigned.of(subject(basis.target), ATTACHED, a.to_json()) for a in stated.attached]
+    digests = tuple(f"sha256:{hashlib.sha256(e.payload).hexdigest()}" for e in attached)
+    terms = _terms(roles, stated, verdict, days, known.level.name, basis.policy, basis.ref, digests)
     made = [Cosigned.of(subject(basis.target), kind, predicate) for kind, predicate in recomputed(terms, basis)]
-    return sign_release(release_of([*made, *told.attached]), roles, key, told.issued)
+    return sign_release(release_of([*made, *attached]), roles, key, stated.issued)
 
 
-def new_halt(target: dict[str, str], roles: Roles, key: PrivateKey, told: Told) -> Release:
-    """A halt or a delay by the authority's own word, without a run: what stops a release at once. Raises `ReleaseError`."""
-    if told.verdict not in ("halt", "delay") or not told.reason:
+def new_halt(name: str, target: str, roles: Roles, key: PrivateKey, stated: Stated) -> Release:
+    """A halt or a delay by the authority's own word, without a run: what stops a release at once. `target` is the digest that releases of
+    it have, `algorithm:value`. Raises `ReleaseError`.
+    """
+    algorithm, colon, value = target.partition(":")
+    if not (algorithm and colon and value):
+        raise ReleaseError(f"'{target[:80]}' is no digest of a target", fix="Take it from a release: assay release show RELEASE")
+    about = [{"name": name, "digest": {algorithm: value}}]
+    if stated.verdict not in ("halt", "delay") or not stated.reason:
         raise ReleaseError("without evidence a release can only halt or delay, with a reason")
-    terms = _terms(roles, told, told.verdict, told.days or MAX_DAYS, level(target), None, None)
-    return sign_release(release_of([Cosigned.of(subject(target), RELEASE_DECISION, terms.to_json())]), roles, key, told.issued)
+    identity = "weights" if algorithm == "sha256" else "endpoint"
+    terms = _terms(roles, stated, stated.verdict, stated.days or MAX_DAYS, identity, None, None)
+    return sign_release(release_of([Cosigned.of(about, RELEASE_DECISION, terms.to_json())]), roles, key, stated.issued)
 
 
 def unfounded(verdict: Verdict, basis: Basis) -> Iterator[str]:
@@ -133,20 +152,17 @@ def unfounded(verdict: Verdict, basis: Basis) -> Iterator[str]:
         yield "the run judges the transcripts of another run again"
 
 
-def level(target: dict[str, str]) -> str:
-    """How well a target is known: by the digest of its weights, or by what an endpoint says."""
-    return "weights" if target.get("digest", "").startswith("sha256:") else "endpoint"
-
-
 def _terms(
-    roles: Roles, told: Told, verdict: Verdict, days: int, identity: str, policy: Policy | None, ref: EvidenceRef | None
-) -> Terms:
+    roles: Roles, stated: Stated, verdict: Verdict, days: int, identity: str, policy: Policy | None, ref: EvidenceRef | None,
+    attached: tuple[str, ...] = (),
+) -> Terms:  # fmt: skip
     if policy is not None and days > policy.decision_days:
         raise UnfoundedError(f"{days} days are more than the {policy.decision_days} that the policy allows")
     wanted = PolicyRef(policy.id, policy.version, policy.digest, policy.decision_days) if policy else None
+    until = stated.issued + days * DAY_MS
     terms = Terms(
-        roles.authority, verdict, told.reason, told.epoch, told.issued, told.issued + days * DAY_MS, roles.version, roles.digest, identity,
-        wanted, ref, tuple(_sha256(e.payload) for e in told.attached), __version__,
+        roles.authority, verdict, stated.reason, stated.epoch, stated.issued, until, roles.version, roles.digest, identity, wanted, ref,
+        attached, __version__,
     )  # fmt: skip
     try:
         return msgspec.convert(terms.to_json(), Terms)
@@ -255,7 +271,7 @@ def sign_release(release: Release, roles: Roles, key: PrivateKey, now_ms: int) -
         known = roles.found(key.public.keyid)
         why = f"is '{known}', which neither evaluates nor approves now" if known else "has no role"
         raise ReleaseError(f"the key {key.public.keyid[:16]}... {why} in version {roles.version} of the roles of {roles.authority}")
-    own = {RELEASE_DECISION} if role == "approver" else {TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION}
+    own = {RELEASE_DECISION} if role == "approver" else {TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION, ATTACHED}
     signed = release_of([e.signed(key) if e.statement()["predicateType"] in own else e for e in release.envelopes])
     if role == "approver" and signed.terms.verdict == "approve":
         approved = signed.decision.signers(roles.counting("approver", now_ms))
@@ -269,10 +285,6 @@ def sign_release(release: Release, roles: Roles, key: PrivateKey, now_ms: int) -
 def rfc3339(at: int) -> str:
     """A time in Unix milliseconds as RFC 3339, UTC, to the second."""
     return datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _file_digest(path: Path) -> str:

@@ -55,7 +55,7 @@ class Holder(Struct, frozen=True, forbid_unknown_fields=True):
     """A key: the 32 bytes of an Ed25519 public key in base64, and the last day on which it counts (UTC), if not for ever."""
 
     public: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")]
-    expires: Day | Literal[""] = ""
+    expires: Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = ""
 
 
 class Role(Struct, frozen=True, forbid_unknown_fields=True):
@@ -171,9 +171,22 @@ def read_roles(path: Path) -> Roles:
     return roles
 
 
-def sign_roles(roles: Roles, key: PrivateKey) -> dict[str, Any]:
-    """The signed form, with one owner's signature. Raises `RolesError` if the key is no owner's."""
-    return cosign_roles({"assay": FORMAT, "envelope": Cosigned.of(_subject(roles), PREDICATE, roles.to_json()).to_json()}, key)
+def unsigned(roles: Roles) -> dict[str, Any]:
+    """The form that owners sign, without a signature yet."""
+    return {"assay": FORMAT, "envelope": Cosigned.of(_subject(roles), PREDICATE, roles.to_json()).to_json()}
+
+
+def sign_roles(roles: Roles, *keys: PrivateKey) -> dict[str, Any]:
+    """The signed form, with owners' signatures. Raises `RolesError` if a key is no owner's."""
+    value = unsigned(roles)
+    for key in keys:
+        value = cosign_roles(value, key)
+    return value
+
+
+def roles_of(value: Any) -> Roles:
+    """What a signed form says, whoever has signed it. Raises `RolesError`."""
+    return _parsed(value)[0]
 
 
 def cosign_roles(value: Any, key: PrivateKey, before: Roles | None = None) -> dict[str, Any]:

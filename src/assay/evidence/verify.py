@@ -58,7 +58,9 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome of a verification. `checks` lists what was recomputed, with a count or digest each."""
+    """The outcome of a verification. `checks` lists what was recomputed, with a count or digest each; `opened` is the signed registration,
+    `evidence` what the decision's statement says it rests on.
+    """
 
     checks: list[tuple[str, str]] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -68,6 +70,8 @@ class Report:
     target: dict[str, str] = field(default_factory=dict)
     keyid: str = ""
     root: str = ""
+    opened: dict[str, Any] = field(default_factory=dict)
+    evidence: dict[str, Any] = field(default_factory=dict)
     ended: str = ""
     seals: tuple[Sealed, ...] = ()
     expected_parties: dict[str, str] = field(default_factory=dict)
@@ -237,7 +241,7 @@ class _Verifier:
 
     def _opened(self) -> None:
         reader, report = self._reader, self._report
-        self._opened_value = reader.section("opened")
+        self._opened_value = report.opened = reader.section("opened")
         where = f"line {reader.number} (opened)"
         statement = self._statement(self._opened_value, OPENED, "registration", where)
         predicate = statement["predicate"]
@@ -440,7 +444,7 @@ class _Verifier:
 
     def _evidence(self, evidence: dict[str, Any], where: str) -> None:
         report = self._report
-        report.ended = str(evidence.get("ended", ""))
+        report.evidence, report.ended = evidence, str(evidence.get("ended", ""))
         wanted = evidence_of(
             self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", self._labels_digest, self._incidents, report.ended, 0
         )
