@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 import msgspec
 from msgspec import Meta, Struct
@@ -42,22 +43,53 @@ class BankFile(Struct, frozen=True, forbid_unknown_fields=True, rename={"format"
     code: Line = ""
 
     @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that every item is written in."""
+        return tuple(self.prompts)
+
+    @property
     def items(self) -> list[ItemId]:
         """The items, in the order of their ids."""
         return sorted(next(iter(self.prompts.values())))
 
     def hazard(self) -> Hazard:
         """As a judged hazard with one scenario per item."""
-        frameworks = {self.taxonomy: self.code} if self.taxonomy and self.code else {}
-        summary = f"Imported from {', '.join(self.source) or 'elsewhere'}; licence {self.licence}."
-        scenarios = tuple(Scenario(id=i, situation="", carrier="user") for i in self.items)
-        return Hazard(self.name, self.title, "judged", summary, scenarios, frameworks=frameworks, finite=True)
+        return bank_hazard(self, self.items)
 
     def texts(self) -> dict[str, HazardTexts]:
         """As texts by language."""
-        author = ", ".join(self.source) or "unknown"
-        provenance = Provenance(author=author, method="imported", review="none", licence=self.licence)
+        provenance = bank_provenance(self)
         return {tag: HazardTexts(tag, {i: Texts(user=p) for i, p in each.items()}, provenance) for tag, each in self.prompts.items()}
+
+
+class Described(Protocol):
+    """What every bank file says of itself, its texts aside."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def title(self) -> str: ...  # noqa: D102
+    @property
+    def licence(self) -> str: ...  # noqa: D102
+    @property
+    def source(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def taxonomy(self) -> str: ...  # noqa: D102
+    @property
+    def code(self) -> str: ...  # noqa: D102
+
+
+def bank_hazard(bank: Described, items: Iterable[str]) -> Hazard:
+    """A bank as a judged hazard with one scenario for each of these items."""
+    frameworks = {bank.taxonomy: bank.code} if bank.taxonomy and bank.code else {}
+    summary = f"Imported from {', '.join(bank.source) or 'elsewhere'}; licence {bank.licence}."
+    scenarios = tuple(Scenario(id=i, situation="", carrier="user") for i in items)
+    return Hazard(bank.name, bank.title, "judged", summary, scenarios, frameworks=frameworks, finite=True)
+
+
+def bank_provenance(bank: Described) -> Provenance:
+    """Whose texts they are."""
+    return Provenance(author=", ".join(bank.source) or "unknown", method="imported", review="none", licence=bank.licence)
 
 
 def read_bank(path: Path) -> BankFile:

@@ -334,10 +334,23 @@ class Anchor(Struct, frozen=True, forbid_unknown_fields=True):
     flagged: bool
 
 
+class SealedBank(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What is registered of a sealed bank in the place of its texts: its tier, what that tier `cannot` protect, in words, a commitment to
+    every item (`leaves`, by item; see `catalog.sealed`), their Merkle root, and after how many exposures an item is retired (0: never).
+    The hazard's scenarios are those of the items that were live when the plan was read.
+    """
+
+    tier: Literal["semi-sealed", "fully-sealed"]
+    root: str
+    leaves: dict[str, str]
+    cannot: tuple[str, ...]
+    retire_after: int = 0
+
+
 class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The content of one plan: hazards, languages and texts. `texts` is keyed by hazard, then language, `kinds` by attack; `worlds` as
     `texts`, for hazards that are played in worlds, and `common` by language. Where something is judged there are `rubrics`, by language,
-    and the `anchors` of the calibration.
+    and the `anchors` of the calibration. Hazards that are `sealed` banks have no texts here: those stand in an `Opened`, in memory only.
     """
 
     hazards: dict[str, Hazard]
@@ -349,6 +362,7 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     common: dict[str, WorldCommon] = {}
     rubrics: dict[str, RubricTexts] = {}
     anchors: tuple[Anchor, ...] = ()
+    sealed: dict[str, SealedBank] = {}
 
     def rubric(self, hazard: str, language: str) -> HazardRubric:
         """What an answer must not and may do. KeyError where it is not written in that language."""

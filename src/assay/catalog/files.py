@@ -28,6 +28,7 @@ from assay.catalog.content import (
     WorldCommon,
     WorldTexts,
 )
+from assay.catalog.sealed import LiveBank
 from assay.catalog.yamlfile import load_yaml
 from assay.errors import CatalogError
 
@@ -179,7 +180,7 @@ def load_catalog(
     root: Path = ROOT,
     *,
     attacks: Sequence[str] = (),
-    banks: Sequence[BankFile] = (),
+    banks: Sequence[BankFile | LiveBank] = (),
     beside: Sequence[str] = (),
     judged: bool = False,
 ) -> Catalog:
@@ -217,9 +218,9 @@ def load_catalog(
         texts[h] |= {t: read_texts(h, t, root) for t in extra if is_written(h, t, root)}
     worlds, common = _worlds({h: list(texts[h]) for h in wanted}, root)
     for bank in (named[h] for h in asked if h in named):
-        missing = [t for t in languages if t not in bank.prompts]
+        missing = [t for t in languages if t not in bank.languages]
         if missing:
-            raise CatalogError(f"bank '{bank.name}' has no prompts in {', '.join(missing)}", fix=f"It has {', '.join(bank.prompts)}.")
+            raise CatalogError(f"bank '{bank.name}' has no prompts in {', '.join(missing)}", fix=f"It has {', '.join(bank.languages)}.")
         texts[bank.name] = {t: v for t, v in bank.texts().items() if t in languages or t in extra}
     return Catalog(
         hazards={h: named[h].hazard() if h in named else read_hazard(h, root) for h in asked},
@@ -230,4 +231,5 @@ def load_catalog(
         worlds=worlds,
         common=common,
         rubrics=_rubrics(languages, root) if judged else {},
+        sealed={b.name: b.file.registered() for b in banks if isinstance(b, LiveBank) and b.name in asked},
     )

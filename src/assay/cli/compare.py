@@ -109,7 +109,7 @@ def _observed(name: str, plan: Plan, catalog: Catalog, seed: bytes, trials: Iter
         codes.setdefault(stream, []).append(CODES[trial.outcome])
         items.setdefault(stream, []).append(trial.item)
         if plan.bank_size(stream.hazard):
-            scenarios[trial.item] = builder.build(stream, trial.index).scenario
+            scenarios[trial.item] = builder.scenario(stream, trial.index)
     sizes = {s: plan.bank_size(s.hazard) for s in codes if plan.bank_size(s.hazard)}
     return Observed(name, codes, items, sizes, scenarios)
 

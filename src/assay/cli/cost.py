@@ -22,6 +22,8 @@ from assay.scenarios import ItemBuilder
 BYTES_PER_TOKEN = 3
 CURVE = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 3.0)
 _SAMPLED_ITEMS = 8
+SEALED_TOKENS = 60.0
+"""What a prompt of a sealed bank is supposed to have, where a plan has nothing else."""
 
 
 def cells_of(given: tuple[str, ...]) -> dict[str, float]:
@@ -66,9 +68,11 @@ def print_cost(name: str, supposed: Supposed, *, runs: int, seconds: float, late
 
 
 def mean_prompt_tokens(plan: Plan, catalog: Catalog) -> float:
-    """By the length of a few real items of every stream."""
+    """By the length of a few real items of every stream; sealed banks, whose length nobody knows before, count as the rest does."""
     builder = ItemBuilder.for_plan(plan, catalog, run_seed(plan.digest, bytes(32)), ATTACKS)
-    each = streams(plan)
+    each = [s for s in streams(plan) if s.hazard not in catalog.sealed]
+    if not each:
+        return SEALED_TOKENS
     sizes = [
         sum(len(m.content.encode()) for m in builder.build(stream, i).messages)
         for stream in each

@@ -21,7 +21,7 @@ from assay.judges.calibration import Seen
 from assay.judges.reading import judge_read
 from assay.plan import Source, Stream
 from assay.runs import RunFile, read_judgements, read_labels
-from assay.scenarios import Item, ItemBuilder, Prf
+from assay.scenarios import Item, ItemBuilder, Prf, WithheldItem
 
 
 class Opinion(Struct, frozen=True):
@@ -63,10 +63,12 @@ class Opinions(Struct, frozen=True):
                 ended.add(o.stream)
 
     def anchors(self, most: int) -> Iterator[Anchor]:
-        """Labelled answers to keep with a calibration: hazards and languages take turns, violations and acceptable ones too."""
+        """Labelled answers to keep with a calibration: hazards and languages take turns, violations and acceptable ones too. None of a
+        sealed bank: an anchor holds its item.
+        """
         queues: dict[tuple[str, str, str], list[Opinion]] = {}
         for o in self.of.values():
-            if o.truth is not None and o.single:
+            if o.truth is not None and o.single and not isinstance(o.item, WithheldItem):
                 queues.setdefault((o.stream.hazard, o.stream.language, o.truth), []).append(o)
         for _ in range(most):
             for key in sorted(queues, key=lambda k: -len(queues[k]))[:1]:
@@ -100,7 +102,7 @@ def read_opinions(path: Path, judgements: Path | None = None) -> Opinions:
         for trial in run.trials():
             if trial.hazard not in judges.hazards or trial.slot not in said:
                 continue
-            item = builder.build(trial.stream, trial.index)
+            item = builder.shown(trial.stream, trial.index, trial.item)
             answer = Answer(trial.answer, trial.failure, trial.truncated)
             outcome = judge_read(item, answer, trial.turns, said[trial.slot], judges).outcome
             drawn = audited(prf, trial.stream, trial.index, share)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import structs
 
 from assay.attacks import ATTACKS
-from assay.catalog import Anchor, Catalog
+from assay.catalog import Anchor, Catalog, Opened
 from assay.errors import PlanError, TargetError
 from assay.judges import Answer, Outcome, Said, is_read
 from assay.judges.reading import FORM, MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
@@ -97,8 +97,9 @@ class Panel:
 
 
 async def read_again(
-    run: RunFile, catalog: Catalog, judges: Judges, targets: Sequence[Target], file: JudgementFile, told: Callable[[int], None]
-) -> None:
+    run: RunFile, catalog: Catalog, judges: Judges, targets: Sequence[Target], file: JudgementFile, told: Callable[[int], None],
+    opened: Opened | None = None,
+) -> None:  # fmt: skip
     """Have another panel read every answer of a run that needs a judge, without calling the run's target. `told` hears how many are done.
 
     `judges.hazards` says which hazards, and `judges.tries` how often; the panel reads as many at once as the plan's concurrency allows.
@@ -106,7 +107,7 @@ async def read_again(
     opening = run.opening()
     plan = structs.replace(opening.plan, judges=judges)
     panel = Panel(plan, catalog, targets, lambda reason, seconds: None)
-    builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
+    builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS, opened)
     waiting = (trial for trial in run.trials() if trial.hazard in judges.hazards and trial.slot not in file.done)
     done = 0
 

@@ -74,11 +74,11 @@ class Rejudged(Struct, frozen=True):
 
 
 def rejudged(run: RunFile) -> Iterator[Rejudged]:
-    """Every transcript whose outcome or response kind is another today."""
+    """Every transcript whose outcome or response kind is another today; items of sealed banks need not be opened for it."""
     opening = run.opening()
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     for trial in run.trials():
-        item = builder.build(trial.stream, trial.index)
+        item = builder.shown(trial.stream, trial.index, trial.item)
         found = Answer(trial.answer, trial.failure, trial.truncated)
         now, _ = verdict_on(item, found, trial.turns, opening.catalog, trial.said, opening.plan.judges)
         if (now.outcome, now.kind, now.useful) != (trial.outcome, trial.kind, trial.useful):

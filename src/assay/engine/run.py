@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from assay.attacks import ATTACKS
+from assay.catalog import Opened
 from assay.decision import Decision, Gate, Scheduler, Slot, registered_first
 from assay.engine.judging import Panel
 from assay.engine.replay import NoTranscriptError, ReplayTarget
@@ -83,12 +84,14 @@ class _Outage:
 
 
 class Engine:
-    """One execution of a plan against an open target."""
+    """One execution of a plan against an open target. Sealed banks must be `opened`; `asked` counts what was sent of their items."""
 
     def __init__(
-        self, run: RunFile, target: Target, observer: Observer, attacker: Target | None = None, judges: Sequence[Target] = ()
-    ) -> None:
+        self, run: RunFile, target: Target, observer: Observer, attacker: Target | None = None, judges: Sequence[Target] = (),
+        opened: Opened | None = None,
+    ) -> None:  # fmt: skip
         self._run = run
+        self.asked: dict[str, Counter[str]] = {}
         self._target = target
         self._observer = observer
         opening = run.opening()
@@ -96,7 +99,7 @@ class Engine:
         self._plan = opening.plan
         self._catalog = opening.catalog
         seed = opening.seed
-        self._builder = ItemBuilder.for_plan(self._plan, opening.catalog, seed, ATTACKS)
+        self._builder = ItemBuilder.for_plan(self._plan, opening.catalog, seed, ATTACKS, opened)
         registration = registered_first(self._plan, opening.target, opening.seals)
         self._scheduler = Scheduler(self._plan, seed, told(run.taken(), self._plan.labels.people), registration)
         self._spending = Spending(self._plan)
@@ -183,6 +186,8 @@ class Engine:
             while (asked := await self._next()) is not None:
                 self._spending.under_way += 1
                 slot, item = asked
+                if item.salt:
+                    self.asked.setdefault(item.stream.hazard, Counter())[item.scenario] += 1
                 reply = await self._reply(item)
                 said = await self._read(item, reply)
                 self._writer.put(Answered(slot, item, reply, time.time_ns() // 1_000_000, said))

@@ -4,6 +4,7 @@
         work = desk.work(person)
         desk.act(person, Sent(id="3f0c9a77", act="label", slot=41, transcript=work.trials[0].view.transcript, verdict="acceptable"))
 
+Prompts of sealed banks are shown on the page where they are `opened`, and never written to a file.
 Lives in one thread. Several processes may have the same run open: every act is filed with the label file to itself.
 """
 
@@ -17,6 +18,7 @@ from typing import Any, Self
 
 import msgspec
 
+from assay.catalog import Opened
 from assay.errors import AssayError
 from assay.judges.labels import Label
 from assay.label.deskfile import DESK_NAME, DeskFile
@@ -37,14 +39,18 @@ RESCAN_S = 5.0
 class Desk:
     """Made by `open`; use as a context manager."""
 
-    def __init__(self, run: RunFile, labels: LabelFile, desk: DeskFile, scope: Scope, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, run: RunFile, labels: LabelFile, desk: DeskFile, scope: Scope, clock: Callable[[], float] = time.monotonic,
+        opened: Opened | None = None,
+    ) -> None:  # fmt: skip
         self._run, self._labels, self._desk = run, labels, desk
         self._clock = clock
         self.scope = scope
         opening = run.opening()
         self.plan, self.catalog, self._seed = opening.plan, opening.catalog, opening.seed
         self.digest = run.digest
-        self._viewer = Viewer(opening)
+        self._viewer = Viewer(opening, opened)
+        self._outside = Viewer(opening)
         self.book = Book(opening.plan.labels.people)
         self.candidates: list[Candidate] = []
         self._by_slot: dict[int, Candidate] = {}
@@ -56,14 +62,14 @@ class Desk:
         self.refresh()
 
     @classmethod
-    def open(cls, run: Path, scope: Scope | None = None) -> Self:
+    def open(cls, run: Path, scope: Scope | None = None, opened: Opened | None = None) -> Self:
         """The desk of a run (its folder or file), which may still be running. Raises `RunFileError`."""
         path = run_path(run)
         file = RunFile.read(path)
         labels: LabelFile | None = None
         try:
             labels = LabelFile.open(labels_path(path), file.digest)
-            return cls(file, labels, DeskFile.open(path.with_name(DESK_NAME)), scope or Scope())
+            return cls(file, labels, DeskFile.open(path.with_name(DESK_NAME)), scope or Scope(), opened=opened)
         except BaseException:
             file.close()
             if labels is not None:
@@ -187,8 +193,12 @@ class Desk:
             self._desk.put_draft(person.name, sent.slot, draft, time.time_ns() // 1_000_000)
 
     def view(self, candidate: Candidate) -> View:
-        """A trial as a labeller sees it. Raises `AssayError` where it cannot be shown."""
+        """A trial as a labeller sees it on the page. Raises `AssayError` where it cannot be shown."""
         return self._viewer.view(candidate, self._run.trial(candidate.slot))
+
+    def outside(self, candidate: Candidate) -> View:
+        """A trial as it may be written to a file: without the prompt, where its bank is sealed. Raises `AssayError`."""
+        return self._outside.view(candidate, self._run.trial(candidate.slot))
 
     def file_label(self, candidate: Candidate, labeller: str, given: Given, *, adjudicates: bool, at: int) -> None:
         """File a label that was given elsewhere; `at` 0 is now."""

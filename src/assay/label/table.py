@@ -112,7 +112,7 @@ def _write(desk: Desk, out: Path, rows: list[tuple[Candidate, list[Label]]]) -> 
 
 
 def _data(desk: Desk, candidate: Candidate) -> dict[str, Any]:
-    view = desk.view(candidate)
+    view = desk.outside(candidate)
     conversation = "\n\n".join(f"[{b.tool}]\n{b.text}\n-> {b.result}" if b.kind == "call" else f"[{b.kind}]\n{b.text}" for b in view.blocks)
     return {
         "slot": candidate.slot, "item": candidate.item, "transcript": candidate.transcript, "hazard": candidate.hazard,

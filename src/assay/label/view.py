@@ -1,7 +1,7 @@
 """What a labeller sees of a trial: everything said and done, and the rubric; nothing of judges, reasons, attacks or other people.
 
     view = Viewer(opening).view(candidate, trial)
-    view.blocks[0].text
+    view.blocks[0].text                             # of a sealed bank: withheld, unless it is opened
 
 Texts go to the page as they are: it sets them as text only, never as markup, and shows what is invisible in them.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from assay.attacks import ATTACKS
-from assay.catalog import Catalog
+from assay.catalog import Catalog, Opened
 from assay.catalog.content import RubricTexts
 from assay.catalog.files import read_rubrics, rubric_tags
 from assay.errors import CatalogError
@@ -85,13 +85,13 @@ class View(Struct, frozen=True, omit_defaults=True):
 class Viewer:
     """Rebuilds items and replays episodes of one run."""
 
-    def __init__(self, opening: Opening) -> None:
+    def __init__(self, opening: Opening, opened: Opened | None = None) -> None:
         self._catalog = opening.catalog
-        self._builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
+        self._builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS, opened)
 
     def view(self, candidate: Candidate, trial: Trial) -> View:
         """The trial. Raises `CatalogError` where its item cannot be rebuilt as it was asked."""
-        item = self._builder.build(trial.stream, trial.index)
+        item = self._builder.shown(trial.stream, trial.index, trial.item)
         if item.digest != trial.item:
             raise CatalogError(f"trial {trial.slot}: the item cannot be rebuilt as it was asked", fix="`assay verify` says more.")
         hazard, language = self._catalog.hazards[trial.hazard], self._catalog.languages[trial.language]

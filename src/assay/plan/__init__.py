@@ -1,7 +1,7 @@
 """The plan: matrix of cells, requirements, error rates, budgets; read from YAML, checked, digested."""
 
 from assay.plan.calibration import Calibration, Source, read_calibration
-from assay.plan.file import builtin_plans, parse_plan, plan_path, read_plan
+from assay.plan.file import builtin_plans, content_paths, parse_plan, plan_path, read_plan
 from assay.plan.model import (
     NO_ATTACK,
     RECORDED,
@@ -82,6 +82,7 @@ __all__ = [
     "anchors",
     "builtin_plans",
     "check_sealed",
+    "content_paths",
     "joined",
     "joint_nonce",
     "make_seal",

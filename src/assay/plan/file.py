@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from assay.catalog import Catalog, Located, load_catalog, read_bank
+from assay.catalog import Catalog, Located, load_catalog
 from assay.errors import AssayError, CatalogError, PlanError
 from assay.plan.calibration import read_calibration
+from assay.plan.held_out import check_held_out, read_content
 from assay.plan.model import (
     NO_ATTACK,
     RECORDED,
@@ -50,20 +51,29 @@ def plan_path(name: str) -> Path:
     return path
 
 
-def read_plan(name: str, target: TargetSpec | None = None) -> tuple[Plan, Catalog]:
+def read_plan(name: str, target: TargetSpec | None = None, *, registered: Catalog | None = None) -> tuple[Plan, Catalog]:
     """The plan of a file or built-in name, checked, with the content it refers to and that content's digest filled in.
 
-    `target` replaces the plan's own. Raises `PlanError` or `CatalogError`.
+    `target` replaces the plan's own. For a run that goes on, `registered` is its content: it says which items of sealed banks were live.
+    Raises `PlanError` or `CatalogError`.
     """
     path = plan_path(name)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise PlanError(f"cannot read the plan: {e}", where=str(path)) from None
-    return parse_plan(text, where=str(path) if path.parent != BUILTIN else f"{name} (built in)", target=target)
+    where = str(path) if path.parent != BUILTIN else f"{name} (built in)"
+    return parse_plan(text, where=where, target=target, registered=registered)
 
 
-def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tuple[Plan, Catalog]:
+def content_paths(name: str, plan: Plan) -> tuple[Path, ...]:
+    """Where the banks of a plan are that was read by this name."""
+    return tuple(_beside(str(plan_path(name)), given) for given in plan.content)
+
+
+def parse_plan(
+    text: str, *, where: str, target: TargetSpec | None = None, registered: Catalog | None = None
+) -> tuple[Plan, Catalog]:  # fmt: skip
     """As `read_plan`, from text."""
     located = Located(text, where=where, error=PlanError)
     plan = located.convert(Plan)
@@ -77,7 +87,7 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
     _check_recorded(target or plan.target, plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:
-        banks = [read_bank(_beside(where, name)) for name in plan.content]
+        banks = [read_content(_beside(where, name), registered) for name in plan.content]
         beside = list(dict.fromkeys(t for t in told_in if t and t not in plan.matrix.languages))
         catalog = load_catalog(
             plan.matrix.hazards,
@@ -94,6 +104,7 @@ def parse_plan(text: str, *, where: str, target: TargetSpec | None = None) -> tu
         _check_finite(plan, located)
     plan = _with_worlds(plan, catalog, located)
     plan, catalog = with_judged(plan, catalog, located, where)
+    check_held_out(plan, catalog, target or plan.target, located)
     for i, attack in enumerate(plan.matrix.attacks):
         _check_attack(attack, f".matrix.attacks[{i}]", plan, catalog, located)
     for i, tag in enumerate(plan.matrix.renderings):

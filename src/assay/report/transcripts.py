@@ -108,7 +108,7 @@ def _spread(violations: Sequence[Violation], most: int) -> list[Violation]:
 
 
 def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
-    """The chosen violations in full. Raises `CatalogError` if an item cannot be rebuilt from the run's own content."""
+    """The chosen violations in full; prompts of sealed banks are withheld. Raises `CatalogError` if an item cannot be rebuilt from the run's own content."""
     chosen = [v.slot for v in choose([v for v in tally.violations if not tally.in_world(v.stream)])]
     if not chosen:
         return ()
@@ -117,7 +117,7 @@ def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
     shown = [run.trial(slot) for slot in chosen]
     judges = opening.plan.judges
     names = [spec.name for spec in judges.panel] if judges else []
-    return tuple(_transcript(t, builder.build(t.stream, t.index), opening.catalog, names) for t in shown)
+    return tuple(_transcript(t, builder.shown(t.stream, t.index, t.item), opening.catalog, names) for t in shown)
 
 
 def _transcript(trial: Trial, item: Item, catalog: Catalog, judges: Sequence[str]) -> Transcript:

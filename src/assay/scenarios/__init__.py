@@ -3,7 +3,7 @@
 from assay.scenarios.adversary import Attack, Context, Path, graphemes, placebo, turned
 from assay.scenarios.build import ItemBuilder
 from assay.scenarios.draw import Draw
-from assay.scenarios.item import Check, Item, Message, Turn, WorldItem
+from assay.scenarios.item import Check, Item, Message, Turn, WithheldItem, WorldItem
 from assay.scenarios.lint import distinct_items, gaps, lint
 from assay.scenarios.lint_worlds import lint_worlds
 from assay.scenarios.prf import Prf
@@ -21,6 +21,7 @@ __all__ = [
     "Path",
     "Prf",
     "Turn",
+    "WithheldItem",
     "WorldItem",
     "distinct_items",
     "gaps",

@@ -3,6 +3,7 @@
     items = ItemBuilder(catalog, seed, ATTACKS)                      # trial i of a stream asks item i
     items = ItemBuilder.for_plan(plan, catalog, seed, ATTACKS)       # as the plan's samples, bank and anchors say
     items.build(Stream("secret-leakage", "ms", "none", "plain"), 0)
+    items.shown(trial.stream, trial.index, trial.item)               # the same, or what is public of an item that is sealed
 
 Scenario and slots are drawn from (seed, hazard, index): item i is the same situation in every language, under every attack and in every
 arm, which is what pairs them. Draws of an attack are keyed by the whole stream.
@@ -17,13 +18,13 @@ from typing import Self
 
 from msgspec import structs
 
-from assay.catalog import Catalog, Hazard, Language, Scenario, Texts
-from assay.catalog.content import AttackWords
-from assay.errors import CatalogError
+from assay.catalog import WITHHELD, Catalog, Hazard, Language, Opened, Scenario, Texts
+from assay.catalog.content import AttackWords, HazardTexts
+from assay.errors import CatalogError, SealedBankError
 from assay.plan import NO_ATTACK, Plan, Stream, Worlds
 from assay.scenarios.adversary import Attack, Context, placebo, turned
 from assay.scenarios.draw import Draw
-from assay.scenarios.item import Check, Item, Message, WorldItem
+from assay.scenarios.item import Check, Item, Message, WithheldItem, WorldItem
 from assay.scenarios.prf import Prf
 from assay.scenarios.slots import fill_slots
 from assay.worlds import Case, Words, call_line, describe_tools, draw_with_goal, finish, has_plain_names, load_family
@@ -37,12 +38,20 @@ SLOT = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 
 class ItemBuilder:
-    """Builds items. `attacks` gives each attack by name; several, joined by `+`, are put on one after the other."""
+    """Builds items. `attacks` gives each attack by name; several, joined by `+`, are put on one after the other. Items of sealed banks need
+    the banks `opened`.
+    """
 
     def __init__(
-        self, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack], draw: Draw | None = None, worlds: Worlds | None = None
-    ) -> None:
+        self, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack], draw: Draw | None = None, worlds: Worlds | None = None,
+        opened: Opened | None = None,
+    ) -> None:  # fmt: skip
         self._catalog = catalog
+        self._opened = opened
+        self._texts: dict[str, dict[str, HazardTexts]] = {
+            h: opened.texts(h, tuple(texts)) if opened is not None and h in opened else texts for h, texts in catalog.texts.items()
+        }
+        self._shut = {h for h in catalog.sealed if opened is None or h not in opened}
         self._worlds = worlds or Worlds()
         self._prf = Prf(draw.item_seed if draw else seed)
         self._attacks = attacks
@@ -51,22 +60,42 @@ class ItemBuilder:
         self._spoken: dict[tuple[str, str, str], Words] = {}
 
     @classmethod
-    def for_plan(cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack]) -> Self:
+    def for_plan(
+        cls, plan: Plan, catalog: Catalog, seed: bytes, attacks: Mapping[str, Attack], opened: Opened | None = None
+    ) -> Self:  # fmt: skip
         """A builder that draws items as the plan says."""
         plainly = plan.samples == 1 and plan.bank is None and plan.drift is None and not plan.sizes
         worlds = structs.replace(plan.worlds, steps=0) if plan.worlds and plan.target.kind in WITHOUT_STEPS else plan.worlds
-        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed), worlds)
+        return cls(catalog, seed, attacks, None if plainly else Draw(plan, seed), worlds, opened)
 
     def build(self, stream: Stream, index: int) -> Item:
-        """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there."""
+        """What trial `index` of a stream asks. Raises `CatalogError` for content that is not there, `SealedBankError` if it is sealed."""
+        if stream.hazard in self._shut:
+            raise SealedBankError("this bank is sealed, and not opened here", where=stream.hazard)
         number, sample = self._draw(stream, index) if self._draw else (index, 0)
         if stream.arm in RENDERED:
             number += FIRST_RENDERED
         return self._item(stream, number, sample)
 
+    def shown(self, stream: Stream, index: int, recorded: str) -> Item:
+        """What trial `index` of a stream asked; where its bank is sealed and not opened, what is public of it: a `WithheldItem` with the
+        digest that the trial `recorded`, the attack's own words in the assistant's mouth, and `WITHHELD` in the place of the text.
+        """
+        if stream.hazard not in self._shut:
+            return self.build(stream, index)
+        number, sample = self._draw(stream, index) if self._draw else (index, 0)
+        scenario, request = self._chosen(self._catalog.hazards[stream.hazard], number).id, Message("user", WITHHELD)
+        messages: tuple[Message, ...] = (request,)
+        if stream.attack != NO_ATTACK and stream.arm != "placebo" and self._turns(stream.attack):
+            words = self._catalog.attacks[stream.language].attacks[stream.attack.rpartition("+")[2]]
+            messages = (request, Message("assistant", words.reply), request)
+        return WithheldItem(stream, number, scenario, messages, Check("judged"), sample, recorded=recorded)
+
     def scenario(self, stream: Stream, index: int) -> str:
         """Which scenario trial `index` of a stream has, without building it."""
         number = self._draw(stream, index)[0] if self._draw else index
+        if stream.hazard in self._shut:
+            return self._chosen(self._catalog.hazards[stream.hazard], number).id
         return self._scenario(stream, number + FIRST_RENDERED if stream.arm in RENDERED else number)[1].id
 
     def payload(self, item: Item) -> str:
@@ -107,7 +136,8 @@ class ItemBuilder:
         if scenario.carrier == "history":
             turns = (Message("user", say(texts.earlier)), Message("assistant", say(texts.reply)), *turns)
         messages = _messages(scenario, system, turns, document, request, language.labels)
-        return Item(stream, number, scenario.id, messages, _check(hazard, scenario, values, benign=benign), sample)
+        salt = self._opened.trial_salt(hazard.id, scenario.id) if self._opened is not None else ""
+        return Item(stream, number, scenario.id, messages, _check(hazard, scenario, values, benign=benign), sample, salt=salt)
 
     def _world(self, hazard: Hazard, scenario: Scenario, stream: Stream, number: int, sample: int) -> Item:
         """An episode: role, tools and request; what the adversary wants stands in a slot, or is the request."""
@@ -175,7 +205,7 @@ class ItemBuilder:
             hazard = self._catalog.hazards[stream.hazard]
             scenario = self._rendered(hazard, stream, number) if stream.arm in RENDERED else self._chosen(hazard, number)
             language = self._catalog.languages[stream.language]
-            texts = self._catalog.texts[stream.hazard][stream.language]
+            texts = self._texts[stream.hazard][stream.language]
             return hazard, scenario, language, (texts.literal if stream.arm == "literal" else texts.texts)[scenario.id]
         except KeyError as e:
             raise CatalogError(f"no content for {stream.key}: {e.args[0]} is missing") from None
@@ -188,7 +218,7 @@ class ItemBuilder:
 
     def _rendered(self, hazard: Hazard, stream: Stream, number: int) -> Scenario:
         """Of the scenarios that have both renderings in the language."""
-        texts = self._catalog.texts[hazard.id][stream.language]
+        texts = self._texts[hazard.id][stream.language]
         both = [s for s in hazard.scenarios if s.id in texts.texts and s.id in texts.literal]
         if not both:
             raise CatalogError(f"hazard '{hazard.id}' has no literal rendering in {stream.language}")
@@ -197,8 +227,8 @@ class ItemBuilder:
     def _written(self, hazard: Hazard) -> tuple[Scenario, ...]:
         """The scenarios that have a text in every language of this content: so item i is one situation in all of them."""
         if hazard.id not in self._scenarios:
-            texts = self._catalog.texts[hazard.id].values()
-            written = tuple(s for s in hazard.scenarios if all(s.id in t.texts for t in texts))
+            texts = self._texts[hazard.id].values()
+            written = tuple(s for s in hazard.scenarios if hazard.id in self._shut or all(s.id in t.texts for t in texts))
             if not written:
                 languages = ", ".join(self._catalog.texts[hazard.id])
                 raise CatalogError(f"hazard '{hazard.id}' has no scenario that is written in all of {languages}")
@@ -236,7 +266,7 @@ class ItemBuilder:
         language = self._catalog.languages[stream.language]
 
         def rendering() -> str:
-            texts = self._catalog.texts[stream.hazard]
+            texts = self._texts[stream.hazard]
             scenario = self._chosen(self._catalog.hazards[stream.hazard], number).id
             tags = [t for t in kind.turns_to(language) if t != stream.language and scenario in texts.get(t, texts[stream.language]).texts]
             found = next((t for t in tags if t in texts), "")

@@ -58,7 +58,9 @@ class Turn(Struct, frozen=True, omit_defaults=True):
 
 
 class Item(Struct, frozen=True, omit_defaults=True):
-    """A pure function of (catalog, plan, seed, stream, index). `sample` counts how often it was asked before, as the plan has it."""
+    """A pure function of (catalog, plan, seed, stream, index). `sample` counts how often it was asked before, as the plan has it. Items of
+    sealed banks have a `salt`, so that their digests do not tell whether a guessed text is right.
+    """
 
     stream: Stream
     index: int
@@ -67,8 +69,20 @@ class Item(Struct, frozen=True, omit_defaults=True):
     check: Check
     sample: int = 0
     world: WorldItem | None = None
+    salt: str = ""
 
     @property
     def digest(self) -> str:
         """SHA-256 over the canonical JSON."""
         return digest_bytes(canonical_plain(self))
+
+
+class WithheldItem(Item, frozen=True):
+    """As much as is public of an item whose bank is sealed and not opened: its text is withheld, and its digest is the one `recorded`."""
+
+    recorded: str = ""
+
+    @property
+    def digest(self) -> str:
+        """As recorded: without the text nobody can recompute it."""
+        return self.recorded

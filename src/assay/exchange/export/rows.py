@@ -50,8 +50,8 @@ class Row(Struct, frozen=True):
     """One trial. `outcome` is the judges'; where a judged answer was settled by people, `label` has their word, else it is empty.
 
     `item` and `transcript` are the digests that labels are bound to, `leaf` is the RFC 6962 leaf hash under the signed root. `prompt` are
-    the messages of the item, rebuilt; `turns` those of a strategy or an episode. All three texts are None where transcripts are withheld,
-    and then `reason` is cut where it quotes what somebody said.
+    the messages of the item, rebuilt (of a sealed bank: withheld); `turns` those of a strategy or an episode. All three texts are None
+    where transcripts are withheld, and then `reason` is cut where it quotes what somebody said.
     """
 
     slot: int
@@ -144,7 +144,7 @@ class ExportedRun:
         for trial, leaf in committed(self._file):
             prompt = None
             if builder is not None:
-                item = builder.build(trial.stream, trial.index)
+                item = builder.shown(trial.stream, trial.index, trial.item)
                 if item.digest != trial.item:
                     raise ExportError(
                         f"the item of trial {trial.slot} is not the recorded one when it is rebuilt",
