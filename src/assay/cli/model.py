@@ -197,31 +197,31 @@ def _check(path: Path, target: dict[str, str], version: str, digest: str, keyid:
     from assay.errors import IdentityError
     from assay.evidence import Finding
     from assay.evidence.identity import STATEMENT, check_statement, when
-    from assay.evidence.provider import open_signed, read_signed
+    from assay.evidence.provider import open_signed, read_envelope
 
     if not keyid:
         raise click.UsageError("--check needs --key-id, the provider's: whoever signs can put any key beside it")
-    signed = read_signed(path)
+    envelope = read_envelope(path)
     try:
-        said = open_signed(signed)
+        said = open_signed(envelope).statement
     except IdentityError:
         said = None  # `check_statement` says why
     about = {"model": target["model"] or (said.model if said else ""), "url": target["url"] or (said.endpoint if said else "")}
-    found = check_statement(signed, about, keyid=keyid, times=(time.time_ns() // 1_000_000,))
+    found = check_statement(envelope, about, keyid=keyid, times=(time.time_ns() // 1_000_000,))
     findings = list(found.findings)
     for name, wanted, given in (("version", version, said and said.version), ("weights", digest, said and said.weights)):
         if said and wanted and wanted != given:
             findings.append(Finding("provider statement", name, f"it says {given or 'nothing'}, not {wanted}"))
     if as_json:
-        facts = {"ok": not findings, "findings": _as_json(findings), "keyid": signed.keyid if said else None}
+        facts = {"ok": not findings, "findings": _as_json(findings), "keyid": found.signed and found.signed.keyid}
         click.echo(json.dumps(facts | {"statement": msgspec.to_builtins(said) if said else None}, ensure_ascii=False, indent=2))
         return 1 if findings else 0
     for finding in findings:
         click.echo(click.style(f"  ✕ {plain(str(finding))}", fg="red"))
-    if said is None or findings:
+    if said is None or found.signed is None or findings:
         click.echo(f"\nThis statement does not hold: {len(findings)} finding(s).")
         return 1
-    click.echo(f"  ✓ signed by the key {signed.keyid}")
+    click.echo(f"  ✓ signed by the key {found.signed.keyid}")
     click.echo(f"  ✓ '{plain(said.model)}' at {plain(said.endpoint)} is version {plain(said.version)}")
     click.echo(f"  ✓ from {when(said.since)} until {when(said.until)}")
     if said.weights:

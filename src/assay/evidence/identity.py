@@ -1,7 +1,7 @@
 """What is known of which model was tested, and what that is worth.
 
     level = identity_level(target)                                   # weights, provider-statement or endpoint
-    checked = check_statement(signed, target, keyid=pinned, times=(opened, ended))
+    checked = check_statement(envelope, target, keyid=pinned, times=(opened, ended))
     level = identity_level(target, statement=checked.statement)
     level.name, level.shows, level.leaves
 
@@ -92,31 +92,33 @@ def knows_weights(target: Mapping[str, str]) -> bool:
 
 def statement_keys(signed: SignedStatement) -> dict[str, str]:
     """What goes into a target's identity record when a run is opened with a statement: its digest and key id, the version, and the weights
-    that the provider claims (left out where it claims none). None is called `digest`, which is for weights that the evaluator knows. Raises
-    `IdentityError` where the statement does not hold.
+    that the provider claims (left out where it claims none). None is called `digest`, which is for weights that the evaluator knows.
     """
-    said = open_signed(signed)
+    said = signed.statement
     keys = {"providerStatement": signed.digest, "providerKey": signed.keyid, "providerVersion": said.version}
     return keys | ({"providerWeights": said.weights} if said.weights else {})
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedStatement:
-    """`statement` is None unless there are no findings."""
+    """`signed` is None where the signature does not hold, `statement` unless there are no findings at all."""
 
+    signed: SignedStatement | None
     statement: ProviderStatement | None
     findings: tuple[Finding, ...]
 
 
-def check_statement(signed: SignedStatement, target: Mapping[str, str], *, keyid: str, times: Sequence[int]) -> CheckedStatement:
-    """Check a provider's statement against a target's identity record. `keyid` is the provider's key id, or its first 16 characters or
-    more, got by another channel; `times` (Unix ms) are when the target was asked, from first to last, or when it is to be used.
+def check_statement(envelope: Any, target: Mapping[str, str], *, keyid: str, times: Sequence[int]) -> CheckedStatement:
+    """Check a provider's statement (its DSSE envelope, a JSON value) against a target's identity record. `keyid` is the provider's key id,
+    or its first 16 characters or more, got by another channel; `times` (Unix ms) are when the target was asked, from first to last, or
+    when it is to be used.
     """
     found: list[Finding] = []
     try:
-        said = open_signed(signed)
+        signed = open_signed(envelope)
     except IdentityError as e:
-        return CheckedStatement(None, (Finding("provider statement", "signature", e.what),))
+        return CheckedStatement(None, None, (Finding("provider statement", "signature", e.what),))
+    said = signed.statement
 
     def failed(where: str, what: str) -> None:
         found.append(Finding("provider statement", where, what))
@@ -138,7 +140,7 @@ def check_statement(signed: SignedStatement, target: Mapping[str, str], *, keyid
     kept = target.get("providerStatement", "")
     if kept and kept != signed.digest:
         failed("target", f"the run was opened with another statement ({kept[:19]}...) than this ({signed.digest[:19]}...)")
-    return CheckedStatement(None if found else said, tuple(found))
+    return CheckedStatement(signed, None if found else said, tuple(found))
 
 
 @dataclass(frozen=True, slots=True)

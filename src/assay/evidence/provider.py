@@ -1,8 +1,8 @@
-"""A provider's signed word on what it serves under a name: an in-toto Statement in a DSSE envelope, the provider's public key beside it.
+"""A provider's signed word on what it serves under a name: an in-toto Statement in a DSSE envelope, the provider's public key in it.
 
     signed = sign_provider(key, ProviderStatement("my-model", "https://models.example.org/v1", version="2026-11", since=..., until=...))
     write_signed(Path("statement.json"), signed)
-    open_signed(read_signed(Path("statement.json")))
+    open_signed(read_envelope(Path("statement.json"))).statement
 
 It proves nothing about weights: it makes the provider answerable for what it says. `assay.evidence.identity` checks it against a target.
 """
@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from assay.errors import AssayError, IdentityError
 from assay.evidence.signature import read_bounded
-from assay.ledger import PrivateKey, PublicKey, canonical, digest, open_envelope, sign_statement
+from assay.ledger import Envelope, PrivateKey, PublicKey, canonical, digest, digest_bytes, open_envelope, sign_statement
 from assay.runs import whole_file
 
 PROVIDER_STATEMENT = "urn:assay:predicate:provider-statement:v1"
@@ -50,22 +50,28 @@ class ProviderStatement(Struct, frozen=True, forbid_unknown_fields=True, rename=
         return (self.until - self.since) / DAY_MS
 
 
-class SignedStatement(Struct, frozen=True, forbid_unknown_fields=True):
-    """A statement as it is handed over: the provider's public `key` and the DSSE `envelope`. Nothing of it is checked yet."""
-
-    assay: Literal["provider-statement/1"]
+class _Predicate(Struct, frozen=True, forbid_unknown_fields=True):
+    statement: ProviderStatement
     key: dict[str, str]
+
+
+class _Statement(Struct, frozen=True, forbid_unknown_fields=True):
+    type: str = msgspec.field(name="_type")
+    subject: list[dict[str, Any]]
+    predicate_type: str = msgspec.field(name="predicateType")
+    predicate: _Predicate
+
+
+class SignedStatement(Struct, frozen=True):
+    """A statement whose signature held: by the key `keyid`, which came with it, so that the id has to be compared by another channel.
+
+    `digest` is SHA-256 over the envelope's payload.
+    """
+
+    statement: ProviderStatement
+    keyid: str
+    digest: str
     envelope: dict[str, Any]
-
-    @property
-    def digest(self) -> str:
-        """Of the canonical JSON of all of it."""
-        return digest(msgspec.to_builtins(self))
-
-    @property
-    def keyid(self) -> str:
-        """Of the key beside it, which anybody can have put there: compare it by another channel. Raises `SigningKeyError`."""
-        return PublicKey.from_json(self.key).keyid
 
 
 def sign_provider(key: PrivateKey, statement: ProviderStatement) -> SignedStatement:
@@ -76,41 +82,43 @@ def sign_provider(key: PrivateKey, statement: ProviderStatement) -> SignedStatem
         raise IdentityError(f"this cannot be stated: {e}") from None
     if not 0 < statement.days <= MAX_DAYS:
         raise IdentityError(f"a statement holds for between 1 and {MAX_DAYS} days, not for {statement.days:g}")
-    envelope = sign_statement(key, _subject(statement), PROVIDER_STATEMENT, msgspec.to_builtins(statement))
-    return SignedStatement("provider-statement/1", key.public.to_json(), envelope.to_json())
+    said = {"statement": msgspec.to_builtins(statement), "key": key.public.to_json()}
+    return open_signed(sign_statement(key, _subject(statement), PROVIDER_STATEMENT, said).to_json())
 
 
-def open_signed(signed: SignedStatement) -> ProviderStatement:
-    """What the key beside it has signed. Raises `IdentityError` where the signature or its form does not hold."""
+def open_signed(envelope: Any) -> SignedStatement:
+    """What was signed, with the key that is part of it. `envelope` is the DSSE envelope as a JSON value. Raises `IdentityError`."""
     try:
-        said = open_envelope(signed.envelope, PublicKey.from_json(signed.key))
-        statement = msgspec.convert(said.get("predicate"), ProviderStatement)
-    except msgspec.ValidationError as e:
+        payload = Envelope.from_json(envelope).payload
+        said = msgspec.json.decode(payload, type=_Statement)
+        key = PublicKey.from_json(said.predicate.key)
+        whole = canonical(open_envelope(envelope, key)) == payload
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise IdentityError(f"what is signed is no provider's statement: {e}") from None
     except AssayError as e:
-        raise IdentityError(e.what) from None
-    if set(said) != {"_type", "subject", "predicateType", "predicate"} or said["predicateType"] != PROVIDER_STATEMENT:
-        raise IdentityError(f"what is signed is {str(said.get('predicateType'))[:100]!r}, not {PROVIDER_STATEMENT}")
-    if said["subject"] != _subject(statement):
-        raise IdentityError("the statement's subject is not what it speaks of")
-    return statement
+        raise IdentityError(f"the provider's statement does not hold: {e.what}") from None
+    if said.predicate_type != PROVIDER_STATEMENT:
+        raise IdentityError(f"what is signed is {said.predicate_type[:100]!r}, not {PROVIDER_STATEMENT}")
+    if not whole or said.subject != _subject(said.predicate.statement):
+        raise IdentityError("the statement's subject is not what it speaks of, or it is not in canonical form")
+    return SignedStatement(said.predicate.statement, key.keyid, digest_bytes(payload), envelope)
 
 
 def write_signed(path: Path, signed: SignedStatement) -> None:
-    """Keep it, whole or not at all. Raises `IdentityError`."""
+    """Keep the envelope, whole or not at all. Raises `IdentityError`."""
     try:
         with whole_file(path) as out:
-            out.write(canonical(msgspec.to_builtins(signed)) + b"\n")
+            out.write(canonical(signed.envelope) + b"\n")
     except OSError as e:
         raise IdentityError(f"cannot write the statement: {e.strerror}", where=str(path)) from None
 
 
-def read_signed(path: Path) -> SignedStatement:
-    """Read one; its signature is not checked yet. Raises `IdentityError`."""
+def read_envelope(path: Path) -> Any:
+    """The JSON value in a statement's file, unchecked: `open_signed` and `check_statement` take it. Raises `IdentityError`."""
     try:
-        return msgspec.json.decode(read_bounded(path, MAX_BYTES), type=SignedStatement)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise IdentityError(f"this is no provider's statement: {e}", where=str(path)) from None
+        return msgspec.json.decode(read_bounded(path, MAX_BYTES))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise IdentityError("this is no provider's statement: not JSON, or cut off", where=str(path)) from None
 
 
 def _subject(statement: ProviderStatement) -> list[dict[str, Any]]:
