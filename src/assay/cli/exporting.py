@@ -2,24 +2,48 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from assay.cli.words import shell_path
+from assay.cli.keyplace import KEY_PLACE
+from assay.cli.words import program, shell_path
 from assay.exchange.export import FORMATS, read_exported, write_export
 
-_LIST = "\n".join(f"  {name:<10} {form.about}" for name, form in FORMATS.items())
+if TYPE_CHECKING:
+    from assay.ledger import KeyPlace
+
+FOLDER = "in-toto"
+_ABOUT = "A folder of signed statements for cosign and in-toto, with a layout and link."
+_LIST = "\n".join(f"  {name:<10} {about}" for name, about in [*((n, f.about) for n, f in FORMATS.items()), (FOLDER, _ABOUT)])
 
 
-@click.command(epilog=f"\b\nFormats:\n{_LIST}\n\n\b\nExample:\n  assay export junit runs/first --out first.xml --without-transcripts")
-@click.argument("form", metavar="FORMAT", type=click.Choice(list(FORMATS)))
+@click.command(
+    epilog=f"\b\nFormats:\n{_LIST}\n\n\b\nExamples:\n  assay export junit runs/first --out first.xml --without-transcripts\n"
+    "  assay export in-toto runs/first --out handover"
+)
+@click.argument("form", metavar="FORMAT", type=click.Choice([*FORMATS, FOLDER]))
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write, whole or not at all.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file or folder to write, whole or not at all.")
 @click.option("--without-transcripts", is_flag=True, help="Withhold prompts and answers; their digests stay.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there already.")
-def command(form: str, run: Path, out: Path, without_transcripts: bool, force: bool) -> int:
+@click.option("--key", type=KEY_PLACE, help="in-toto: the key that signed the run (PEM or PKCS#11 URI); your usual one unless given.")
+@click.option("--days", type=int, default=365, show_default=True, help="in-toto: how long the layout holds, from the decision on.")
+@click.option("--without-links", is_flag=True, help="in-toto: no layout and link, which only the run's own key can sign.")
+@click.option("--roles", type=click.Path(path_type=Path), help="in-toto: the signed roles of a release, for its approvers' public keys.")
+def command(
+    form: str, run: Path, out: Path, without_transcripts: bool, force: bool, key: KeyPlace | None, days: int, without_links: bool,
+    roles: Path | None,
+) -> int:  # fmt: skip
     """Write RUN (a run folder or file) in a format that others read."""
+    if form == FOLDER:
+        if force:
+            raise click.UsageError("a folder is not replaced: choose another --out")
+        return _in_toto(run, out, key, days, links=not without_links, roles=roles, whole=not without_transcripts)
+    if key or without_links or roles:
+        raise click.UsageError("--key, --without-links and --roles belong to in-toto")
     with read_exported(run, transcripts=not without_transcripts) as exported:
         write_export(form, exported, out, force=force)
         heading = exported.heading
@@ -27,4 +51,26 @@ def command(form: str, run: Path, out: Path, without_transcripts: bool, force: b
     click.echo(f"{shell_path(out)}: {form}, {heading.decision.trials:,} trials, {kept}; {heading.verdict}")
     if heading.bundle != "agrees":
         click.echo("  note: no signed bundle beside the run agrees with it, so an approval counts as delay", err=True)
+    return 0
+
+
+def _in_toto(run: Path, out: Path, key: KeyPlace | None, days: int, *, links: bool, roles: Path | None, whole: bool) -> int:
+    from assay import api
+    from assay.evidence.roles import public_key, read_signed, roles_of
+    from assay.exchange.export.intoto import write_intoto
+    from assay.ledger import load_key
+
+    signing = load_key(key or api.default_key_path()) if links else None
+    others = [public_key(holder.public) for holder in roles_of(read_signed(roles)).keys.values()] if roles else []
+    now_ms = time.time_ns() // 1_000_000
+    written = write_intoto(run, out, key=signing, now_ms=now_ms, days=days, others=others, whole=whole)
+    held = f", layout and link until {time.strftime('%Y-%m-%d', time.gmtime(written.expires // 1000))}" if written.expires else ""
+    click.echo(f"{shell_path(out)}: {len(written.statements)} statements, {written.bundles} Sigstore bundles{held}")
+    click.echo(
+        f"\nHand over the folder; its README.txt has the commands. Next, check it as the other party would:\n\n  cd {shell_path(out)}"
+    )
+    if signing:
+        click.echo(f"  in-toto-verify --layout root.layout --verification-keys keys/{signing.public.keyid}.pem")
+    if whole:
+        click.echo(f"  {program()} verify evidence.jsonl")
     return 0

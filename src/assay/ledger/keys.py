@@ -50,6 +50,14 @@ class PublicKey(Struct, frozen=True):
         """As it stands in a bundle."""
         return {"algorithm": "ed25519", "keyid": self.keyid, "public": base64.b64encode(self.raw).decode()}
 
+    def to_pem(self) -> bytes:
+        """SubjectPublicKeyInfo in PEM (RFC 8410): what OpenSSL, cosign and in-toto read."""
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+        key = Ed25519PublicKey.from_public_bytes(self.raw)
+        return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
     @classmethod
     def from_json(cls, value: object) -> PublicKey:
         """Strict inverse of `to_json`. Raises `SigningKeyError`."""
