@@ -1,8 +1,9 @@
-"""`assay import moonshot|ailuminate|table|sg-kr`."""
+"""`assay import moonshot|ailuminate|table|sg-kr|inspect`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -17,7 +18,7 @@ _SOURCE = click.argument("source", type=click.Path(exists=True, path_type=Path))
 
 @click.group()
 def command() -> None:
-    """Others' test sets as finite banks, and others' judged trajectories, with their licences.
+    """Others' test sets as finite banks, others' judged trajectories, and Inspect's logs as runs to be decided on; with their licences.
 
     \b
     Examples:
@@ -25,6 +26,7 @@ def command() -> None:
       assay import ailuminate prompts.csv --licence CC-BY-4.0
       assay import table prompts.jsonl --name mine --licence CC-BY-4.0 --language ms
       assay import sg-kr sg-kr-agent-testing --out exercise.json
+      assay import inspect logs/run.eval --name mine --language en --scorer match --violation I --licence CC-BY-4.0 --out mine
     """
 
 
@@ -80,6 +82,31 @@ def sg_kr(source: Path, out: Path) -> None:
     click.echo(f"{out}: {len(judged.exercises)} scenarios, {len(rows)} judged trajectories; {judged.licence}")
     click.echo(f"  fully correct {correct}, safe {accepting} (NA accepted) and {strict} (strict), both {both} of {len(rows)}")
     click.echo(f"\nNext, read them:\n\n  {program()} report {out}")
+
+
+@command.command("inspect")
+@click.argument("logs", nargs=-1, required=True, metavar="LOG...", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--name", default="", help="The bank's name: the hazard that the plan names.")
+@click.option("--title", default="", help="For people.")
+@click.option("--licence", default="", help="Of the data set.")
+@click.option("--language", default="", help="Language tag of all samples.")
+@click.option("--language-field", default="", metavar="FIELD", help="Instead: the metadata field that holds it.")
+@click.option("--where", "fields", multiple=True, metavar="FIELD=VALUE", help="Only samples whose metadata has this value.")
+@click.option("--scorer", default="", help="Whose word flags answers: NAME, or NAME.VALUE of one with several values.")
+@click.option("--violation", multiple=True, metavar="VALUE", help="A value that means a violation, or a comparison such as '>=0.5'.")
+@click.option("--safe", multiple=True, metavar="VALUE", help="One that means none; the opposites of --violation unless given.")
+@click.option("--leave-out", is_flag=True, help="Leave samples out that no bank can hold: several messages, images.")
+@click.option("--bank-only", is_flag=True, help="Bank and plan without the answers: to be sealed before the evaluation.")
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="Add the answers to this plan, which was there before them.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for bank, answers and plan; NAME unless given.")
+def inspect_log(**given: Any) -> None:
+    """Logs of Inspect AI: a bank of the requests, the recorded answers, and a plan that decides on them. No model is asked.
+
+    A scorer's word is a judge's word: it flags, and people decide with `assay label`. Needs the extra `inspect`.
+    """
+    from assay.cli.importing_inspect import Asked, import_logs
+
+    import_logs(Asked(**given))
 
 
 def _write(imported: Imported, out: Path) -> None:

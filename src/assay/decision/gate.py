@@ -19,7 +19,7 @@ from assay.decision.claims import Claim, claims
 from assay.decision.codes import CODES, SAFE, UNSCORABLE, VIOLATION, Codes
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.decision.pair_claims import ParityClaim
-from assay.decision.rate_claims import AverageClaim, RateClaim
+from assay.decision.rate_claims import AverageClaim, BankRateClaim, RateClaim
 from assay.decision.recorded import REGISTRATION, Registration
 from assay.errors import AssayError
 from assay.judges import Outcome, Told, Truth, audited
@@ -218,6 +218,8 @@ class Gate:
                     drawn = audited(self._prf, stream, index, self._plan.labels.audit)
                     claim.add_labelled(code, self.committed, truth, drawn=drawn)
                 else:
+                    if isinstance(claim, BankRateClaim) and stream.hazard in self._judged:
+                        claim.flag(flagged=code == VIOLATION and truth is None)
                     claim.add(known, self.committed)
                 if claim.status != "open":
                     self._closed(claim)
@@ -316,7 +318,8 @@ def _labels_missing(still_open: list[Claim]) -> list[str]:
     """What people could still say: flagged answers without a label, and languages in which the judge's sensitivity is not known."""
     judged = [c for c in still_open if isinstance(c, JudgedRateClaim)]
     drawn = [c for c in still_open if isinstance(c, AuditedRateClaim)]
-    awaiting = sum(c.awaiting for c in judged) + sum(c.awaiting for c in drawn)
+    banked = [c.awaiting for c in still_open if isinstance(c, BankRateClaim) and c.awaiting > 0]
+    awaiting = sum(c.awaiting for c in judged) + sum(c.awaiting for c in drawn) + sum(banked)
     unseen = sum(c.awaiting_audited for c in drawn)
     out = [f"{awaiting} flagged answers await labels"] if awaiting else []
     out += [f"{unseen} answers drawn from those that the judge passed await labels"] if unseen else []

@@ -163,13 +163,25 @@ class SampledRateClaim(RateClaim):
 
 
 class BankRateClaim(RateClaim):
-    """The share of a finite bank's items that are violated is at most `tau`; items come in random order without replacement."""
+    """The share of a finite bank's items that are violated is at most `tau`; items come in random order without replacement.
+
+    Where a judge reads the bank, only what people labelled counts, and `awaiting` are the flagged answers without a label; else -1.
+    """
 
     def __init__(self, requirement: str, stream: Stream, tau: float, approve_level: float, halt_level: float, size: int) -> None:
         super().__init__(requirement, stream, tau, approve_level, halt_level)
         self.size = size
+        self.awaiting = -1
         self._codes = bytearray()
         self._tests()
+
+    def flag(self, *, flagged: bool) -> None:
+        """The next outcome is a judge's, and without a label if `flagged`."""
+        self.awaiting = max(self.awaiting, 0) + flagged
+
+    def counts(self) -> dict[str, int]:
+        """The numbers that the reason rests on."""
+        return super().counts() | ({"awaiting": self.awaiting} if self.awaiting >= 0 else {})
 
     def _tests(self) -> None:
         self._approve_bank = BankTest(self.size, self.tau, "approve", self.approve_level)
