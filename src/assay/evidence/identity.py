@@ -211,7 +211,7 @@ def check_fingerprint(
         found.append(Finding("fingerprint", "model", named))
     pairs = list(zip(approved.asked, shown.asked, strict=True))
     equality = None
-    if approved.settled and shown.settled:
+    if approved.decoding.temperature == 0:
         differ = tuple(a.probe.id for a, b in pairs if a.answers[0].compared != b.answers[0].compared)
         why = f"At temperature 0, {len(differ)} of {len(pairs)} probes have another answer."
         if differ:
@@ -243,6 +243,12 @@ def _comparable(approved: Fingerprint, shown: Fingerprint, level: float) -> None
             f"{other.max_tokens}",
             fix="Take both with the same --temperature and --max-tokens.",
         )
+    if mine.temperature == 0 and not (approved.settled and shown.settled):
+        raise IdentityError(
+            "at temperature 0 the endpoint does not always answer the same, and what moves its answers moves many at once: neither equality "
+            "nor the test can be asked for",
+            fix="Take both at a temperature above 0 (or, for a local model, with --concurrency 1).",
+        )
     if mine.temperature and abs(mine.seed - other.seed) < max(approved.calls, shown.calls):
         raise IdentityError("they share decoding seeds, so their answers are not independent", fix="Take one of them with another --seed.")
 
@@ -251,8 +257,6 @@ def _notes(approved: Fingerprint, shown: Fingerprint) -> tuple[str, ...]:
     notes = []
     if set(approved.systems) != set(shown.systems):
         notes.append("The endpoint gives another system fingerprint: it says itself that something about its serving changed.")
-    if approved.decoding.temperature == 0 and not (approved.settled and shown.settled):
-        notes.append("At temperature 0 the endpoint still varies. The level holds only if its answers vary independently of each other.")
     if any(t.failure for f in (approved, shown) for a in f.asked for t in a.answers):
         notes.append("Some probes were refused by the endpoint itself; a refusal counts as an answer of its own.")
     mine, other = approved.target.get("digest", ""), shown.target.get("digest", "")

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from assay.errors import IdentityError
-from assay.ledger.dsse import PAYLOAD_TYPE, STATEMENT_TYPE
+from assay.ledger.dsse import PAYLOAD_TYPE, STATEMENT_TYPE, pae
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -69,6 +69,7 @@ class _Serialisation(Struct, frozen=True):
     method: Literal["files", "shards"]
     hash_type: Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$")]
     ignore_paths: Annotated[tuple[Plain, ...], Meta(max_length=1000)] = ()
+    shard_size: Annotated[float, Meta(ge=0, le=2**53)] = 0
 
 
 class _Predicate(Struct, frozen=True):
@@ -101,6 +102,7 @@ class Manifest(Struct, frozen=True):
     files: dict[str, str]
     left_out: tuple[str, ...]
     key: str
+    shard_bytes: int = 0
 
     @property
     def whole(self) -> bool:
@@ -151,12 +153,12 @@ def read_public_key(pem: bytes) -> tuple[EllipticCurvePublicKey, str]:
     return key, hashlib.sha256(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-def read_signature(path: Path) -> Any:
-    """The JSON value of a signature's file. Raises `IdentityError`."""
+def parse_signature(data: bytes) -> Any:
+    """The JSON value in a signature's file. Raises `IdentityError`."""
     try:
-        return msgspec.json.decode(read_bounded(path, MAX_BYTES))
+        return msgspec.json.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise IdentityError("this is no model signature: not JSON, or cut off", where=str(path)) from None
+        raise IdentityError("this is no model signature: not JSON, or cut off", where="signature") from None
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
@@ -176,10 +178,9 @@ def _verify(key: EllipticCurvePublicKey, sig: bytes, payload: bytes) -> None:
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
-    from securesystemslib.dsse import Envelope
 
     try:
-        key.verify(sig, Envelope(payload, PAYLOAD_TYPE, {}).pae(), ECDSA(getattr(hashes, CURVES[key.curve.name])()))
+        key.verify(sig, pae(payload), ECDSA(getattr(hashes, CURVES[key.curve.name])()))
     except InvalidSignature:
         raise IdentityError("the signature does not hold", where="signature") from None
 
@@ -199,4 +200,4 @@ def _manifest(payload: bytes, hint: str) -> Manifest:
     if subject.digest.get("sha256") != over:
         raise IdentityError("the digest over all files is not that of the files listed", where="manifest")
     how = predicate.serialization
-    return Manifest(subject.name, f"sha256:{over}", how.method, how.hash_type, files, how.ignore_paths, hint)
+    return Manifest(subject.name, f"sha256:{over}", how.method, how.hash_type, files, how.ignore_paths, hint, int(how.shard_size))

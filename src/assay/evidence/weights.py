@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from assay.errors import IdentityError
-from assay.evidence.signature import MAX_KEY_BYTES, Manifest, open_signature, read_bounded, read_public_key, read_signature
+from assay.evidence.signature import MAX_BYTES, MAX_KEY_BYTES, Manifest, open_signature, parse_signature, read_bounded, read_public_key
 from assay.evidence.verify import MAX_FINDINGS, Finding
 from assay.ledger.keys import passphrase
 from assay.runs import whole_file
@@ -86,15 +86,15 @@ def verify_weights(weights: Path, signature: Path, public_key: Path) -> Verified
     from model_signing import verifying
 
     where, weights = str(weights), _there(weights)
-    pem = read_bounded(public_key, MAX_KEY_BYTES)
+    pem, data = read_bounded(public_key, MAX_KEY_BYTES), read_bounded(signature, MAX_BYTES)
     try:
-        manifest = open_signature(read_signature(signature), pem)
+        manifest = open_signature(parse_signature(data), pem)
     except IdentityError as e:
         if e.where == "key" and e.fix:
             raise IdentityError(e.what, where=str(public_key), fix=e.fix) from None
         return VerifiedWeights(None, {}, (), (Finding("signature", str(signature), e.what),))
     config: Any = verifying.Config()  # type: ignore[no-untyped-call,unused-ignore]
-    config.use_elliptic_key_verifier(public_key=public_key)
+    config.use_elliptic_key_verifier(public_key=public_key).set_hashing_config(_hashing(manifest))
     findings = []
     with contextlib.redirect_stdout(io.StringIO()):  # the library prints warnings there
         try:
@@ -135,6 +135,21 @@ def new_key(path: Path) -> Path:
 def _installed() -> None:
     if find_spec("model_signing") is None or find_spec("OpenSSL") is None:
         raise IdentityError("signing and checking weights needs an extra that is not installed", fix="pip install 'assay[weights]'")
+
+
+def _hashing(manifest: Manifest) -> Any:
+    """How the library hashes what was signed. Its own reading of that (1.1.1) trips over shards, whose size it wrote as a float, and over
+    BLAKE2, which it calls by two names.
+    """
+    from model_signing import hashing
+
+    config: Any = hashing.Config()  # type: ignore[no-untyped-call,unused-ignore]
+    algorithm = {"sha256": "sha256", "blake2b": "blake2", "blake3": "blake3"}.get(manifest.algorithm)
+    if algorithm is None or (manifest.method == "shards" and manifest.shard_bytes < 1):
+        raise IdentityError(f"signed with digests that are not known here: {manifest.method}, {manifest.algorithm}")
+    if manifest.method == "shards":
+        return config.use_shard_serialization(hashing_algorithm=algorithm, shard_size=manifest.shard_bytes)
+    return config.use_file_serialization(hashing_algorithm=algorithm)
 
 
 def _there(weights: Path) -> Path:
