@@ -61,12 +61,13 @@ def new(path: KeyPlace | None, protect: bool) -> None:
 @command.command()
 @click.argument("path", required=False, type=KEY_PLACE)
 @click.option("--public", is_flag=True, help="Only the public key, in base64: what a roles file takes.")
-def show(path: KeyPlace | None, public: bool) -> None:
+@click.option("--id", "only_id", is_flag=True, help="Only the id.")
+def show(path: KeyPlace | None, public: bool, only_id: bool) -> None:
     """The id that others compare, and whether the key is protected."""
     path = path or api.default_key_path()
     key = load_key(path)
-    if public:
-        click.echo(key.public.to_json()["public"])
+    if public or only_id:
+        click.echo(key.public.to_json()["public"] if public else key.public.keyid)
         return
     _say(path, key, protected=isinstance(path, Path) and is_protected(path.read_bytes()))
 

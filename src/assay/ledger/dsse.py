@@ -1,4 +1,4 @@
-"""In-toto Statements v1 in DSSE envelopes, signed with Ed25519 (through securesystemslib).
+"""In-toto Statements v1 in DSSE envelopes, signed with Ed25519.
 
 envelope = sign_statement(key, subject, PREDICATE_TYPE, predicate)
 statement = open_envelope(envelope.to_json(), key.public)
@@ -93,7 +93,7 @@ class Cosigned(Struct, frozen=True):
     def signed(self, key: PrivateKey) -> Cosigned:
         """With the signature of this key too."""
         others = tuple(s for s in self.signatures if s[0] != key.public.keyid)
-        return Cosigned(self.payload, (*others, (key.public.keyid, key.sign(_pae(self.payload)))))
+        return Cosigned(self.payload, (*others, (key.public.keyid, key.sign(pae(self.payload)))))
 
     def statement(self) -> dict[str, Any]:
         """What is signed, signatures unchecked. Raises `SignatureError` if it is no in-toto Statement in canonical form."""
@@ -118,7 +118,7 @@ class Cosigned(Struct, frozen=True):
 def sign_statement(key: PrivateKey, subject: list[dict[str, Any]], predicate_type: str, predicate: dict[str, Any]) -> Envelope:
     """Sign an in-toto Statement over `subject` (names and digests)."""
     payload = _statement(subject, predicate_type, predicate)
-    return Envelope(payload, key.public.keyid, key.sign(_pae(payload)))
+    return Envelope(payload, key.public.keyid, key.sign(pae(payload)))
 
 
 def open_envelope(value: Any, key: PublicKey) -> dict[str, Any]:
@@ -135,10 +135,9 @@ def _statement(subject: list[dict[str, Any]], predicate_type: str, predicate: di
     return canonical({"_type": STATEMENT_TYPE, "subject": subject, "predicateType": predicate_type, "predicate": predicate})
 
 
-def _pae(payload: bytes) -> bytes:
-    from securesystemslib.dsse import Envelope as Signed
-
-    return Signed(payload, PAYLOAD_TYPE, {}).pae()
+def pae(payload: bytes) -> bytes:
+    """What is signed of an in-toto payload: DSSE's pre-authentication encoding, version 1."""
+    return b"DSSEv1 %d %b %d %b" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
 def _holds(payload: bytes, signature: bytes, key: PublicKey) -> bool:
@@ -146,7 +145,7 @@ def _holds(payload: bytes, signature: bytes, key: PublicKey) -> bool:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, _pae(payload))
+        Ed25519PublicKey.from_public_bytes(key.raw).verify(signature, pae(payload))
     except InvalidSignature:
         return False
     return True
