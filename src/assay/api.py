@@ -23,11 +23,13 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from assay.catalog import Catalog, load_catalog, read_judge_attacks, with_rubrics
+from assay.catalog import Catalog, Opened, Openers, load_catalog, open_banks, read_judge_attacks, with_rubrics
+from assay.catalog.sealed import is_sealed
 from assay.decision import Decision, Gate
 from assay.engine import Committed, Engine, Observer, ReplayTarget
+from assay.engine.exposing import Counted
 from assay.engine.judging import anchors_changed, read_again, steer
-from assay.errors import RunFileError, TargetError
+from assay.errors import RunFileError, SealedBankError, TargetError
 from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.evidence.identity import check_statement, statement_keys
@@ -36,7 +38,7 @@ from assay.evidence.provider import SignedStatement
 from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
 from assay.judges.steering import Case, steering_cases
-from assay.ledger import KeyPlace, digest, key_place, load_or_create_key
+from assay.ledger import KeyPlace, PrivateKey, digest, key_place, load_or_create_key
 from assay.ledger.notes import NoteKey
 from assay.plan import (
     NONCE_BYTES,
@@ -60,6 +62,7 @@ from assay.plan.model import Budget, Matrix
 from assay.plan.policy import Policy
 from assay.report import Tally, render_judged, render_report
 from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path
+from assay.runs.exposures import note_banks, noted_banks
 from assay.targets import CachedTarget, Progress, Target, make_target
 from assay.targets.recorded import found_in, keep_recorded
 
@@ -67,13 +70,14 @@ T = TypeVar("T")
 BUNDLE_NAME = "evidence.jsonl"
 REPORT_NAME = "report.html"
 RUN_NAME = "run.db"
+NO_OPENERS = Openers()
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What an evaluation leaves behind. `bundle` and `report` are None where the run was interrupted.
 
-    `unscorable` counts answers by why they could not be scored.
+    `unscorable` counts answers by why they could not be scored, `quoting` those that quote a prompt of a sealed bank.
     """
 
     decision: Decision
@@ -83,6 +87,7 @@ class Result:
     report: Path | None
     target_calls: int
     unscorable: Counter[str] = field(default_factory=Counter)
+    quoting: int = 0
 
 
 class Silent:
@@ -122,6 +127,7 @@ def evaluate(
     witnesses: Sequence[NoteKey] = (),
     wait_s: float = 0.0,
     beside: str | Path | None = None,
+    openers: Openers = NO_OPENERS,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
@@ -136,25 +142,44 @@ def evaluate(
     have cosigned the registration, which is waited for `wait_s` seconds. With a `coin`, several parties' seals and nonces, the items come
     from all of them. What a `provider` has signed of what it serves goes into the target's record. Recorded answers that the plan names are
     looked for `beside` it: in that folder, or that of the plan's file. A run that is resumed takes in the labels beside it, and a
-    `calibration` of its judges that came after its plan. Raises `AssayError`.
+    `calibration` of its judges that came after its plan. Sealed banks of the plan need their `openers`; their texts stay in memory.
+    Raises `AssayError`.
     """
     folder = Path(out)
     evaluation = _Evaluation(
         folder, key_place(key) if key else default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
         Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None, policy, witnesses, wait_s, provider,
+        openers,
     )  # fmt: skip
     if replay is not None:
         return _run_loop(evaluation.replay(run_path(Path(replay))))
     if resume:
-        return _run_loop(evaluation.resume(None if plan is None else _loaded(plan, target)[0]))
+        return _run_loop(evaluation.resume(None if plan is None else _loaded(plan, target, folder / RUN_NAME)[0]))
     near = Path(beside) if beside is not None else plan_path(str(plan)).parent if isinstance(plan, str | Path) else Path()
     return _run_loop(evaluation.start(*_loaded(plan or "quick", target), near))
 
 
-def _loaded(plan: str | Path | tuple[Plan, Catalog], target: TargetSpec | None) -> tuple[Plan, Catalog]:
+def _loaded(plan: str | Path | tuple[Plan, Catalog], target: TargetSpec | None, goes_on: Path | None = None) -> tuple[Plan, Catalog]:
     if not isinstance(plan, tuple):
-        return read_plan(str(plan), target)
+        return read_plan(str(plan), target, registered=registered_content(goes_on) if goes_on else None)
     return (msgspec.structs.replace(plan[0], target=target), plan[1]) if target else plan
+
+
+def registered_content(run: Path) -> Catalog:
+    """The content that a run was opened with. Raises `RunFileError`."""
+    with RunFile.read(run_path(run)) as file:
+        return file.opening().catalog
+
+
+def opened_for(run: Path, openers: Openers) -> Opened | None:
+    """The sealed banks of a run (its folder or file), opened; None where it has none, or nothing is given to open them with."""
+    catalog = registered_content(run)
+    return open_banks(catalog, _found(openers, run_path(run).parent)) if catalog.sealed and openers else None
+
+
+def _found(openers: Openers, folder: Path, others: Sequence[Path] = ()) -> Openers:
+    """The same, with the files of the banks that are known: as given, as noted beside the run, or `others`."""
+    return msgspec.structs.replace(openers, banks=openers.banks or noted_banks(folder) or tuple(others))
 
 
 def decide(run: str | Path) -> Decision:
@@ -163,11 +188,14 @@ def decide(run: str | Path) -> Decision:
         return decide_run(file)
 
 
-def verify(bundle: str | Path, *, key: str = "", parties: Mapping[str, str] | None = None) -> Report:
+def verify(
+    bundle: str | Path, *, key: str = "", parties: Mapping[str, str] | None = None, openers: Openers = NO_OPENERS
+) -> Report:  # fmt: skip
     """Recompute everything in a bundle; `key` is the key id that must have signed it, `parties` names and key ids of those who must have
-    sealed the plan.
+    sealed the plan. With `openers` the items of sealed banks are rebuilt too.
     """
-    return verify_bundle(Path(bundle), expected_key=key, parties=parties or {})
+    path = Path(bundle)
+    return verify_bundle(path, expected_key=key, parties=parties or {}, openers=_found(openers, path.parent))
 
 
 def judge_again(
@@ -175,17 +203,23 @@ def judge_again(
     judges: Judges,
     out: str | Path,
     *,
+    openers: Openers = NO_OPENERS,
+    key: str | KeyPlace | None = None,
     progress: Progress = lambda _: None,
     told: Callable[[int], None] = lambda _: None,
 ) -> Judges:
     """Have another panel read the answers of a run that need a judge, and keep what it says in the file `out`; no target is called.
 
-    What is in the file already is kept, so an interrupted reading goes on. Returns the panel with its digests. Raises `AssayError`.
+    What is in the file already is kept, so an interrupted reading goes on. Prompts of sealed banks are shown to the judges: they need
+    `openers`, and it counts as an exposure, signed with `key`. Returns the panel with its digests. Raises `AssayError`.
     """
-    return _run_loop(_judge_again(run_path(Path(run)), judges, Path(out), progress, told))
+    place = key_place(key) if key else default_key_path()
+    return _run_loop(_judge_again(run_path(Path(run)), judges, Path(out), openers, place, progress, told))
 
 
-async def _judge_again(path: Path, judges: Judges, out: Path, progress: Progress, told: Callable[[int], None]) -> Judges:
+async def _judge_again(
+    path: Path, judges: Judges, out: Path, openers: Openers, key: KeyPlace, progress: Progress, told: Callable[[int], None]
+) -> Judges:
     with RunFile.read(path) as run:
         plan, catalog = run.opening().plan, with_rubrics(run.opening().catalog)
         hazards = tuple(h.id for h in catalog.hazards.values() if h.check == "none")
@@ -194,8 +228,17 @@ async def _judge_again(path: Path, judges: Judges, out: Path, progress: Progress
         plan = msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards))
         async with opened_judges(plan, progress) as targets:
             panel = pinned_judges(plan, catalog, targets).judges or judges
-            with JudgementFile.open(out, Heading("judgements/1", run.digest, panel)) as file:
-                await read_again(run, catalog, panel, targets, file, told)
+            heading = Heading("judgements/1", run.digest, panel)
+            reading = digest(msgspec.to_builtins(heading))
+            openers = _found(openers, path.parent)
+            opened = open_banks(catalog, openers) if catalog.sealed else None
+            counted = Counted.of(catalog, openers.banks, load_or_create_key(key)) if opened is not None else None
+            if counted is not None:
+                counted.reserve(reading, 0, _now_ms(), judges=True)
+            with JudgementFile.open(out, heading) as file:
+                await read_again(run, catalog, panel, targets, file, told, opened)
+            if counted is not None:
+                counted.settle_judged(run, reading, _now_ms())
     return panel
 
 
@@ -230,8 +273,9 @@ class _Evaluation:
     def __init__(
         self, folder: Path, key: KeyPlace, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
         coin: Coin | None = None, log: Log | None = None, policy: Policy | None = None, witnesses: Sequence[NoteKey] = (),
-        wait_s: float = 0.0, provider: SignedStatement | None = None,
+        wait_s: float = 0.0, provider: SignedStatement | None = None, openers: Openers = NO_OPENERS,
     ) -> None:  # fmt: skip
+        self._openers = openers
         self._provider = provider
         self._policy = policy
         self._witnesses = witnesses
@@ -267,14 +311,16 @@ class _Evaluation:
         with RunFile.read(earlier_path) as earlier:
             before = earlier.opening()
             opening = open_run(before.plan, before.catalog, before.target, before.nonce_bytes, key, replayed=before)
+            opened, _ = self._opened(before.catalog, key, noted_banks(earlier_path.parent))
             async with ReplayTarget(earlier) as target:
                 with RunFile.create(self._path, opening) as run:
-                    return await self._go(run, target, opening)
+                    return await self._go(run, target, opening, opened=opened)
 
     async def start(self, plan: Plan, catalog: Catalog, beside: Path) -> Result:
         self._check_free()
         keep_recorded(plan, beside, self._folder)
         key = load_or_create_key(self._key_path)
+        opened, counted = self._opened(catalog, key, [path for name in plan.content if is_sealed(path := beside / name)])
         sealed: tuple[Sealed, ...] = ()
         if self._coin is not None:
             nonce, sealed = joint_nonce(plan, self._coin.seals, self._coin.nonces)
@@ -285,8 +331,9 @@ class _Evaluation:
             plan = pinned_judges(pinned(plan, identity), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
             opening = open_run(plan, catalog, identity, nonce, key, sealed=sealed, policy=self._policy)
+            counted.reserve(digest(opening.opened), 0, _now_ms())
             with RunFile.create(self._path, opening) as run:
-                return await self._go(run, target, opening, judges)
+                return await self._go(run, target, opening, judges, opened, counted)
 
     async def resume(self, plan: Plan | None) -> Result:
         with RunFile.open(self._path) as run:
@@ -302,14 +349,16 @@ class _Evaluation:
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
+            opened, counted = self._opened(opening.catalog, load_or_create_key(self._key_path))
             taken = run.take(read_labels(run), read_calibration(self._calibration) if self._calibration else None)
             if taken:
                 run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
             async with self._target(own) as target, opened_judges(own, self._progress, self._folder) as judges:
                 if own.judges and pinned_judges(own, opening.catalog, judges) != own:
                     raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
+                counted.reserve(run.digest, len(run.taken()), _now_ms())
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
-                return await self._go(run, target, opening, judges)
+                return await self._go(run, target, opening, judges, opened, counted)
 
     async def _still_calibrated(self, plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> Plan:
         """The plan without its calibration if the panel reads the calibration's anchors otherwise than it did then."""
@@ -340,14 +389,30 @@ class _Evaluation:
                 )
             await asyncio.sleep(min(0.5, max(0.01, until - time.monotonic())))
 
-    async def _go(self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = ()) -> Result:
+    def _opened(self, catalog: Catalog, key: PrivateKey, others: Sequence[Path] = ()) -> tuple[Opened | None, Counted]:
+        """The sealed banks of a plan's content in memory, and the ledgers that count them; `others` are where they may be."""
+        if not catalog.sealed:
+            return None, Counted(catalog, {}, key)
+        if self._cache:
+            what = "a cache of answers keeps digests of the prompts, by which a guess can be tried"
+            raise SealedBankError(what, where=", ".join(catalog.sealed), fix="Leave --cache out for plans with sealed banks.")
+        openers = _found(self._openers, self._folder, others)
+        return open_banks(catalog, openers), Counted.of(catalog, openers.banks, key)
+
+    async def _go(
+        self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = (), opened: Opened | None = None,
+        counted: Counted | None = None,
+    ) -> Result:  # fmt: skip
         key = load_or_create_key(self._key_path)
+        if counted is not None and opened is not None:
+            counted.note(run, _now_ms())
+            note_banks(self._folder, counted.paths)
         if self._log is not None:
             self._log.add(self._path)
             if self._witnesses and key.public == self._log.key.public:
                 self._log.checkpoint(key)
             await self._cosigned(self._log, digest(opening.opened))
-        engine = Engine(run, target, self._observer, self._attacker(opening.plan), judges)
+        engine = Engine(run, target, self._observer, self._attacker(opening.plan), judges, opened)
         try:
             with _on_interrupt(engine.interrupt):
                 ended = await engine.trials()
@@ -359,6 +424,7 @@ class _Evaluation:
         if ended == "interrupted":
             run.note_incident({"what": "interrupted", "at": _now_ms(), "trials": calls})
             return Result(decision, ended, self._folder, None, None, calls)
+        quoting = counted.settle(run, engine.asked, ended, opened, _now_ms()) if counted is not None and opened is not None else 0
         bundle = self._folder / BUNDLE_NAME
         tally: list[Tally] = []
 
@@ -374,7 +440,7 @@ class _Evaluation:
         reasons: Counter[str] = Counter()
         for (reason, _), count in tally[0].reasons.items():
             reasons[reason] += count
-        return Result(summary.decision, ended, self._folder, bundle, report, calls, reasons)
+        return Result(summary.decision, ended, self._folder, bundle, report, calls, reasons, quoting)
 
 
 def write_report(run: RunFile, path: Path, summary: Any, ended: str, tally: Tally | None = None) -> None:

@@ -36,6 +36,12 @@ class SealedBankError(CatalogError):
     """A sealed bank cannot be opened, is not what it commits to, or its exposures do not let it be used."""
 
 
+class CommitmentError(SealedBankError):
+    """An opened bank is not what it commits to, or its ciphertext was changed."""
+
+    exit_code = 1
+
+
 class TargetError(AssayError):
     """The target cannot be used at all: unreachable, refused the key, or does not speak the protocol."""
 

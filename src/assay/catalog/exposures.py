@@ -25,6 +25,9 @@ from assay.catalog.sealed import Digest, Ordinal, Retire, SealedFile
 from assay.errors import AssayError, SealedBankError
 from assay.ledger import PublicKey, canonical, digest_bytes, open_envelope
 
+OPENED = "sealed bank opened"
+CLOSED = "sealed bank closed"
+"""What a run notes among its incidents."""
 EXPOSURE = "urn:assay:predicate:bank-exposure:v1"
 MAX_LEDGER_BYTES = 1 << 30
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]

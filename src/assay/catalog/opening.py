@@ -37,7 +37,7 @@ from assay.catalog.sealed import (
     read_sealed,
     root_over,
 )
-from assay.errors import SealedBankError
+from assay.errors import CommitmentError, SealedBankError
 from assay.ledger import canonical
 
 if TYPE_CHECKING:
@@ -113,6 +113,22 @@ def read_identities(paths: Sequence[Path]) -> list[Identity]:
     return found
 
 
+def read_recipients(paths: Sequence[Path]) -> list[str]:
+    """The recipients in files: lines of age1..., or the `# public key:` of identity files, whose secrets are not looked at."""
+    found = []
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                lines = file.read(MAX_SMALL).decode("utf-8", "replace").splitlines()
+        except OSError as e:
+            raise SealedBankError(f"cannot read this file of recipients: {e.strerror}", where=str(path)) from None
+        mine = [text for line in lines if (text := line.strip().removeprefix("# public key:").strip()).startswith("age1")]
+        if not mine:
+            raise SealedBankError("there is no recipient (age1...) in this file", where=str(path))
+        found += mine
+    return found
+
+
 def seal_bank(bank: BankFile, tier: SealedTier, recipients: Sequence[str], retire_after: int = 0) -> SealedFile:
     """A sealed bank from a plain one: fresh salts, and ordinals in an order that tells nothing. Raises `SealedBankError`."""
     if tier == "fully-sealed" and len(recipients) != 2:
@@ -170,7 +186,7 @@ def _encrypted(data: bytes, to: Sequence[Any]) -> str:
 
 
 def _decrypted(ciphertext: str, identities: Sequence[Any]) -> bytes | None:
-    """None where none of the identities is meant. Raises `SealedBankError` for a ciphertext that was changed or cut off."""
+    """None where none of the identities is meant. Raises `CommitmentError` for a ciphertext that was changed or cut off."""
     age = _age()
     if not identities:
         return None
@@ -179,9 +195,9 @@ def _decrypted(ciphertext: str, identities: Sequence[Any]) -> bytes | None:
     except age.DecryptError as e:
         if "No matching keys" in str(e):
             return None
-        raise SealedBankError("the ciphertext is damaged: it was changed or cut off") from None
+        raise CommitmentError("the ciphertext is damaged: it was changed or cut off") from None
     except (ValueError, OSError):
-        raise SealedBankError("the ciphertext is damaged: it was changed or cut off") from None
+        raise CommitmentError("the ciphertext is damaged: it was changed or cut off") from None
 
 
 def decrypt_share(file: SealedFile, identities: Sequence[Identity], to: str = "") -> ShareFile:
@@ -215,23 +231,25 @@ def read_share(path: Path, identities: Sequence[Identity]) -> tuple[str, bytes]:
 
 
 def open_file(file: SealedFile, identities: Sequence[Identity], shares: Sequence[tuple[str, bytes]] = ()) -> dict[str, SealedItem]:
-    """The items of a sealed bank by ordinal, every one checked against its commitment. Raises `SealedBankError`."""
+    """The items of a sealed bank by ordinal, every one checked against its commitment. Raises `SealedBankError`,
+    and `CommitmentError` where they are others.
+    """
     keys: Sequence[Any] = identities
     if file.tier == "fully-sealed":
         keys = [_joined(file, [*_own_shares(file, identities), *(half for root, half in shares if root == file.root)])]
     try:
         data = _decrypted(file.ciphertext, keys)
-    except SealedBankError as e:
-        raise SealedBankError(e.what, where=file.name) from None
+    except CommitmentError as e:
+        raise CommitmentError(e.what, where=file.name) from None
     if data is None:
         raise SealedBankError("none of these identities opens the bank", where=file.name, fix="Give one that it was encrypted to.")
     try:
         items = msgspec.json.decode(data, type=Content).items
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise SealedBankError("what was encrypted is no content of a sealed bank", where=file.name) from None
+        raise CommitmentError("what was encrypted is no content of a sealed bank", where=file.name) from None
     problems = differs(file.leaves, items, file.languages)
     if problems:
-        raise SealedBankError(f"the opened texts are not what the bank commits to: {'; '.join(problems)}", where=file.name)
+        raise CommitmentError(f"the opened texts are not what the bank commits to: {'; '.join(problems)}", where=file.name)
     return {i.item: i for i in items}
 
 
@@ -259,7 +277,9 @@ def _xor(a: bytes, b: bytes) -> bytes:
 
 
 def open_banks(catalog: Catalog, openers: Openers) -> Opened:
-    """All sealed banks of a plan's content, opened and checked against what is registered. Raises `SealedBankError`."""
+    """All sealed banks of a plan's content, opened and checked against what is registered. Raises `SealedBankError`, and `CommitmentError`
+    for a bank of the name that is another one.
+    """
     if not openers:
         names = ", ".join(catalog.sealed)
         raise SealedBankError(f"'{names}' is sealed", fix="Give what opens it: --identity FILE, and --share FILE of the other party.")
@@ -269,11 +289,14 @@ def open_banks(catalog: Catalog, openers: Openers) -> Opened:
     opened = {}
     for name, bank in catalog.sealed.items():
         file = files.get(bank.root)
+        if other := next((f for f in files.values() if file is None and f.name == name), None):
+            what = f"this bank has another root ({other.root[:19]}...) than the one that is registered ({bank.root[:19]}...)"
+            raise CommitmentError(what, where=name)
         if file is None:
             fix = "Name it with --bank FILE: its root is the one that the plan registers."
             raise SealedBankError(f"the sealed bank with the root {bank.root[:19]}... is not here", where=name, fix=fix)
         if (file.leaves, file.tier) != (bank.leaves, bank.tier):
-            raise SealedBankError("the bank's tier or commitments are not those that the plan registers", where=name)
+            raise CommitmentError("the bank's tier or commitments are not those that the plan registers", where=name)
         opened[name] = open_file(file, identities, shares)
     return Opened(opened)
 

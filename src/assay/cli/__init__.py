@@ -26,6 +26,7 @@ COMMANDS = {
     "label": "The labelling page: people's verdicts on what no program can judge.",
     "judge": "Judges: read a run again with others, compare them, measure them on people's labels.",
     "compare": "Runs side by side: what got worse, what changed, what no longer tells them apart.",
+    "bank": "Held-out banks: seal, show, check; each exposure is counted.",
     "plan": "Start, check and list plans.",
     "policy": "The least that a plan must ask for: list, check, diff, sign, verify.",
     "catalog": "What is in the box: hazards, languages, attacks; and its lint.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
@@ -16,6 +16,8 @@ from rich.table import Table
 
 from assay import api
 from assay.catalog import read_judge_attacks
+from assay.cli.keyplace import KEY_PLACE
+from assay.cli.opening import openers_of, opening_options
 from assay.cli.words import program, shell_path
 from assay.decision.opinions import Opinion, agreement, read_opinions, sources
 from assay.errors import AssayError
@@ -24,6 +26,9 @@ from assay.judges.steering import Withstood, steering_cases, tally
 from assay.plan import Calibration, Judges, JudgeSpec
 from assay.runs import RunFile, read_labels, run_path
 from assay.targets import parse_target
+
+if TYPE_CHECKING:
+    from assay.ledger import KeyPlace
 
 SHOWN = 10
 Rubric = Literal["en", "item"]
@@ -57,9 +62,11 @@ def command() -> None:
     "--tries", default=2, show_default=True, type=click.IntRange(1, 10), help="How often a judge is asked until its reply can be used."
 )
 @click.option("--out", type=click.Path(path_type=Path), default=None, help="Where the judgements go; beside the run unless given.")
+@opening_options
+@click.option("--key", type=KEY_PLACE, help="Your signing key, for the ledger of exposures of sealed banks.")
 def again(
     run: Path, judges: tuple[str, ...], structured: bool, rubric: Rubric, combine: Combine, tries: int,
-    out: Path | None,
+    out: Path | None, banks: tuple[Path, ...], identities: tuple[Path, ...], shares: tuple[Path, ...], key: KeyPlace | None,
 ) -> int:  # fmt: skip
     """Read every answer of RUN that needs a judge with another panel. The target is not called, and the run does not change.
 
@@ -73,7 +80,10 @@ def again(
     console = Console(stderr=True)
     with Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("answers read", total=total)
-        api.judge_again(path, panel, out, progress=lambda line: console.print(escape(line)), told=lambda n: bar.update(task, completed=n))
+        api.judge_again(
+            path, panel, out, progress=lambda line: console.print(escape(line)), told=lambda n: bar.update(task, completed=n),
+            openers=openers_of(banks, identities, shares), key=key,
+        )  # fmt: skip
     click.echo(f"Kept in {shell_path(out)}.")
     click.echo(f"\nNext, compare: {program()} judge compare {shell_path(run)} {shell_path(out)}")
     return 0

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 from msgspec import structs
 
+from assay.cli.opening import openers_of, opening_options
 from assay.cli.words import program, shell_path
 from assay.errors import AssayError
 
@@ -40,11 +41,13 @@ TOKENS_NAME = "label-tokens.json"
 @click.option(
     "--import", "imported", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Read labels: .csv, .json, .jsonl."
 )
+@opening_options
 @click.option("--labeller-column", default="", help="Where that file says who labelled, if not in 'labeller' or 'completed_by'.")
 def command(
     run: Path, labellers: Sequence[str], adjudicators: Sequence[str], new_links: bool, removed: Sequence[str], everything: bool,
     hazards: Sequence[str], languages: Sequence[str], host: str, port: int, names: Sequence[str], tls_cert: Path | None,
     tls_key: Path | None, exported: Path | None, tasks: Path | None, imported: Path | None, labeller_column: str,
+    banks: tuple[Path, ...], identities: tuple[Path, ...], shares: tuple[Path, ...],
 ) -> int:  # fmt: skip
     """Label the transcripts of RUN on a local web page: every flagged trial, and a random audit of the others.
 
@@ -55,12 +58,15 @@ def command(
       assay label runs/first --all --labeller Aisyah
       assay label runs/first --export labels.csv
     """
+    from assay.api import opened_for
     from assay.label import Desk, Scope
     from assay.web.signin import TokenFile, parse_person
 
     people = [parse_person(t, "labeller") for t in labellers] + [parse_person(t, "adjudicator") for t in adjudicators]
     scope = Scope(everything, tuple(hazards), tuple(languages))
-    with Desk.open(run, scope) as desk:
+    openers = openers_of(banks, identities, shares)
+    opened = opened_for(run, openers) if openers else None
+    with Desk.open(run, scope, opened) as desk:
         for kind, given, known in (("hazard", hazards, desk.plan.matrix.hazards), ("language", languages, desk.plan.matrix.languages)):
             for name in given:
                 if name not in known:

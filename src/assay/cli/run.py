@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from assay.cli.keyplace import KEY_PLACE
+from assay.cli.opening import openers_of, opening_options
 from assay.cli.words import decision_lines, program, shell_path
 
 if TYPE_CHECKING:
@@ -35,7 +36,10 @@ if TYPE_CHECKING:
 @click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
 @click.option("--log", type=click.Path(path_type=Path), help="Register the run in this log, and its end (assay log).")
 @click.option(
-    "--witness-key", "witness_keys", multiple=True, metavar="KEY",
+    "--witness-key",
+    "witness_keys",
+    multiple=True,
+    metavar="KEY",
     help="With --log: no trial before this witness (its key, or a file with it) has cosigned the registration.",
 )
 @click.option("--wait", type=click.FloatRange(min=0, max=10_080), default=60.0, show_default=True, metavar="MINUTES", help="How long.")
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     "--nonce", "nonces", multiple=True, type=click.Path(path_type=Path), help="A party's nonce, told for this run; one for each seal."
 )
 @click.option("--calibration", type=click.Path(path_type=Path), help="With --resume: a calibration of the judges that came after the plan.")
+@opening_options
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print cells, expected and worst-case calls; ask nothing.")
@@ -110,6 +115,9 @@ class Asked:
     policy_key: str
     seals: tuple[Path, ...]
     nonces: tuple[Path, ...]
+    banks: tuple[Path, ...]
+    identities: tuple[Path, ...]
+    shares: tuple[Path, ...]
     resume: bool
     dry_run: bool
     key: KeyPlace | None
@@ -129,7 +137,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     ready = None
     earlier = asked.replay or (asked.out if asked.resume else None)
     if asked.plan or earlier is None:
-        ready = read_plan(asked.plan or "quick", spec)
+        ready = read_plan(asked.plan or "quick", spec, registered=api.registered_content(earlier) if earlier else None)
     if earlier is not None:
         with RunFile.read(run_path(earlier)) as file:
             loaded = file.opening().plan
@@ -149,6 +157,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
             witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
             coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             beside=plan_path(asked.plan).parent if asked.plan else None,
+            openers=openers_of(asked.banks, asked.identities, asked.shares),
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
@@ -171,6 +180,11 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     unscorable = _unscorable(result)
     if unscorable:
         click.echo(f"  {unscorable}")
+    if result.quoting:
+        click.echo(
+            f"  {result.quoting} answers, or what judges said of them, quote a prompt of a sealed bank: bundle and report hold the words.\n"
+            "  Keep both among those who may see them; assay export has --without-transcripts for the others."
+        )
     if result.report and result.bundle:
         click.echo(f"\n  Report  {shell_path(result.report)}\n  Bundle  {shell_path(result.bundle)}")
         awaiting = sum(c.counts.get("awaiting", 0) for r in result.decision.requirements for c in r.claims if c.status == "open")

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog, Opened
+from assay.catalog.exposures import CLOSED, OPENED
 from assay.catalog.sealed import SealedFile, read_sealed
 from assay.errors import SealedBankError
 from assay.ledger import PrivateKey
@@ -25,8 +26,6 @@ from assay.runs import RunFile
 from assay.runs.exposures import Held, Reservation, Settlement, reserve, settle, unsettled
 from assay.scenarios import ItemBuilder
 
-OPENED = "sealed bank opened"
-CLOSED = "sealed bank closed"
 SHINGLE = 32
 """Characters that an answer must share with a prompt, letter for letter, to count as quoting it."""
 
@@ -50,6 +49,11 @@ class Counted:
                 raise SealedBankError("the sealed bank is not here, so nothing can be counted", where=name, fix="Name it with --bank FILE.")
             banks[name] = there[bank.root]
         return cls(catalog, banks, key)
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """The files of the banks, by name."""
+        return {name: path for name, (path, _) in self._banks.items()}
 
     def reserve(self, run: str, labels: int, at: int, *, judges: bool = False) -> None:
         """Count every live item as exposed to the run. Raises `SealedBankError`; what was reserved before it stays reserved."""
@@ -100,13 +104,17 @@ class Counted:
             quoting += quotes[name]
         return quoting
 
-    def settle_judged(self, run: str, items: Iterable[tuple[str, str]], at: int) -> None:
-        """Judges have read a run again: count the items (hazard and ordinal) that they were shown."""
-        shown = list(items)
+    def settle_judged(self, run: RunFile, reading: str, at: int) -> None:
+        """Judges have read the whole of a run again, as the `reading` that was reserved: count the items that they were shown."""
+        opening = run.opening()
+        builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
+        shown: dict[str, Counter[str]] = {name: Counter() for name in self._banks}
+        for trial in run.trials():
+            if trial.hazard in shown:
+                shown[trial.hazard][builder.scenario(trial.stream, trial.index)] += 1
         for name, (path, file) in self._banks.items():
-            asked = Counter(item for hazard, item in shown if hazard == name)
-            covers = tuple(unsettled(path, file, run))
-            settle(path, file, self._key, Settlement(run, covers, asked, "complete"), at)
+            covers = tuple(unsettled(path, file, reading))
+            settle(path, file, self._key, Settlement(reading, covers, shown[name], "complete"), at)
 
 
 def is_quoted(prompt: str, texts: Iterable[str]) -> bool:

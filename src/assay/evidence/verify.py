@@ -18,10 +18,11 @@ from typing import Any, get_args
 import msgspec
 
 from assay.attacks import ATTACKS
-from assay.catalog import Catalog
+from assay.catalog import Catalog, Openers
 from assay.decision import Decision, Scheduler, registered_first
-from assay.errors import AssayError
+from assay.errors import AssayError, SealedBankError
 from assay.evidence.bundle import FORMAT, BundleReader
+from assay.evidence.heldout import HeldOut
 from assay.evidence.statements import (
     DECISION,
     OPENED,
@@ -41,6 +42,7 @@ from assay.scenarios import ItemBuilder
 
 MAX_FINDINGS = 50
 NO_PARTIES: Mapping[str, str] = {}
+NO_OPENERS = Openers()
 CLOCK_SLACK_MS = 1000
 
 
@@ -100,18 +102,22 @@ class _Stop(Exception):  # noqa: N818 (control flow: nothing further can be chec
     """Nothing further can be checked."""
 
 
-def verify_bundle(path: Path, *, expected_key: str = "", parties: Mapping[str, str] = NO_PARTIES) -> Report:
+def verify_bundle(
+    path: Path, *, expected_key: str = "", parties: Mapping[str, str] = NO_PARTIES, openers: Openers = NO_OPENERS
+) -> Report:  # fmt: skip
     """Check a bundle. `expected_key` is a key id (or its beginning, 16 characters or more) that must have signed it; `parties` are names
-    of those who must have sealed the plan, each with the id of its key.
+    of those who must have sealed the plan, each with the id of its key. Items of sealed banks are rebuilt only with their `openers`.
 
-    Raises `EvidenceError` only if the file cannot be read at all; everything else is a finding.
+    Raises `EvidenceError` only if the file cannot be read at all, `SealedBankError` if the openers open nothing; all else is a finding.
     """
     report = Report(expected_parties=dict(parties))
     reader = BundleReader(path)
     try:
-        _Verifier(reader, report).run(expected_key)
+        _Verifier(reader, report, openers).run(expected_key)
     except _Stop:
         pass
+    except SealedBankError:
+        raise
     except AssayError as e:
         report.failed("format", e.where or f"line {reader.number}", e.what)
     except Exception as e:  # noqa: BLE001 (whoever signs also chooses plan and content: nothing there may end the audit without a finding)
@@ -120,7 +126,8 @@ def verify_bundle(path: Path, *, expected_key: str = "", parties: Mapping[str, s
 
 
 class _Verifier:
-    def __init__(self, reader: BundleReader, report: Report) -> None:
+    def __init__(self, reader: BundleReader, report: Report, openers: Openers) -> None:
+        self._openers = openers
         self._reader = reader
         self._report = report
 
@@ -155,6 +162,7 @@ class _Verifier:
                 f"digest {self._catalog.digest} is not the plan's {self._plan.catalog}",
             )
             raise _Stop
+        self._held = HeldOut(report, self._plan, self._catalog, self._openers, f"line {reader.number} (catalog)")
         self._nonce = self._part("nonce", _nonce, "seed")
         self._seals = report.seals = self._part("seals", lambda v: msgspec.convert(v, tuple[Sealed, ...]), "seals")
         self._check_seals()
@@ -266,7 +274,8 @@ class _Verifier:
             if sealed.seal.at > self._opened_at + CLOCK_SLACK_MS:
                 report.failed("seals", where, f"'{sealed.seal.party}' sealed too late: after the run had opened")
         self._recorded(where)
-        if "replayOf" in predicate:
+        self._replayed = "replayOf" in predicate
+        if self._replayed:
             report.trusted += (f"that the transcripts are those of the earlier run {predicate['replayOf']}, judged again here",)
         if report.ok:
             report.passed("plan registered before the first trial", self._plan.digest)
@@ -296,7 +305,7 @@ class _Verifier:
             report.failed("format", f"line {reader.number} (trials)", f"{count!r} trials cannot follow")
             raise _Stop
         seed = run_seed(self._plan.digest, self._nonce)
-        builder = ItemBuilder.for_plan(self._plan, self._catalog, seed, ATTACKS)
+        builder = ItemBuilder.for_plan(self._plan, self._catalog, seed, ATTACKS, self._held.opened)
         registration = registered_first(self._plan, self._target, self._seals)
         self._scheduler = Scheduler(self._plan, seed, told(self._taken, self._plan.labels.people), registration)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
@@ -309,6 +318,7 @@ class _Verifier:
                 report.failed("format", "", f"more than {MAX_FINDINGS} findings; the rest is not listed")
                 raise _Stop
         self._count = count
+        self._held.trust()
         if self._cached:
             report.trusted += (f"that {self._cached} answers, taken from a cache, are what the target once said to the same requests",)
         if self._adaptive:
@@ -323,8 +333,7 @@ class _Verifier:
         if self._plan.judges:
             report.trusted += ("that the judges' replies are those of the models that the plan names",)
         if len(report.findings) == before:
-            report.passed("items rebuilt from the seed", f"{count}")
-            report.passed("judgements recomputed", f"{count}")
+            self._held.close(count)
             report.passed("schedule and streams recomputed", f"{count}")
             if total:
                 report.passed("labels belong to their answers", f"{total}")
@@ -370,7 +379,7 @@ class _Verifier:
 
     def _judged(self, trial: Trial, builder: ItemBuilder, where: str) -> None:
         report = self._report
-        item = builder.build(trial.stream, trial.index)
+        item = self._held.item(builder, trial, where)
         if item.digest != trial.item:
             report.failed("items", where, f"the seed gives item {item.digest}, the trial says {trial.item}")
             return
@@ -392,6 +401,7 @@ class _Verifier:
             report.failed("judgements", where, "judges' replies, where the plan has no judge read it")
         if judges and any(len(said.replies) > judges.tries for said in trial.said):
             report.failed("judgements", where, f"a judge was asked more than {judges.tries} times")
+        self._held.judged(item, trial, found, judges)
         verdict, decided = verdict_on(item, found, trial.turns, self._catalog, trial.said, judges)
         if trial.turns and (trial.turns[decided].answer, trial.turns[decided].truncated) != (trial.answer, trial.truncated):
             report.failed("judgements", where, f"turn {decided + 1} decides, and the answer is another")
@@ -408,7 +418,9 @@ class _Verifier:
     def _tail(self) -> None:
         reader, report = self._reader, self._report
         report.root = f"sha256:{self._tree.root().hex()}"
-        self._incidents = digest(reader.section("incidents"))
+        incidents = reader.section("incidents")
+        self._incidents = digest(incidents)
+        self._held.counted(incidents, f"line {reader.number} (incidents)", replayed=self._replayed)
         result_value = reader.section("test-result")
         result = self._statement(result_value, TEST_RESULT, "test result", f"line {reader.number} (test-result)")
         decision_value = reader.section("decision")

@@ -61,6 +61,9 @@ def unreviewed_share(tally: Tally, tag: str) -> float:
         if stream.language == tag and counts.n:
             texts = catalog.texts[stream.hazard][tag]
             trials += counts.n
+            if stream.hazard in catalog.sealed:  # nobody outside can review what is sealed
+                doubtful += counts.n
+                continue
             doubtful += counts.n * len(texts.unreviewed) / max(1, len(texts.texts))
     return doubtful / trials if trials else 1.0
 
@@ -73,7 +76,8 @@ def unreviewed(tally: Tally) -> dict[str, list[str]]:
         parts: list[tuple[str, Provenance]] = [("words and phrases", catalog.languages[tag].provenance)]
         parts.append(("attacks", catalog.attacks[tag].provenance))
         missing = [name for name, provenance in parts if provenance.review.strip().casefold() in ("", "none", "no")]
-        missing += [catalog.hazards[h].title for h in tally.opening.plan.matrix.hazards if catalog.texts[h][tag].unreviewed]
+        doubtful = [h for h in tally.opening.plan.matrix.hazards if h in catalog.sealed or catalog.texts[h][tag].unreviewed]
+        missing += [catalog.hazards[h].title for h in doubtful]
         if missing:
             out[tag] = missing
     return out

@@ -108,7 +108,9 @@ def _spread(violations: Sequence[Violation], most: int) -> list[Violation]:
 
 
 def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
-    """The chosen violations in full; prompts of sealed banks are withheld. Raises `CatalogError` if an item cannot be rebuilt from the run's own content."""
+    """The chosen violations in full; prompts of sealed banks are withheld. Raises `CatalogError` if an item cannot be rebuilt from the
+    run's own content.
+    """
     chosen = [v.slot for v in choose([v for v in tally.violations if not tally.in_world(v.stream)])]
     if not chosen:
         return ()

@@ -17,6 +17,7 @@ from assay.ledger import Envelope
 from assay.report.caveats import limitations, unknowns
 from assay.report.effects import EffectRow, effect_rows
 from assay.report.explore import covered
+from assay.report.heldout import bank_sentences
 from assay.report.intervals import ClaimTable, FixedDesign, claim_tables, fixed_design
 from assay.report.judges import JudgesView, make_judges
 from assay.report.matrix import MatrixTable, heat_legend, matrix_tables
@@ -155,7 +156,7 @@ def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name:
         worlds=make_worlds(run, tally),
         judges=make_judges(run, tally),
         violations=sum(c.violations for s, c in tally.streams.items() if not tally.in_world(s)),
-        limitations=limitations(tally),
+        limitations=(*limitations(tally), *bank_sentences(tally.opening, run.incidents())),
         evidence=_evidence(tally, state, bundle_name),
     )
 

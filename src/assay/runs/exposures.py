@@ -1,8 +1,8 @@
 """Appends to the ledger of exposures beside a sealed bank. Every line is on disk before it is acknowledged; a lock keeps others out.
 
-    make_ledger(path, file, key, at)                                  # with the bank
-    held = reserve(path, file, key, Reservation(run, items), at)      # before the first trial; refuses what is retired by now
-    settle(path, file, key, Settlement(run, held.covers, asked, "complete"), at)
+make_ledger(path, file, key, at)                                  # with the bank
+held = reserve(path, file, key, Reservation(run, items), at)      # before the first trial; refuses what is retired by now
+settle(path, file, key, Settlement(run, held.covers, asked, "complete"), at)
 """
 
 from __future__ import annotations
@@ -22,9 +22,25 @@ from assay.catalog.exposures import EXPOSURE, MAX_LEDGER_BYTES, Entry, Exposures
 from assay.catalog.sealed import SealedFile
 from assay.errors import SealedBankError
 from assay.ledger import PrivateKey, canonical, digest_bytes, sign_statement
-from assay.runs.file import sync_folder
+from assay.runs.file import sync_folder, whole_file
 
 LOCK_S = 30.0
+PLACES_NAME = "sealed-banks.json"
+
+
+def note_banks(folder: Path, banks: Mapping[str, Path]) -> None:
+    """Note beside a run where its sealed banks are on this machine, so that later commands find them. Not part of the evidence."""
+    with whole_file(folder / PLACES_NAME) as out:
+        out.write(msgspec.json.encode({name: str(path.resolve()) for name, path in banks.items()}) + b"\n")
+
+
+def noted_banks(folder: Path) -> tuple[Path, ...]:
+    """Where the sealed banks of the run in this folder are; none where nothing readable was noted."""
+    try:
+        found = msgspec.json.decode((folder / PLACES_NAME).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return ()
+    return tuple(path for given in found.values() if (path := Path(given)).is_file())
 
 
 class Reservation(Struct, frozen=True):
@@ -55,6 +71,10 @@ class Held(Struct, frozen=True):
 def make_ledger(sealed: Path, file: SealedFile, key: PrivateKey, at: int) -> None:
     """The ledger of a bank that was just sealed. Raises `SealedBankError` where there is one."""
     path = exposures_path(sealed)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise SealedBankError(f"cannot write here: {e.strerror}", where=str(path.parent)) from None
     with _locked(path):
         if path.exists():
             raise SealedBankError("there is a ledger of exposures already", where=str(path), fix="Choose another --out.")
