@@ -12,7 +12,7 @@ from assay.cli import main
 from assay.errors import SigningKeyError
 from assay.evidence import verify_bundle
 from assay.ledger import PrivateKey, is_protected, load_key, write_key
-from tests.support import plan_text
+from tests.support import make_plan, plan_text
 
 SECRET = "correct horse battery"
 
@@ -87,6 +87,6 @@ def test_protecting_keeps_the_id_and_nothing_is_overwritten(
 def test_keys_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ASSAY_KEY_PASSPHRASE_FILE", str(tmp_path / "none"))
     with pytest.raises(SigningKeyError, match="cannot read the passphrase"):
-        api.evaluate((None, None), out=tmp_path / "r", key=tmp_path / "k.pem")  # type: ignore[arg-type]
+        api.evaluate(make_plan(), out=tmp_path / "r", key=tmp_path / "k.pem")
     with pytest.raises(SigningKeyError, match="cannot read the signing key"):
         load_key(tmp_path / "no.pem")

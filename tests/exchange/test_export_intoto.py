@@ -97,11 +97,13 @@ def test_in_toto_verify_accepts_the_folder(handover: Path) -> None:
 
 
 def test_layout_and_link_are_what_in_toto_reads(handover: Path) -> None:
+    from in_toto.models._signer import load_public_key_from_file
     from in_toto.models.layout import Layout
     from in_toto.models.link import Link
     from in_toto.models.metadata import Metadata
 
     keyid, key = intoto_key(KEY.public)
+    assert key == load_public_key_from_file(str(handover / "keys" / f"{KEY.public.keyid}.pem"))
     link_path = handover / f"evaluate.{keyid[:8]}.link"
     for path, kind in ((handover / "root.layout", Layout), (link_path, Link)):
         metadata = Metadata.load(str(path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,17 +34,25 @@ _LIST = "\n".join(f"  {name:<10} {about}" for name, about in [*((n, f.about) for
 @click.option("--days", type=int, default=365, show_default=True, help="in-toto: how long the layout holds, from the decision on.")
 @click.option("--without-links", is_flag=True, help="in-toto: no layout and link, which only the run's own key can sign.")
 @click.option("--roles", type=click.Path(path_type=Path), help="in-toto: the signed roles of a release, for its approvers' public keys.")
+@click.option("--sigstore", is_flag=True, help="in-toto: sign the evidence keyless too (Sigstore). Your identity becomes public, for good.")
+@click.option("--sigstore-token", type=click.Path(path_type=Path), help="A file with the identity token; the surroundings' unless given.")
+@click.option("--sigstore-config", type=click.Path(path_type=Path), help="Client trust configuration (JSON) of a Sigstore of your own.")
 def command(
     form: str, run: Path, out: Path, without_transcripts: bool, force: bool, key: KeyPlace | None, days: int, without_links: bool,
-    roles: Path | None,
+    roles: Path | None, sigstore: bool, sigstore_token: Path | None, sigstore_config: Path | None,
 ) -> int:  # fmt: skip
     """Write RUN (a run folder or file) in a format that others read."""
     if form == FOLDER:
         if force:
             raise click.UsageError("a folder is not replaced: choose another --out")
-        return _in_toto(run, out, key, days, links=not without_links, roles=roles, whole=not without_transcripts)
-    if key or without_links or roles:
-        raise click.UsageError("--key, --without-links and --roles belong to in-toto")
+        if (sigstore_token or sigstore_config) and not sigstore:
+            raise click.UsageError("--sigstore-token and --sigstore-config go with --sigstore")
+        code = _in_toto(run, out, key, days, links=not without_links, roles=roles, whole=not without_transcripts)
+        if sigstore:
+            _keyless(run, out, sigstore_token, sigstore_config)
+        return code
+    if key or without_links or roles or sigstore:
+        raise click.UsageError("--key, --without-links, --roles and --sigstore belong to in-toto")
     with read_exported(run, transcripts=not without_transcripts) as exported:
         write_export(form, exported, out, force=force)
         heading = exported.heading
@@ -74,3 +83,16 @@ def _in_toto(run: Path, out: Path, key: KeyPlace | None, days: int, *, links: bo
     if whole:
         click.echo(f"  {program()} verify evidence.jsonl")
     return 0
+
+
+def _keyless(run: Path, out: Path, token: Path | None, config: Path | None) -> None:
+    from assay import api
+    from assay.exchange.export.keyless import KEYLESS_NAME, sign_keyless
+
+    evidence, signed = run / api.BUNDLE_NAME if run.is_dir() else run, out / KEYLESS_NAME
+    identity, issuer = sign_keyless(evidence, signed, token_file=token, config=config)
+    click.echo(f"\n{shell_path(signed)}: signed keyless by {identity} ({issuer}). To check it, with Sigstore's trusted root:\n")
+    who = f"--sigstore-identity {shlex.quote(identity)} --sigstore-issuer {shlex.quote(issuer)}"
+    click.echo(
+        f"  {program()} verify {shell_path(evidence)} --sigstore-bundle {shell_path(signed)} {who} --sigstore-root trusted_root.json"
+    )

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
 from assay import api
+from assay.cli.keyless import keyless_of, keyless_options, report_keyless
+from assay.cli.opening import openers_of, opening_options
 from assay.cli.words import SYMBOL, decision_lines
 from assay.evidence import Report
 
@@ -22,13 +25,18 @@ from assay.evidence import Report
 @click.option(
     "--witness-key", "witness_keys", multiple=True, metavar="KEY", help="A witness's key, or a file with it; all must have cosigned."
 )
+@opening_options
+@keyless_options
 @click.option("--json", "as_json", is_flag=True, help="Checks and findings as JSON.")
 def command(
-    bundle: Path, key: str, parties: tuple[str, ...], log_proof: Path | None, log_key: str, witness_keys: tuple[str, ...], as_json: bool
-) -> int:
+    bundle: Path, key: str, parties: tuple[str, ...], log_proof: Path | None, log_key: str, witness_keys: tuple[str, ...],
+    banks: tuple[Path, ...], identities: tuple[Path, ...], shares: tuple[Path, ...], as_json: bool,
+    **sigstore: Any,
+) -> int:  # fmt: skip
     """Recompute everything in BUNDLE: signatures, items from the seed, judgements, schedule, streams, Merkle root, decision.
 
-    Needs nothing but the bundle. Exit code: 0 if everything holds, 1 if anything does not, 2 if the file cannot be read.
+    Needs nothing but the bundle; items of sealed banks are rebuilt only with what opens them. Exit code: 0 if everything holds, 1 if
+    anything does not, 2 if the file cannot be read, or the sealed banks not be opened with what is given.
     """
     if bundle.is_dir():
         bundle /= api.BUNDLE_NAME
@@ -37,9 +45,12 @@ def command(
         raise click.UsageError("--party takes NAME=KEYID, each name once")
     if bool(log_proof) != bool(log_key):
         raise click.UsageError("--log-proof and --log-key go together")
-    report = api.verify(bundle, key=key, parties=named)
+    keyless = keyless_of(**sigstore)
+    report = api.verify(bundle, key=key, parties=named, openers=openers_of(banks, identities, shares))
     if log_proof is not None and report.ok:
         _in_log(report, bundle, log_proof, log_key, witness_keys)
+    if keyless is not None:
+        report_keyless(report, bundle, keyless)
     if as_json:
         click.echo(
             json.dumps(

@@ -9,6 +9,7 @@ link = sign(key, link_of(materials, products))
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -21,12 +22,10 @@ LAYOUT_NAME = "root.layout"
 
 
 def intoto_key(public: PublicKey) -> tuple[str, dict[str, Any]]:
-    """A key as in-toto writes it, and the id that in-toto gives it."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
-
-    key = SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(public.raw))
-    return key.keyid, {**key.to_dict(), "keyid": key.keyid}
+    """A key as in-toto writes it, and the id that in-toto gives it: SHA-256 over its canonical JSON."""
+    key = {"keytype": "ed25519", "scheme": "ed25519", "keyval": {"public": public.raw.hex()}}
+    keyid = hashlib.sha256(canonical(key)).hexdigest()
+    return keyid, {**key, "keyid": keyid}
 
 
 def link_name(public: PublicKey) -> str:
