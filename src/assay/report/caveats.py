@@ -138,6 +138,8 @@ def _limitations(tally: Tally) -> Iterator[str]:
         yield "Whether the target changed while the run lasted was not tested: the plan has no drift test."
     if any(isinstance(r, LanguageParity) for r in plan.requirements):
         yield "Parity compares the same item in two languages. Part of a gap may come from the texts and not from the target."
+    if tally.opening.policy is None:
+        yield "The run was opened under no policy: what it had to show is the plan's own word, and a release cannot approve on it."
     parties = [sealed.seal.party for sealed in tally.opening.seals]
     if parties:
         yield (

@@ -95,6 +95,7 @@ class Evidence(Struct, frozen=True):
     items_digest: str
     plan_digest: str
     catalog_digest: str
+    policy: str
     opened_at: str
     last_at: str
     opened_version: str
@@ -232,6 +233,7 @@ def _evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
         items_digest=tally.recount.items,
         plan_digest=opening.plan.digest,
         catalog_digest=opening.plan.catalog or opening.catalog.digest,
+        policy=f"{policy.id} {policy.version}, {policy.digest}" if (policy := opening.policy) else "",
         opened_at=time_text(at),
         last_at=time_text(tally.last_at) if tally.last_at else "",
         opened_version=version,
