@@ -26,7 +26,7 @@ from assay.evidence.identity import (
 )
 from assay.evidence.provider import DAY_MS, PROVIDER_STATEMENT, ProviderStatement, open_signed, sign_provider
 from assay.evidence.signature import PREDICATE, open_signature
-from assay.ledger import PrivateKey, canonical, sign_statement
+from assay.ledger import Envelope, PrivateKey, canonical, sign_statement
 from assay.plan import Generation
 from assay.runs.fingerprint import Answered, Fingerprint, Told, parse_fingerprint
 
@@ -96,7 +96,7 @@ def test_a_statement_holds_for_its_target_and_time_and_gives_the_record_strings(
         ({"endpoint": "http://models.example.org/v1"}, HOSTED, (NOW,), KEY.public.keyid, "endpoint"),
         ({"endpoint": "https://models.example.org:8443/v1"}, HOSTED, (NOW,), KEY.public.keyid, "endpoint"),
         ({"endpoint": "https://models.example.org/v2"}, HOSTED, (NOW,), KEY.public.keyid, "endpoint"),
-        ({"endpoint": "https://models.example.org@evil.example/v1"}, HOSTED, (NOW,), KEY.public.keyid, "endpoint"),
+        ({"endpoint": "https://user@models.example.org/v1"}, HOSTED, (NOW,), KEY.public.keyid, "endpoint"),
         ({}, {"kind": "callable", "model": "my-model"}, (NOW,), KEY.public.keyid, "endpoint"),
         ({}, HOSTED, (NOW,), OTHER.public.keyid, "key"),
         ({}, HOSTED, (NOW,), KEY.public.keyid[:15], "key"),
@@ -142,6 +142,13 @@ def signed_by_hand(predicate: dict[str, Any], subject: list[dict[str, Any]], kin
     return sign_statement(key, subject, kind, predicate).to_json()
 
 
+def written_otherwise(payload: dict[str, Any]) -> Any:
+    """The very same statement, signed by the same key, not in canonical form."""
+    data = json.dumps(payload, indent=1).encode()
+    sig = KEY.sign(Signed(data, "application/vnd.in-toto+json", {}).pae())
+    return Envelope(data, KEY.public.keyid, sig).to_json()
+
+
 def test_every_byte_of_a_statement_counts() -> None:
     signed = sign_provider(KEY, stated(weights="sha256:" + "cd" * 32))
     payload = json.loads(base64.b64decode(signed.envelope["payload"]))
@@ -155,6 +162,7 @@ def test_every_byte_of_a_statement_counts() -> None:
         signed_by_hand({**predicate, "more": 1}, subject),
         signed_by_hand({**predicate, "statement": {**predicate["statement"], "more": 1}}, subject),
         {**signed.envelope, "payload": base64.b64encode(canonical({**payload, "extra": 1})).decode()},
+        written_otherwise(payload),
         {**signed.envelope, "signatures": []},
         {**signed.envelope, "signatures": signed.envelope["signatures"] * 2},
         {**signed.envelope, "payloadType": "application/json"},
@@ -281,7 +289,7 @@ WRONG: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_signature_that_does_not_hold_is_a_finding(name: str) -> None:
     checked = check_signed_weights(WRONG[name](), pem_of(DEVELOPER), SIGNED)
-    assert len(checked.findings) == 1
+    assert [f.where != "target" for f in checked.findings] == [True]
     assert checked.manifest is None
 
 
@@ -331,15 +339,13 @@ def test_one_model_is_the_same_and_another_is_different() -> None:
 
 
 def test_the_outcome_does_not_depend_on_the_order_nor_on_luck() -> None:
-    mixed = [[*a[:6], *b[:2]] for a, b in zip(ONE, TWO, strict=True)]
+    mixed = [[*a[:4], *b[:4]] for a, b in zip(ONE, TWO, strict=True)]
     first = check_fingerprint(made(ONE), made(mixed, seed=1000))
     again = check_fingerprint(made(ONE), made(mixed, seed=1000))
     swapped = check_fingerprint(made(mixed, seed=1000), made(ONE))
     assert first.equality is not None
-    assert first.equality == again.equality
-    assert swapped.equality is not None
-    assert swapped.equality.statistic == pytest.approx(first.equality.statistic)
-    assert abs(swapped.equality.p_value - first.equality.p_value) < 0.02
+    assert 0.0001 < first.equality.p_value < 1
+    assert first.equality == again.equality == swapped.equality
 
 
 def test_at_temperature_0_one_answer_that_differs_is_enough() -> None:

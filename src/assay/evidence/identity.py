@@ -217,8 +217,9 @@ def check_fingerprint(
         if differ:
             found.append(Finding("fingerprint", "answers", why))
     else:
-        seed = int.from_bytes(sha256("/".join(sorted((approved.digest, shown.digest))).encode()).digest()[:8], "big")
-        equality = compare_answers(approved.texts(), shown.texts(), seed=seed, permutations=permutations)
+        one, two = sorted((approved, shown), key=lambda f: f.digest)  # so that the outcome does not depend on which was first
+        seed = int.from_bytes(sha256(f"{one.digest}/{two.digest}".encode()).digest()[:8], "big")
+        equality = compare_answers(one.texts(), two.texts(), seed=seed, permutations=permutations)
         if equality.smallest > level and equality.constant < len(pairs):
             raise IdentityError(
                 f"so few answers could never show a difference at level {level:g} (the smallest p-value is {equality.smallest:.2g})",
@@ -245,8 +246,8 @@ def _comparable(approved: Fingerprint, shown: Fingerprint, level: float) -> None
         )
     if mine.temperature == 0 and not (approved.settled and shown.settled):
         raise IdentityError(
-            "at temperature 0 the endpoint does not always answer the same, and what moves its answers moves many at once: neither equality "
-            "nor the test can be asked for",
+            "at temperature 0 the endpoint does not always answer the same, and what moves one answer moves many at once: neither "
+            "equality nor the test can be asked for",
             fix="Take both at a temperature above 0 (or, for a local model, with --concurrency 1).",
         )
     if mine.temperature and abs(mine.seed - other.seed) < max(approved.calls, shown.calls):

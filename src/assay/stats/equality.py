@@ -6,10 +6,11 @@ of the second
 
     MMD^2 = sum_ij k(x_i, x_j) / m^2 + sum_ij k(y_i, y_j) / n^2 - 2 sum_ij k(x_i, y_j) / (m n) = w' K w
 
-with w = 1/m on the first model's answers and -1/n on the second's. The kernel is the Hamming kernel on strings that Gao, Liang and
-Guestrin (2024), 'Model equality testing: which model is this API serving?', use for this: here the share of places at which two answers
-have the same character, the shorter one padded by a mark that equals only itself. It is a sum of kernels that compare one place, so it is
-positive semidefinite.
+with w = 1/m on the first model's answers and -1/n on the second's. The kernel is the mean of two, both positive semidefinite and 1 on the
+diagonal: the Hamming kernel that Gao, Liang and Guestrin (2024), 'Model equality testing: which model is this API serving?', use for this
+(here the share of places at which two answers have the same character, the shorter one padded by a mark that equals only itself), and the
+spectrum kernel of Leslie, Eskin and Noble (2002) over pairs of characters (the cosine between their counts). The first is 1 for equal
+answers only, the second sees the same words elsewhere.
 
 Under the null, answers to one probe are exchangeable between the models, so the statistic over permutations within probes has the null
 distribution whatever the models say. With b of B random permutations at least as large as observed, p = (1 + b) / (1 + B) is valid at every
@@ -52,21 +53,35 @@ class Equality:
     smallest: float
 
 
-def hamming_kernel(texts: Sequence[str], length: int = LENGTH) -> Floats:
-    """The share of equal places among the first `length` characters of every two texts, shape (n, n); 1 where both are empty.
+def answer_kernel(texts: Sequence[str], length: int = LENGTH) -> Floats:
+    """How alike the first `length` characters of every two texts are, in [0, 1], shape (n, n); 1 only where they are equal.
 
-    Places are counted up to the longest of the texts; past its end a text has a mark that equals no character.
+    Places are counted up to the longest of the texts. A text of fewer than two characters has itself as its only pair.
     """
     if length < 1:
         raise ValueError(f"at least one character is compared, not {length}")
-    longest = min(length, max((len(t) for t in texts), default=0))
+    cut = [t[:length] for t in texts]
+    return (_hamming(cut) + _pairs(cut)) / 2
+
+
+def _hamming(texts: Sequence[str]) -> Floats:
+    longest = max((len(t) for t in texts), default=0)
     if longest == 0:
         return np.ones((len(texts), len(texts)))
     places = np.full((len(texts), longest), _PAD, dtype=np.int64)
     for row, text in zip(places, texts, strict=True):
-        codes = [ord(c) for c in text[:longest]]
-        row[: len(codes)] = codes
+        row[: len(text)] = [ord(c) for c in text]
     return np.asarray((places[:, None, :] == places[None, :, :]).mean(axis=2))
+
+
+def _pairs(texts: Sequence[str]) -> Floats:
+    numbers: dict[str, int] = {}
+    found = [[numbers.setdefault(t[i : i + 2], len(numbers)) for i in range(max(1, len(t) - 1))] for t in texts]
+    counts = np.zeros((len(texts), len(numbers)))
+    for row, pairs in zip(counts, found, strict=True):
+        np.add.at(row, pairs, 1.0)
+    counts /= np.linalg.norm(counts, axis=1, keepdims=True)
+    return np.asarray(counts @ counts.T)
 
 
 def smallest_p(counts: Sequence[tuple[int, int]], permutations: int = PERMUTATIONS) -> float:
@@ -105,7 +120,7 @@ def compare_answers(
                 each.append(0.0)
                 continue
             mismatched.append(i)
-        kernel = hamming_kernel([*x, *y], length)
+        kernel = answer_kernel([*x, *y], length)
         weights = np.concatenate([np.full(len(x), 1 / len(x)), np.full(len(y), -1 / len(y))])
         each.append(float(weights @ kernel @ weights))
         dealt = weights[np.argsort(generator.random((permutations, len(weights))), axis=1)]
