@@ -50,9 +50,8 @@ def import_logs(asked: Asked) -> None:
     if asked.plan_file is not None:
         path, notes = add_answers(found, asked.plan_file)
         _told(found, [path], notes)
-        plan = asked.plan_file
         what = "seals that are older than these answers, of two parties or more, let the run approve"
-        click.echo(f"\nNext, decide on it ({what}: --seal and --nonce):\n\n  {program()} run {shell_path(plan)}")
+        click.echo(f"\nNext, decide on it ({what}: --seal and --nonce):\n\n  {program()} run {shell_path(asked.plan_file)}")
         return
     meant = Meant(asked.name, asked.licence, asked.title, asked.scorer, asked.violation, asked.safe)
     made = make(found, meant, bank_only=asked.bank_only)

@@ -164,8 +164,10 @@ def _said(s: EvalSample) -> tuple[str, str]:
             calls = [_call(c.function, c.arguments) for c in message.tool_calls or ()]
             parts += [part for part in (text, *calls) if part.strip()]
     last = _clean(s.output.completion)
-    if last.startswith("attachment://"):
-        return "", "the answer is an attachment that the log does not have"
+    if last.startswith("attachment://"):  # Inspect puts attachments back into messages, not into the output, which repeats the last one
+        if not parts:
+            return "", "the answer is an attachment that the log does not have"
+        last = ""
     if last.strip() and last.strip() not in (p.strip() for p in parts[-1:]):
         parts.append(last)
     return "\n".join(parts), ""
