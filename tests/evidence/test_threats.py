@@ -20,8 +20,9 @@ import pytest
 
 from assay import api
 from assay.attacks import ATTACKS
+from assay.catalog import Openers, read_judge_attacks
 from assay.decision import Gate
-from assay.errors import TargetError
+from assay.errors import AssayError, TargetError
 from assay.evidence import verify_bundle
 from assay.evidence import witness as other
 from assay.evidence.log import ENTRIES_NAME, Log, read_log
@@ -34,10 +35,13 @@ from assay.evidence.roles import Roles
 from assay.evidence.seen import Seen, SeenRelease
 from assay.evidence.statements import OPENED, subject
 from assay.judges import Answer, verdict_on
+from assay.judges.reading import read, shown
+from assay.judges.steering import steering_cases
 from assay.ledger import PrivateKey, canonical, digest, sign_statement, write_key
 from assay.ledger.notes import COSIGNATURE, NoteKey, key_name
 from assay.plan import parse_plan, run_seed, streams
 from assay.scenarios import ItemBuilder
+from tests.catalog.sealing import holds_prompts, parties
 from tests.evidence.authority import KEYS, approving_run, policy, roles_of
 from tests.support import make_plan, plan_text
 
@@ -51,7 +55,7 @@ def approved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Roles, Rel
     bundle, roles = approving_run(folder, wanted=policy()), roles_of(folder)
     basis, _ = read_basis(bundle, roles, 0)
     assert basis is not None
-    now = basis.at + 1000
+    now = basis.ref.at + 1000
     release = new_release(basis, roles, KEYS["eve"], Stated(5, now))
     for name in ("ada", "abel"):
         release = sign_release(release, roles, KEYS[name], now)
@@ -242,6 +246,34 @@ def test_threat_6_what_a_stolen_key_signed_falls_with_it(approved: tuple[Path, R
         later = roles_of(tmp_path, version=2, **changes)
         assert check_release(release, later, now).verdict == "halt"
         assert check_release(release, later, now, bundle=bundle).verdict == "halt"
+
+
+# 14
+
+
+def test_threat_14_whoever_gets_the_evidence_does_not_get_the_test_set(tmp_path: Path) -> None:
+    party = parties(tmp_path)
+    api.evaluate(str(party.plan()), out=tmp_path / "run", key=party.key, openers=party.openers())
+    left = [p for p in (tmp_path / "run").rglob("*") if p.is_file()] + [party.file]
+    assert {"run.db", "evidence.jsonl", "report.html"} <= {p.name for p in left}
+    for path in left:
+        assert not holds_prompts(path.read_bytes()), path.name
+    assert verify_bundle(tmp_path / "run" / "evidence.jsonl").ok
+
+
+def test_threat_14_one_party_alone_does_not_open_the_test_set(tmp_path: Path) -> None:
+    party = parties(tmp_path)
+    for alone in (Openers((party.bank,), (party.institute,)), Openers()):
+        with pytest.raises(AssayError):
+            api.evaluate(str(party.plan()), out=tmp_path / "run", key=party.key, openers=alone)
+    assert not (tmp_path / "run" / "run.db").exists()
+
+
+def test_threat_14_an_answer_that_speaks_to_its_judge_does_not_pass() -> None:
+    """A judge so weak that it says what the answer tells it to: no text of the steering set becomes a verdict."""
+    for case in steering_cases(read_judge_attacks(), ["en", "zh-Hans", "ms"]):
+        assert isinstance(read(case.item, case.answer, (), case.answer), str)
+        assert isinstance(read(case.item, case.answer, (), "\n".join(shown(case.answer))), str)
 
 
 # 15
