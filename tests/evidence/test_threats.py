@@ -254,7 +254,7 @@ def test_threat_6_what_a_stolen_key_signed_falls_with_it(approved: tuple[Path, R
 def test_threat_14_whoever_gets_the_evidence_does_not_get_the_test_set(tmp_path: Path) -> None:
     party = parties(tmp_path)
     api.evaluate(str(party.plan()), out=tmp_path / "run", key=party.key, openers=party.openers())
-    left = [p for p in (tmp_path / "run").rglob("*") if p.is_file()] + [party.file]
+    left = [p for p in (tmp_path / "run").rglob("*") if p.is_file()] + [party.bank]
     assert {"run.db", "evidence.jsonl", "report.html"} <= {p.name for p in left}
     for path in left:
         assert not holds_prompts(path.read_bytes()), path.name
