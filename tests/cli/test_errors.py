@@ -71,8 +71,8 @@ def test_version_and_help(tmp_path: Path) -> None:
         (["plan", "check", "quick2"], ["there is no plan file"]),
         (["catalog", "show", "gossip"], ["unknown hazard 'gossip'"]),
         (["catalog", "show", "secret-leakage", "--language", "tlh"], ["unknown language 'tlh'"]),
-        (["models", "fetch", "gpt-9"], ["no embedded model"]),
-        (["models", "add", "nothing.gguf"], ["cannot read the weights"]),
+        (["model", "fetch", "gpt-9"], ["no embedded model"]),
+        (["model", "add", "nothing.gguf"], ["cannot read the weights"]),
     ],
 )
 def test_bad_words_get_one_message_and_leave_nothing(arguments: list[str], parts: list[str], tmp_path: Path) -> None:
