@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     bundle, roles = approving_run(folder, wanted=policy()), roles_of(folder)
     basis, report = read_basis(bundle, roles, 0)
     assert basis is not None, report.findings
-    return bundle, roles, basis, basis.at + 1000
+    return bundle, roles, basis, basis.ref.at + 1000
 
 
 def approved(made: Made, epoch: int = 1, *approvers: str, **changes: Any) -> Release:
@@ -69,7 +69,7 @@ def test_an_approved_release_holds_and_reads_back(made: Made, tmp_path: Path) ->
     assert (checked.verdict, checked.evaluators, sorted(checked.approvers)) == ("approve", ["eve"], ["abel", "ada"])
     kinds = [json.loads(e.payload)["predicateType"] for e in release.envelopes]
     assert kinds == [TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION, VERIFICATION_SUMMARY]
-    assert release.terms.expires == now + 30 * DAY, "as long as the policy allows"
+    assert release.terms.expires == basis.ref.at + 30 * DAY, "as long as the policy allows"
     result = release.of(EVALUATION_RESULT)[0].statement()["predicate"]
     assert result["claims"] == [
         {

@@ -47,8 +47,8 @@ def test_two_names_for_one_key_are_refused(tmp_path: Path) -> None:
 
 def test_owners_open_what_all_of_them_signed(tmp_path: Path) -> None:
     roles = roles_of(tmp_path)
-    assert open_roles(sign_roles(roles, KEYS["olga"], KEYS["otto"]), owners=OWNERS) == roles
-    assert open_roles(sign_roles(roles, KEYS["otto"], KEYS["olga"]), owners=[o[:16] for o in OWNERS]) == roles
+    assert open_roles(sign_roles(roles, KEYS["olga"], KEYS["otto"]), owners=OWNERS, now_ms=0) == roles
+    assert open_roles(sign_roles(roles, KEYS["otto"], KEYS["olga"]), owners=[o[:16] for o in OWNERS], now_ms=0) == roles
 
 
 def test_too_few_owners_or_foreign_ones_open_nothing(tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_too_few_owners_or_foreign_ones_open_nothing(tmp_path: Path) -> None:
     short = [OWNERS[0][:8]]
     for signed, owners in ((one, OWNERS), (both, OWNERS[:1]), (both, []), (both, ["f" * 64]), (both, short), (unsigned(roles), OWNERS)):
         with pytest.raises(UntrustedRolesError) as e:
-            open_roles(signed, owners=owners)
+            open_roles(signed, owners=owners, now_ms=0)
         assert e.value.exit_code == 1
     with pytest.raises(RolesError, match="is no owner's"):
         sign_roles(roles, KEYS["eve"])
@@ -68,15 +68,15 @@ def test_a_version_follows_if_the_owners_before_it_agree(tmp_path: Path) -> None
     owner = {"keys": ["olga", "amy"], "threshold": 2}
     second = roles_of(tmp_path, version=2, owner=owner, approver={"keys": ["ada", "abel"], "threshold": 2})
     new_only = cosign_roles(cosign_roles(unsigned(second), KEYS["olga"]), KEYS["amy"])
-    with pytest.raises(UntrustedRolesError, match=r"signed by 1 of those of 1 \(olga\); it takes 2"):
-        open_roles(new_only, before=first)
+    with pytest.raises(UntrustedRolesError, match=r"signed by 1 of those of version 1 \(olga\); it takes 2"):
+        open_roles(new_only, before=first, now_ms=0)
     both = cosign_roles(new_only, KEYS["otto"], first)
-    assert open_roles(both, before=first) == second
+    assert open_roles(both, before=first, now_ms=0) == second
     with pytest.raises(UntrustedRolesError, match="rolled back: version 1, where 2 was seen"):
-        open_roles(sign_roles(first, KEYS["olga"], KEYS["otto"]), before=second)
+        open_roles(sign_roles(first, KEYS["olga"], KEYS["otto"]), before=second, now_ms=0)
     old_only = cosign_roles(cosign_roles(unsigned(second), KEYS["olga"]), KEYS["otto"], first)
     with pytest.raises(UntrustedRolesError, match=r"signed by 1 of its owners"):
-        open_roles(old_only, before=first)
+        open_roles(old_only, before=first, now_ms=0)
 
 
 def test_another_file_under_the_same_version_or_of_another_authority_is_refused(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_another_file_under_the_same_version_or_of_another_authority_is_refused(
         (roles_of(tmp_path, authority="elsewhere.example"), "not of 'example.org/gate'"),
     ):
         with pytest.raises(UntrustedRolesError, match=message):
-            open_roles(sign_roles(changed, KEYS["olga"], KEYS["otto"]), before=first)
+            open_roles(sign_roles(changed, KEYS["olga"], KEYS["otto"]), before=first, now_ms=0)
 
 
 def test_what_was_revoked_stays_so(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_what_was_revoked_stays_so(tmp_path: Path) -> None:
     back = {"keys": ["ada", "abel", "amy"], "threshold": 2}
     later = roles_of(tmp_path, version=2, approver=back, revoked={KEYS["emil"].public.keyid: "stolen"})
     with pytest.raises(UntrustedRolesError, match="was revoked and is so no more"):
-        open_roles(sign_roles(later, KEYS["olga"], KEYS["otto"]), before=first)
+        open_roles(sign_roles(later, KEYS["olga"], KEYS["otto"]), before=first, now_ms=0)
 
 
 def test_expired_and_revoked_keys_do_not_count(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_every_change_of_a_signed_file_is_found(tmp_path: Path) -> None:
     for i in range(0, len(envelope.payload), 7):
         broken = envelope.payload[:i] + bytes([envelope.payload[i] ^ 1]) + envelope.payload[i + 1 :]
         with pytest.raises(AssayError):
-            open_roles({**signed, "envelope": Cosigned(broken, envelope.signatures).to_json()}, owners=OWNERS)
+            open_roles({**signed, "envelope": Cosigned(broken, envelope.signatures).to_json()}, owners=OWNERS, now_ms=0)
     for change in ("drop", "double", "swap", "empty"):
         value = copy.deepcopy(signed)
         given = value["envelope"]["signatures"]
@@ -128,7 +128,7 @@ def test_every_change_of_a_signed_file_is_found(tmp_path: Path) -> None:
         else:
             given.clear()
         with pytest.raises(AssayError):
-            open_roles(value, owners=OWNERS)
+            open_roles(value, owners=OWNERS, now_ms=0)
 
 
 def test_what_was_seen_is_followed_and_kept(tmp_path: Path) -> None:
@@ -139,13 +139,13 @@ def test_what_was_seen_is_followed_and_kept(tmp_path: Path) -> None:
     seen = read_seen(path)
     assert seen == Seen()
     with pytest.raises(UntrustedRolesError, match="nobody has said whose these roles are"):
-        follow(seen, one)
-    write_seen(path, seen.followed(follow(seen, one, OWNERS), one))
+        follow(seen, one, now_ms=0)
+    write_seen(path, seen.followed(follow(seen, one, OWNERS, now_ms=0), one))
     seen = read_seen(path)
-    assert follow(seen, two) == second, "known authorities need no owners"
+    assert follow(seen, two, now_ms=0) == second, "known authorities need no owners"
     write_seen(path, seen.followed(second, two))
     with pytest.raises(UntrustedRolesError, match="rolled back"):
-        follow(read_seen(path), one, OWNERS)
+        follow(read_seen(path), one, OWNERS, now_ms=0)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(RolesError, match="damaged"):
         read_seen(path)

@@ -29,6 +29,8 @@ class Located:
         self.error = error
         if len(text.encode("utf-8", "replace")) > MAX_BYTES:
             raise error(f"larger than {MAX_BYTES:,} bytes", where=where)
+        if _may_be_deep(text) and _too_deep(text):
+            raise error("nested too deeply", where=where)
         loader = _Loader(text)
         try:
             self._root: yaml.Node | None = loader.get_single_node()
@@ -101,6 +103,24 @@ class Located:
             if unknown:
                 path += f".{unknown.group(1)}"
             raise self.fail(_plain(_PATH.sub("", message)), path) from None
+
+
+def _may_be_deep(text: str) -> bool:
+    """Whether a text could be nested thousandfold: by brackets, or by a line's beginning."""
+    return text.count("[") + text.count("{") > 5000 or re.search(r"(?m)^[ \t?-]{500}", text) is not None
+
+
+def _too_deep(text: str) -> bool:
+    """Whether it is, without composing it: the C library calls itself at every level, and the process dies where its stack ends."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                return True
+    except yaml.YAMLError:
+        return False  # said with its line when it is composed, which stops at the same place
+    return False
 
 
 def _plain(message: str) -> str:

@@ -87,7 +87,9 @@ def main() -> int:
         click.echo("interrupted", err=True)
         return 130
     except AssayError as e:
-        click.echo(f"assay: {e}", err=True)
+        from assay.cli.words import plain  # what is wrong may quote a file, and a file may hold what steers a terminal
+
+        click.echo("assay: " + "\n".join(plain(line) for line in str(e).split("\n")), err=True)
         return e.exit_code
     except BrokenPipeError:
         sys.stderr.close()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from assay.cli.keyplace import KEY_PLACE
-from assay.cli.words import program, shell_path
+from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
     from assay.evidence.roles import Roles
@@ -41,19 +41,37 @@ def _holders(role: str, help_: str) -> Callable[[Any], Any]:
 
 @command.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--authority", required=True, help="Whose roles these are, like example.org/gate.")
+@click.option(
+    "--authority", required=True, help="Whose roles these are: a host name in lower case, and parts behind it, like example.org/gate."
+)
 @_holders("owner", "Who may change the roles; KEY is a public key in base64 (assay key show --public), or a file with it.")
 @_holders("evaluator", "Who signs evidence.")
 @_holders("approver", "Who signs releases: two or more.")
 @click.option("--days", type=click.IntRange(1, 3650), default=DAYS, show_default=True, help="How long the roles hold.")
 def new(path: Path, authority: str, owners: tuple[str, ...], evaluators: tuple[str, ...], approvers: tuple[str, ...], days: int) -> None:
     """Write a roles file to PATH, ready to edit and to sign. Each role takes the signatures of all owners, one evaluator, two approvers."""
-    from assay.evidence.roles import RolesError, read_roles
+    import msgspec
+
+    from assay.evidence.roles import Authority, Name, RolesError, parse_roles, public_key
+    from assay.runs import whole_file
+
+    def fits(value: str, kind: Any, what: str) -> None:
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError:
+            raise click.UsageError(what) from None
+
+    fits(authority, Authority, f"'{plain(authority)}' is no name of an authority: a host name in lower case, like example.org/gate")
 
     keys: dict[str, str] = {}
     roles = {"owner": (owners, len(owners)), "evaluator": (evaluators, 1), "approver": (approvers, 2)}
     for given, _ in roles.values():
         for name, key in (_named(text) for text in given):
+            fits(name, Name, f"'{plain(name)}' is no name of a key: lower-case letters, digits, and . _ - between them, 64 at most")
+            try:
+                public_key(key)
+            except RolesError as e:
+                raise RolesError(e.what, where=f"{name}={plain(key[:80])}", fix=e.fix) from None
             if keys.setdefault(name, key) != key:
                 raise RolesError(f"'{name}' has two keys", fix="Give each key a name of its own.")
     until = (datetime.now(UTC) + timedelta(days=days)).date().isoformat()
@@ -64,25 +82,22 @@ def new(path: Path, authority: str, owners: tuple[str, ...], evaluators: tuple[s
         "version: 1",
         f'expires: "{until}"',
         "keys:",
-        *(f"  {name}: {{public: {json.dumps(key)}}}" for name, key in keys.items()),
+        *(f"  {json.dumps(name)}: {{public: {json.dumps(key)}}}" for name, key in keys.items()),
         *(
-            f"{role}: {{keys: [{', '.join(_named(text)[0] for text in given)}], threshold: {threshold}}}"
+            f"{role}: {{keys: [{', '.join(json.dumps(_named(text)[0]) for text in given)}], threshold: {threshold}}}"
             for role, (given, threshold) in roles.items()
         ),
         "revoked: {}          # key id: reason; takes a key out at once, whatever it has signed",
     ]
+    text = "\n".join(lines) + "\n"
+    parse_roles(text, where=str(path))
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
-    except FileExistsError:
-        raise RolesError("there is a file already", where=str(path), fix="Choose another path.") from None
+        if path.exists() or path.is_symlink():
+            raise RolesError("there is a file already", where=str(path), fix="Choose another path.")
+        with whole_file(path) as file:
+            file.write(text.encode())
     except OSError as e:
         raise RolesError(f"cannot write the roles: {e.strerror}", where=str(path)) from None
-    try:
-        read_roles(path)
-    except RolesError:
-        path.unlink()
-        raise
     click.echo(f"Wrote {shell_path(path)}. Next, every owner signs it:\n\n  {program()} roles sign {shell_path(path)} --key OWNER")
 
 
@@ -101,7 +116,7 @@ def sign(path: Path, key: KeyPlace, previous: Path | None, out: Path | None) -> 
     value = read_signed(path) if begun else unsigned(read_roles(path))
     roles = roles_of(value)
     out = out or (path if begun else path.with_name(f"roles-{roles.version}.signed.json"))
-    if not begun and out.exists():
+    if out != path and out.is_file():
         value = read_signed(out)
         if roles_of(value) != roles:
             raise RolesError(
@@ -120,7 +135,7 @@ def sign(path: Path, key: KeyPlace, previous: Path | None, out: Path | None) -> 
 
 @command.command()
 @click.argument("signed", type=click.Path(exists=True, path_type=Path))
-@click.option("--owner", "owners", multiple=True, metavar="KEYID", help="An owner's key id, told by another channel.")
+@click.option("--owner", "owners", multiple=True, metavar="KEYID", help="Key id of an owner who must have signed, told by another channel.")
 @click.option("--previous", type=click.Path(exists=True, path_type=Path), help="The signed version that you trust already.")
 def verify(signed: Path, owners: tuple[str, ...], previous: Path | None) -> int:
     """Check that enough owners have signed SIGNED, and those of the version before it.
@@ -129,12 +144,17 @@ def verify(signed: Path, owners: tuple[str, ...], previous: Path | None) -> int:
     """
     from assay.evidence.roles import open_roles, read_signed
 
-    before = open_roles(read_signed(previous), owners=owners) if previous else None
-    roles = open_roles(read_signed(signed), owners=owners, before=before)
+    now = time.time_ns() // 1_000_000
+    before = open_roles(read_signed(previous), owners=owners, now_ms=now) if previous else None
+    roles = open_roles(read_signed(signed), owners=owners, before=before, now_ms=now)
     _print(roles)
+    if now > roles.expires_ms:
+        click.echo(f"\nThe owners' signatures hold, and the roles expired on {roles.expires}: ask the owners for the next version.")
+        return 1
     click.echo("\nThe owners' signatures hold. Next, check a release:\n")
-    click.echo(f"  {program()} release verify RELEASE --roles {shell_path(signed)}")
-    return 0 if time.time_ns() // 1_000_000 <= roles.expires_ms else 1
+    known = "".join(f" --owner {owner}" for owner in owners)
+    click.echo(f"  {program()} release verify RELEASE --roles {shell_path(signed)}{known}")
+    return 0
 
 
 @command.command()
@@ -159,7 +179,7 @@ def _print(roles: Roles) -> None:
             note = f", until {holder.expires}" if holder.expires else ""
             click.echo(f"      {name:<20} {public_key(holder.public).keyid}{note}{'' if name in counting else '  counts no more'}")
     for keyid, reason in roles.revoked.items():
-        click.echo(f"  revoked: {keyid}  {json.dumps(reason, ensure_ascii=False)}")
+        click.echo(f"  revoked: {keyid}  {plain(json.dumps(reason, ensure_ascii=False))}")
 
 
 def _named(text: str) -> tuple[str, str]:

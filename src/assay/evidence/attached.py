@@ -100,6 +100,6 @@ def check_attached(attachments: Sequence[Attachment], target: Mapping[str, str],
                     fingerprint = msgspec.convert(attachment.content, Fingerprint)
                     if any(fingerprint.target.get(k, "") != target.get(k, "") for k in ("kind", "model", "url", "digest")):
                         findings.append(Finding("fingerprint", "target", "it is of another target"))
-        except (msgspec.ValidationError, AssayError, KeyError, AttributeError, TypeError) as e:
+        except (msgspec.ValidationError, AssayError, KeyError, AttributeError, TypeError, ValueError, RecursionError) as e:
             findings.append(Finding("attached", attachment.kind, f"malformed: {str(e)[:200]}"))
     return Known(identity_level(target, statement=statement, signed=signed, fingerprint=fingerprint), findings, rests_on, fingerprint)

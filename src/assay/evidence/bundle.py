@@ -24,7 +24,7 @@ from assay.decision import Decision, Gate, registered_first
 from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
 from assay.judges import Taken, Told, settle, told
-from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest
+from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest, digest_bytes
 from assay.plan import Plan, Sealed, seals_digest
 from assay.plan.policy import Policy
 from assay.plan.policy_check import require_policy
@@ -206,9 +206,11 @@ class BundleReader:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._lines = path.read_bytes().split(b"\n")
+            data = path.read_bytes()
         except OSError as e:
             raise EvidenceError(f"cannot read the bundle: {e.strerror}", where=str(path)) from None
+        self.digest = digest_bytes(data)
+        self._lines = data.split(b"\n")
         self._path = path
         self.number = 0
         self.ends_properly = self._lines[-1] == b"" and len(self._lines) > 1

@@ -146,7 +146,11 @@ class Log:
         return signed
 
     def awaited(self, run: str, witnesses: Sequence[NoteKey]) -> list[str]:
-        """The names of those who have not cosigned a checkpoint that holds the registration of `run` (its digest). Raises `LogError`."""
+        """The names of those who have not cosigned a checkpoint that holds the registration of `run` (its digest). Raises `LogError`, also
+        where the log's own key is to witness.
+        """
+        if any(w.public == self.key.public for w in witnesses):
+            raise LogError("the log's own key is no witness", where=str(self.folder), fix="Name the other party's key: --witness-key")
         view = checked(read_log(self.folder), str(self.folder))
         logged = read_book(enumerate(view.lines)).runs.get(run)
         if logged is None:
@@ -284,6 +288,6 @@ def lock_file(path: Path) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > until:
-                    raise LogError("another process holds the log", where=str(path), fix="Wait for it, or stop it.") from None
+                    raise LogError("another process holds it", where=str(path), fix="Wait for it, or stop it.") from None
                 time.sleep(0.02)
         yield

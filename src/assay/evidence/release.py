@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -29,10 +29,15 @@ VERIFICATION_SUMMARY = "https://slsa.dev/verification_summary/v1"
 MAX_BYTES = 16 << 20
 MAX_LINES = 500
 MAX_DAYS = 3650
+MAX_EPOCH = 2**53 - 1
+MAX_TIME = 253_402_300_799_999  # the end of the year 9999
 
-Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
+Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
+Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Time = Annotated[int, Meta(ge=0, le=MAX_TIME)]
 Words = Annotated[str, Meta(max_length=2000)]
+LevelName = Literal["weights", "provider-statement", "endpoint"]
 
 
 class ReleaseError(EvidenceError):
@@ -55,7 +60,9 @@ class PolicyRef(Struct, frozen=True, forbid_unknown_fields=True, rename="camel")
 
 
 class EvidenceRef(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """The run that a release rests on: the bundle's bytes, its registration, plan, trials, how it ended, and its own verdict."""
+    """The run that a release rests on: the bundle's bytes, its registration, plan, trials, how it ended, its own verdict, and when that was
+    signed (Unix ms).
+    """
 
     bundle_digest: Digest
     opened_digest: Digest
@@ -65,7 +72,8 @@ class EvidenceRef(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     trials: Count
     ended: Words
     verdict: Verdict
-    keyid: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    keyid: Hex
+    at: Time = 0
 
 
 class Terms(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -78,12 +86,12 @@ class Terms(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     authority: Words
     verdict: Verdict
     reason: Words
-    epoch: Annotated[int, Meta(ge=1, le=2**53)]
-    issued: Count
-    expires: Count
+    epoch: Annotated[int, Meta(ge=1, le=MAX_EPOCH)]
+    issued: Time
+    expires: Time
     roles_version: Count
     roles_digest: Digest
-    identity: Words
+    identity: LevelName
     policy: PolicyRef | None
     evidence: EvidenceRef | None
     attached: tuple[Digest, ...]
@@ -93,6 +101,11 @@ class Terms(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         """As it is signed."""
         value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return value
+
+
+class _About(Struct, frozen=True, forbid_unknown_fields=True):
+    name: Words
+    digest: dict[Literal["sha256", "assayTargetIdentity"], Hex]
 
 
 class Release(Struct, frozen=True):
@@ -118,13 +131,14 @@ class Release(Struct, frozen=True):
 
 
 def target_of(about: list[dict[str, Any]]) -> str:
-    """The digest in a subject. Raises `ReleaseError` if it is not one digest."""
+    """The digest in a subject: of the weights (`sha256:`) or of the target's record (`assayTargetIdentity:`). Raises `ReleaseError` if it
+    is not one name and one digest.
+    """
     try:
-        ((algorithm, value),) = about[0]["digest"].items()
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError):
-        raise ReleaseError("a release has one target, by one digest") from None
-    if len(about) != 1 or not isinstance(value, str) or len(algorithm) + len(value) > 200:
-        raise ReleaseError("a release has one target, by one digest")
+        (one,) = msgspec.convert(about, tuple[_About, ...])
+        ((algorithm, value),) = one.digest.items()
+    except (msgspec.ValidationError, ValueError):
+        raise ReleaseError("a release has one target, by name and one digest: sha256 or assayTargetIdentity, 64 hex digits") from None
     return f"{algorithm}:{value}"
 
 
@@ -168,6 +182,9 @@ def read_release(path: Path) -> Release:
 def release_of(envelopes: Sequence[Cosigned], where: str = "") -> Release:
     """What the envelopes say. Raises `ReleaseError` if they are no release."""
     statements = [e.statement() for e in envelopes]
+    for statement in statements:
+        if not isinstance(statement.get("predicateType"), str) or not isinstance(statement.get("predicate"), dict):
+            raise ReleaseError("a statement without a predicate, or its type", where=where)
     decisions = [s for s in statements if s.get("predicateType") == RELEASE_DECISION]
     if len(decisions) != 1:
         raise ReleaseError(f"{len(decisions)} release decisions, where there is one", where=where)

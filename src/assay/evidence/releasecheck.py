@@ -70,13 +70,15 @@ def check_release(
     *,
     bundle: Path | None = None,
     target: str = "",
+    policy: str = "",
     seen: Seen | None = None,
     approvals: bool = True,
 ) -> Checked:
     """Check a release at a time (Unix ms) under roles that are trusted already (`open_roles`).
 
-    `target` is the digest (`sha256:...`) that is to be served; `seen` what was accepted before; with the `bundle`, what evaluators signed
-    is made again from it. Without `approvals` the approvers' signatures may be missing still, as when one of them is about to sign.
+    `target` is the digest (`sha256:...`) that is to be served, `policy` that of the policy that was agreed on; `seen` what was accepted
+    before; with the `bundle`, what evaluators signed is made again from it. Without `approvals` the approvers' signatures may be missing
+    still, as when one of them is about to sign.
     """
     found = Checked(release)
     try:
@@ -86,6 +88,7 @@ def check_release(
         _time(found, now_ms)
         _approval(found)
         _target(found, target)
+        _policy(found, policy)
         _epoch(found, seen)
         if bundle is not None:
             _bundle(found, roles, now_ms, bundle)
@@ -100,9 +103,11 @@ def _roles(found: Checked, roles: Roles, now_ms: int) -> None:
         found.failed("roles", f"the roles expired on {roles.expires}: ask their owners for the next version")
     if terms.authority != roles.authority:
         found.failed("roles", f"the release is of '{terms.authority}', the roles are of '{roles.authority}'")
-    if terms.roles_version > roles.version:
+    elif terms.verdict != "approve":  # whoever may stop under these roles, stops: whatever version they had
+        pass
+    elif terms.roles_version > roles.version:
         found.failed("roles", f"made under version {terms.roles_version} of the roles, which is newer than yours ({roles.version})")
-    if terms.roles_version == roles.version and terms.roles_digest != roles.digest:
+    elif terms.roles_version == roles.version and terms.roles_digest != roles.digest:
         found.failed("roles", f"made under another version {roles.version} of the roles")
     if found.ok:
         found.passed("roles", f"{roles.authority}, version {roles.version}, until {roles.expires}")
@@ -153,16 +158,17 @@ def _signatures(found: Checked, roles: Roles, now_ms: int, *, approvals: bool) -
         else:
             found.passed("signed by one who may stop", ", ".join(who))
         return
+    if terms.evidence and terms.evidence.keyid not in {k.keyid for k in roles.counting("evaluator", now_ms).values()}:
+        found.failed("evidence", f"the bundle is signed by {terms.evidence.keyid[:16]}..., which is no evaluator's key that counts")
     missing = roles.approver.threshold - len(found.approvers)
+    summary = release.of(VERIFICATION_SUMMARY)
     if missing > 0 and approvals:
         who = found.approvers
         found.failed("approvers", f"{len(who)} of {roles.approver.threshold} have signed ({', '.join(who) or 'nobody'})")
-    elif missing <= 0:
-        summary = release.of(VERIFICATION_SUMMARY)
-        if not summary or not _signed(found, summary[0], roles, "approver", now_ms):
-            found.failed("verification summary", "an approval has one, signed by an approver")
-        elif summary[0].statement()["predicate"] != verification_summary(release):
-            found.failed("verification summary", "it does not follow from the release")
+    if summary and summary[0].statement()["predicate"] != verification_summary(release):
+        found.failed("verification summary", "it does not follow from the release")
+    elif missing <= 0 and (not summary or not _signed(found, summary[0], roles, "approver", now_ms)):
+        found.failed("verification summary", "an approval has one, signed by an approver")
     if found.ok:
         found.passed("evaluated by", ", ".join(found.evaluators))
         found.passed("approved by", ", ".join(found.approvers) or "nobody yet")
@@ -178,12 +184,15 @@ def _signed(found: Checked, envelope: Cosigned, roles: Roles, role: RoleName, no
 
 def _time(found: Checked, now_ms: int) -> None:
     terms = found.release.terms
-    if terms.issued > now_ms + CLOCK_SLACK_MS:
+    if terms.issued > now_ms + CLOCK_SLACK_MS and terms.verdict == "approve":
         found.failed("time", "issued in the future")
     if now_ms > terms.expires:
         found.failed("time", f"expired {(now_ms - terms.expires) // 1000:,} s ago")
     if terms.policy is not None and terms.expires - terms.issued > terms.policy.decision_days * DAY_MS:
         found.failed("time", f"it would hold longer than the {terms.policy.decision_days} days that its policy allows")
+    until = terms.evidence.at + terms.policy.decision_days * DAY_MS if terms.evidence and terms.policy else terms.expires
+    if terms.verdict == "approve" and terms.expires > until:
+        found.failed("time", "it would hold longer than its policy allows from when the run ended")
     if terms.expires <= terms.issued:
         found.failed("time", "it expires before it was issued")
     if found.ok:
@@ -204,10 +213,22 @@ def _approval(found: Checked) -> None:
 
 
 def _target(found: Checked, target: str) -> None:
+    if (found.release.terms.identity == "weights") != found.release.target.startswith("sha256:"):
+        found.failed("target", f"it is known by '{found.release.terms.identity}', and named by {found.release.target}")
     if target and found.release.target != target:
         found.failed("target", f"the release is about {found.release.target}, not about {target}")
     elif target and found.ok:
         found.passed("the target is the one that is served", target)
+
+
+def _policy(found: Checked, policy: str) -> None:
+    named = found.release.terms.policy
+    if not policy or found.release.terms.verdict != "approve":
+        return
+    if named is None or named.digest != policy:
+        found.failed("policy", f"it rests on {named.digest if named else 'no policy'}, not on {policy}")
+    elif found.ok:
+        found.passed("the policy is the one that was agreed on", policy)
 
 
 def _epoch(found: Checked, seen: Seen | None) -> None:
@@ -216,7 +237,7 @@ def _epoch(found: Checked, seen: Seen | None) -> None:
     own = hashlib.sha256(release.decision.payload).hexdigest()
     if before is not None and terms.epoch < before.epoch:
         found.failed("epoch", f"stale: a release of epoch {before.epoch} was seen, this one is of {terms.epoch}")
-    elif before is not None and terms.epoch == before.epoch and own != before.digest:
+    elif before is not None and terms.epoch == before.epoch and own != before.digest and terms.verdict != "halt":
         found.failed("epoch", f"another decision under the epoch {terms.epoch} that was seen before")
     elif found.ok:
         found.passed("epoch", f"{terms.epoch}" + (f", after {before.epoch}" if before and before.epoch < terms.epoch else ""))
@@ -249,7 +270,7 @@ def _bundle(found: Checked, roles: Roles, now_ms: int, path: Path) -> None:
         found.failed(finding.check, f"{finding.where}: {finding.what}")
     if terms.identity != known.level.name:
         found.failed("target", f"it says that the target is known by '{terms.identity}'; the evidence has '{known.level.name}'")
-    found.rests_on += known.rests_on
+    found.rests_on += [*known.rests_on, *report.trusted[1:]]
     made = list(recomputed(terms, basis))
     there = [(s["predicateType"], s["predicate"]) for e in release.envelopes if (s := e.statement()).get("predicateType") in RECOMPUTED]
     if made != there:

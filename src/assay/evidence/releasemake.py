@@ -22,21 +22,23 @@ import msgspec
 from msgspec import Struct
 
 from assay.decision import Decision, Verdict
-from assay.errors import EvidenceError
 from assay.evidence.attached import ATTACHED, Attachment, Known, check_attached
 from assay.evidence.bundle import FORMAT
 from assay.evidence.release import (
     EVALUATION_RESULT,
     MAX_DAYS,
+    MAX_TIME,
     RELEASE_DECISION,
     VERIFICATION_SUMMARY,
     EvidenceRef,
+    LevelName,
     PolicyRef,
     Release,
     ReleaseError,
     Terms,
     UnfoundedError,
     release_of,
+    target_of,
 )
 from assay.evidence.roles import DAY_MS, RoleName, Roles
 from assay.evidence.statements import RESULTS, TEST_RESULT, subject
@@ -72,41 +74,42 @@ class Basis(Struct, frozen=True):
     decision: Decision
     ref: EvidenceRef
     opened_at: int
-    at: int
     replayed: bool
 
     def known(self, attachments: Sequence[Attachment]) -> Known:
         """How well the target is known, with what others say of it."""
-        return check_attached(attachments, self.target, (self.opened_at, self.at))
+        return check_attached(attachments, self.target, (self.opened_at, self.ref.at))
 
 
 def read_basis(path: Path, roles: Roles, now_ms: int, *, must_hold: bool = True) -> tuple[Basis | None, Report]:
     """A bundle, verified in full, signed by an evaluator whose key counts. Raises `UnfoundedError` if it does not hold (or, where it need
     not, gives None beside the report), `EvidenceError` if it cannot be read.
     """
-    before = _file_digest(path)
     report = verify_bundle(path)
     evaluators = {k.keyid for k in roles.counting("evaluator", now_ms).values()}
     if report.ok and report.keyid not in evaluators:
         report.failed("roles", str(path), f"the bundle is signed by {report.keyid[:16]}..., which is no evaluator's key that counts")
-    if _file_digest(path) != before:
-        report.failed("format", str(path), "the file changed while it was read")
+    said, first = report.evidence, {}
+    if report.ok:
+        first = msgspec.json.decode(Envelope.from_json(report.opened).payload)["predicate"]
+        for at in (first["at"], said["at"]):
+            if isinstance(at, bool) or not 0 <= at <= MAX_TIME:
+                report.failed("evidence", str(path), f"{at} is no time")
     if not report.ok or report.decision is None or report.plan is None:
         if must_hold:
             raise UnfoundedError(f"the bundle does not hold: {report.findings[0]}", where=str(path), fix="See all: assay verify BUNDLE")
         return None, report
-    said = report.evidence
     ref = EvidenceRef(
-        before, digest(report.opened), report.plan.digest, report.root, said["itemsDigest"], said["trials"], report.ended,
-        report.decision.verdict, report.keyid,
+        report.bundle, digest(report.opened), report.plan.digest, report.root, said["itemsDigest"], said["trials"], report.ended,
+        report.decision.verdict, report.keyid, said["at"],
     )  # fmt: skip
-    first = msgspec.json.decode(Envelope.from_json(report.opened).payload)["predicate"]
-    replayed = bool(first.get("replayOf"))
-    return Basis(report.plan, report.policy, report.target, report.decision, ref, first["at"], said["at"], replayed), report
+    return Basis(report.plan, report.policy, report.target, report.decision, ref, first["at"], "replayOf" in first), report
 
 
 def new_release(basis: Basis, roles: Roles, key: PrivateKey, stated: Stated) -> Release:
     """A release on a bundle, with an evaluator's signature. Raises `UnfoundedError` for one that the evidence does not carry."""
+    if stated.issued > roles.expires_ms:
+        raise UnfoundedError(f"the roles expired on {roles.expires}", fix="Ask their owners for the next version.")
     verdict = stated.verdict or basis.decision.verdict
     if STRICTNESS[verdict] < STRICTNESS[basis.decision.verdict]:
         raise UnfoundedError(f"the evidence says {basis.decision.verdict}; a release may be stricter, never more lenient")
@@ -129,13 +132,16 @@ def new_halt(name: str, target: str, roles: Roles, key: PrivateKey, stated: Stat
     """A halt or a delay by the authority's own word, without a run: what stops a release at once. `target` is the digest that releases of
     it have, `algorithm:value`. Raises `ReleaseError`.
     """
-    algorithm, colon, value = target.partition(":")
-    if not (algorithm and colon and value):
-        raise ReleaseError(f"'{target[:80]}' is no digest of a target", fix="Take it from a release: assay release show RELEASE")
+    algorithm, _, value = target.partition(":")
     about = [{"name": name, "digest": {algorithm: value}}]
+    try:
+        target_of(about)
+    except ReleaseError:
+        fix = "Take it from a release: assay release show RELEASE prints sha256:... or assayTargetIdentity:..., and 64 hex digits."
+        raise ReleaseError(f"'{target[:100]}' is no digest of a target (or its name is too long)", fix=fix) from None
     if stated.verdict not in ("halt", "delay") or not stated.reason:
         raise ReleaseError("without evidence a release can only halt or delay, with a reason")
-    identity = "weights" if algorithm == "sha256" else "endpoint"
+    identity: LevelName = "weights" if algorithm == "sha256" else "endpoint"
     terms = _terms(roles, stated, stated.verdict, stated.days or MAX_DAYS, identity, None, None)
     return sign_release(release_of([Cosigned.of(about, RELEASE_DECISION, terms.to_json())]), roles, key, stated.issued)
 
@@ -153,13 +159,18 @@ def unfounded(verdict: Verdict, basis: Basis) -> Iterator[str]:
 
 
 def _terms(
-    roles: Roles, stated: Stated, verdict: Verdict, days: int, identity: str, policy: Policy | None, ref: EvidenceRef | None,
+    roles: Roles, stated: Stated, verdict: Verdict, days: int, identity: LevelName, policy: Policy | None, ref: EvidenceRef | None,
     attached: tuple[str, ...] = (),
 ) -> Terms:  # fmt: skip
     if policy is not None and days > policy.decision_days:
         raise UnfoundedError(f"{days} days are more than the {policy.decision_days} that the policy allows")
     wanted = PolicyRef(policy.id, policy.version, policy.digest, policy.decision_days) if policy else None
     until = stated.issued + days * DAY_MS
+    if policy is not None and ref is not None and verdict == "approve":
+        until = min(until, ref.at + policy.decision_days * DAY_MS)  # from when the run ended: an old one is not approved again and again
+        if until <= stated.issued:
+            what = f"the run ended on {rfc3339(ref.at)}, and under its policy a decision holds for {policy.decision_days} days"
+            raise UnfoundedError(what, fix="Run the plan again: assay run PLAN --policy POLICY")
     terms = Terms(
         roles.authority, verdict, stated.reason, stated.epoch, stated.issued, until, roles.version, roles.digest, identity, wanted, ref,
         attached, __version__,
@@ -218,7 +229,7 @@ def evaluation_result(terms: Terms, basis: Basis) -> dict[str, Any]:
     about = subject(basis.target)
     return {
         "verifier": {"id": f"https://{terms.authority}"},
-        "evaluatedAt": rfc3339(basis.at),
+        "evaluatedAt": rfc3339(basis.ref.at),
         "suite": {"name": basis.plan.name, "version": basis.plan.digest},
         "claims": claims,
         "sampleSize": basis.ref.trials,
@@ -277,19 +288,14 @@ def sign_release(release: Release, roles: Roles, key: PrivateKey, now_ms: int) -
         approved = signed.decision.signers(roles.counting("approver", now_ms))
         if len(approved) >= roles.approver.threshold:
             there = signed.of(VERIFICATION_SUMMARY)
-            summary = there[0] if there else Cosigned.of(signed.subject, VERIFICATION_SUMMARY, verification_summary(signed))
+            made = Cosigned.of(signed.subject, VERIFICATION_SUMMARY, verification_summary(signed))
+            summary = next((e for e in there if e.payload == made.payload), made)  # never what somebody else has put there
             signed = release_of([*(e for e in signed.envelopes if e not in there), summary.signed(key)])
     return signed
 
 
 def rfc3339(at: int) -> str:
-    """A time in Unix milliseconds as RFC 3339, UTC, to the second."""
+    """A time in Unix milliseconds as RFC 3339, UTC, to the second; one that no calendar has, as its number."""
+    if not 0 <= at <= MAX_TIME:
+        return f"{at} ms"
     return datetime.fromtimestamp(at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except OSError as e:
-        raise EvidenceError(f"cannot read the bundle: {e.strerror}", where=str(path)) from None

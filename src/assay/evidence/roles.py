@@ -2,8 +2,8 @@
 
     roles = read_roles(Path("roles.yaml"))
     signed = sign_roles(roles, owner_key)                       # once by each owner; `cosign_roles` adds the next
-    roles = open_roles(signed, owners=["3f2a..."])              # the first time, by key ids told by another channel
-    roles = open_roles(signed, before=roles)                    # later: the old owners agree to the new file
+    roles = open_roles(signed, owners=["3f2a..."], now_ms=now)  # the first time, by key ids told by another channel
+    roles = open_roles(signed, before=roles, now_ms=now)        # later: the old owners agree to the new file
 
 Owners say who holds which role. Evaluators sign evidence; approvers sign releases, two at least, and no key is in both roles. A version is
 followed by a later one only; a key that is revoked counts for nothing from then on, whatever date its signature bears, since who stole it
@@ -32,11 +32,16 @@ MAX_BYTES = 1 << 20
 DAY_MS = 86_400_000
 LEAST_APPROVERS = 2
 SHORTEST_KEY_ID = 16
+FIELD = 2**255 - 19
+ORDER_8 = 2707385501144840649318225287225658788936804267575313519463743609750303402022
+SMALL_ORDER = (0, 1, FIELD - 1, ORDER_8, FIELD - ORDER_8)
+"""The y of the points whose order divides 8 (RFC 8032's curve, -x^2 + y^2 = 1 + d x^2 y^2): under such a key anybody can sign anything."""
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Authority = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,120}(/[A-Za-z0-9._-]{1,60}){0,4}$")]
-Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
-KeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+# Patterns end in \Z: where Python's $ stands, a line's end may follow.
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+Authority = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,120}(/[A-Za-z0-9._-]{1,60}){0,4}\Z")]
+Day = Annotated[str, Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")]
+KeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RoleName = Literal["owner", "evaluator", "approver"]
 ROLES: tuple[RoleName, ...] = ("owner", "evaluator", "approver")
 
@@ -54,8 +59,8 @@ class UntrustedRolesError(RolesError):
 class Holder(Struct, frozen=True, forbid_unknown_fields=True):
     """A key: the 32 bytes of an Ed25519 public key in base64, and the last day on which it counts (UTC), if not for ever."""
 
-    public: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=$")]
-    expires: Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = ""
+    public: Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{43}=\Z")]
+    expires: Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?\Z")] = ""
 
 
 class Role(Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,13 +118,15 @@ class Roles(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def public_key(text: str) -> PublicKey:
-    """A public key from the base64 of its 32 bytes. Raises `RolesError`."""
+    """A public key from the base64 of its 32 bytes. Raises `RolesError`, also for one under which anybody can sign."""
     try:
         key = PublicKey(base64.b64decode(text, validate=True))
     except ValueError:
         key = PublicKey(b"")
     if len(key.raw) != 32:
         raise RolesError("a public key is 32 bytes in base64", fix="Print one with: assay key show PATH --public")
+    if int.from_bytes(key.raw, "little") % 2**255 % FIELD in SMALL_ORDER:
+        raise RolesError(f"with the key {text} anybody can sign", fix="Ask its holder for another: assay key show PATH --public")
     return key
 
 
@@ -164,7 +171,12 @@ def problems(roles: Roles) -> Iterator[tuple[str, str]]:
 
 def read_roles(path: Path) -> Roles:
     """A roles file (YAML), checked, unsigned. Raises `RolesError`."""
-    located = Located(_bounded(path).decode("utf-8", errors="replace"), where=str(path), error=RolesError)
+    return parse_roles(_bounded(path).decode("utf-8", errors="replace"), where=str(path))
+
+
+def parse_roles(text: str, where: str) -> Roles:
+    """The text of a roles file, checked. Raises `RolesError` with the line."""
+    located = Located(text, where=where, error=RolesError)
     roles = located.convert(Roles)
     for what, at in problems(roles):
         raise located.fail(what, at)
@@ -208,29 +220,33 @@ def read_signed(path: Path) -> Any:
         raise RolesError("not JSON", where=str(path), fix="Sign the roles: assay roles sign ROLES --key OWNER") from None
 
 
-def open_roles(value: Any, *, owners: Sequence[str] = (), before: Roles | None = None) -> Roles:
-    """The roles of a signed form that enough owners have signed: those whose key ids (or the first 16 characters or more) are given, or
-    those of the version `before` and its own.
+def open_roles(value: Any, *, owners: Sequence[str] = (), before: Roles | None = None, now_ms: int) -> Roles:
+    """The roles of a signed form that enough owners have signed, with keys that count at this time (Unix ms): all whose key ids (or the
+    first 16 characters or more) are given, or those of the version `before` and its own.
 
     Raises `UntrustedRolesError` if they have not, or it does not follow on the version before; `RolesError` if it is no roles file.
     """
     roles, envelope = _parsed(value)
     own = {name: public_key(roles.keys[name].public) for name in roles.owner.keys}
-    _need(envelope, {n: k for n, k in own.items() if k.keyid not in roles.revoked}, roles.owner.threshold, "its owners")
+    signed = _need(envelope, roles.counting("owner", now_ms), roles.owner.threshold, "its owners")
     if before is not None:
-        _follows(roles, before, envelope)
+        _follows(roles, before, envelope, now_ms)
         return roles
     if not owners:
         raise UntrustedRolesError("nobody has said whose these roles are", fix="Give the key ids of owners: --owner KEYID")
     for given in owners:
         if len(given) < SHORTEST_KEY_ID or not any(k.keyid.startswith(given.lower()) for k in own.values()):
-            raise UntrustedRolesError(f"no owner of '{roles.authority}' has the key id {given[:64]}")
+            fix = f"Give {SHORTEST_KEY_ID} characters of it or more, as `assay key show KEY --id` prints it."
+            raise UntrustedRolesError(f"no owner of '{roles.authority}' has the key id {given[:64]!r}", fix=fix)
     known = {n: k for n, k in own.items() if any(k.keyid.startswith(g.lower()) for g in owners)}
+    for name in known:
+        if name not in signed:  # the file says itself how many must sign: whom you name must have, so that nobody else has lowered it
+            raise UntrustedRolesError(f"'{name}', whom you name, has not signed", fix="Ask them why, or name the owners who have.")
     _need(envelope, known, roles.owner.threshold, "the owners that you know")
     return roles
 
 
-def _follows(roles: Roles, before: Roles, envelope: Cosigned) -> None:
+def _follows(roles: Roles, before: Roles, envelope: Cosigned, now_ms: int) -> None:
     if roles.authority != before.authority:
         raise UntrustedRolesError(f"these are the roles of '{roles.authority}', not of '{before.authority}'")
     if roles.version < before.version:
@@ -239,19 +255,19 @@ def _follows(roles: Roles, before: Roles, envelope: Cosigned) -> None:
         if roles.digest != before.digest:
             raise UntrustedRolesError(f"another file under the same version {roles.version}")
         return
-    old = {name: public_key(before.keys[name].public) for name in before.owner.keys}
-    _need(envelope, {n: k for n, k in old.items() if k.keyid not in before.revoked}, before.owner.threshold, f"those of {before.version}")
+    _need(envelope, before.counting("owner", now_ms), before.owner.threshold, f"those of version {before.version}")
     for keyid in before.revoked.keys() - roles.revoked.keys():
         raise UntrustedRolesError(f"the key {keyid[:16]}... was revoked and is so no more")
 
 
-def _need(envelope: Cosigned, keys: Mapping[str, PublicKey], threshold: int, who: str) -> None:
+def _need(envelope: Cosigned, keys: Mapping[str, PublicKey], threshold: int, who: str) -> list[str]:
     try:
         signed = envelope.signers(keys)
     except SignatureError as e:
         raise UntrustedRolesError(e.what) from None
     if len(signed) < threshold:
         raise UntrustedRolesError(f"signed by {len(signed)} of {who} ({', '.join(signed) or 'nobody'}); it takes {threshold}")
+    return signed
 
 
 def _parsed(value: Any) -> tuple[Roles, Cosigned]:

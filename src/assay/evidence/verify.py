@@ -60,8 +60,8 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The outcome of a verification. `checks` lists what was recomputed, with a count or digest each; `opened` is the signed registration,
-    `evidence` what the decision's statement says it rests on.
+    """The outcome of a verification. `checks` lists what was recomputed, with a count or digest each; `bundle` is the digest of the bytes
+    that were verified, `opened` the signed registration, `evidence` what the decision's statement says it rests on.
     """
 
     checks: list[tuple[str, str]] = field(default_factory=list)
@@ -71,6 +71,7 @@ class Report:
     policy: Policy | None = None
     target: dict[str, str] = field(default_factory=dict)
     keyid: str = ""
+    bundle: str = ""
     root: str = ""
     opened: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
@@ -112,6 +113,7 @@ def verify_bundle(
     """
     report = Report(expected_parties=dict(parties))
     reader = BundleReader(path)
+    report.bundle = reader.digest
     try:
         _Verifier(reader, report, openers).run(expected_key)
     except _Stop:

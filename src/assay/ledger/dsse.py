@@ -98,7 +98,11 @@ class Cosigned(Struct, frozen=True):
     def statement(self) -> dict[str, Any]:
         """What is signed, signatures unchecked. Raises `SignatureError` if it is no in-toto Statement in canonical form."""
         statement = _read(self.payload)
-        if canonical(statement) != self.payload:
+        try:
+            strict = canonical(statement) == self.payload
+        except RecursionError:
+            raise SignatureError("the signed payload is nested too deeply") from None
+        if not strict:
             raise SignatureError("the signed payload is not in canonical form")
         return statement
 
