@@ -27,7 +27,7 @@ RESULTS = Path(__file__).parent / "results" / "identity.json"
 SMALL, OTHER = "embedded:smollm2-135m-instruct", "embedded:qwen2.5-coder-0.5b-instruct"
 TAKEN = {"small-1": (SMALL, 11, 1.0), "small-2": (SMALL, 12, 1.0), "small-cool": (SMALL, 13, 0.7), "other": (OTHER, 21, 1.0)}
 SAMPLES = 32
-LEVEL, PERMUTATIONS, REPLICATES = 0.01, 499, 300
+LEVEL, PERMUTATIONS, REPLICATES = 0.01, 499, 1000
 Floats = NDArray[np.float64]
 Texts = list[list[str]]
 

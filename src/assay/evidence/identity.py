@@ -246,9 +246,9 @@ def _comparable(approved: Fingerprint, shown: Fingerprint, level: float) -> None
         )
     if mine.temperature == 0 and not (approved.settled and shown.settled):
         raise IdentityError(
-            "at temperature 0 the endpoint does not always answer the same, and what moves one answer moves many at once: neither "
+            "at temperature 0 the endpoint is not seen to answer always the same, and what moves one answer moves many at once: neither "
             "equality nor the test can be asked for",
-            fix="Take both at a temperature above 0 (or, for a local model, with --concurrency 1).",
+            fix="Take both at a temperature above 0, or ask at least twice if each probe was asked once only.",
         )
     if mine.temperature and abs(mine.seed - other.seed) < max(approved.calls, shown.calls):
         raise IdentityError("they share decoding seeds, so their answers are not independent", fix="Take one of them with another --seed.")

@@ -77,8 +77,9 @@ class Fingerprint(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def settled(self) -> bool:
-        """Whether decoding was at temperature 0 and every probe got the same answer each time."""
-        return self.decoding.temperature == 0 and all(len({t.compared for t in a.answers}) == 1 for a in self.asked)
+        """Whether decoding was at temperature 0 and every probe got the same answer each time, twice or more."""
+        each = [[t.compared for t in a.answers] for a in self.asked]
+        return self.decoding.temperature == 0 and all(len(told) > 1 and len(set(told)) == 1 for told in each)
 
     def texts(self) -> list[list[str]]:
         """What is compared, probe by probe."""
