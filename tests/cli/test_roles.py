@@ -75,21 +75,24 @@ def test_a_version_follows_on_the_one_before(folder: Path) -> None:
     run(folder, *new())
     first = signed(folder, "olga", "otto")
     owners = ("--owner", ID["olga"], "--owner", ID["otto"])
-    second = signed(folder, "olga", "ada", version=2, owner={"keys": ["olga", "ada"], "threshold": 2}, approver={"keys": ["abel", "otto"], "threshold": 2})  # fmt: skip
+    changes = {"owner": {"keys": ["olga", "ada"], "threshold": 2}, "approver": {"keys": ["abel", "otto"], "threshold": 2}}
+    second = signed(folder, "olga", "ada", version=2, **changes)
     follows = ("roles", "verify", second, "--previous", first, *owners)
     assert_refused(assay(*follows, cwd=folder), "signed by 1 of those of version 1 (olga)", code=1)
     run(folder, "roles", "sign", second, "--key", "otto.pem", "--previous", first)
     assert "version 2" in run(folder, *follows)
-    assert_refused(assay("roles", "verify", first, "--previous", second, "--owner", ID["ada"], cwd=folder), "rolled back", code=1)
-    assert_refused(
-        assay("roles", "sign", folder / "roles.yaml", "--key", "olga.pem", "--out", second, cwd=folder), "other roles were signed"
-    )
+    back = ("roles", "verify", first, "--previous", second, "--owner", ID["olga"], "--owner", ID["ada"])
+    assert_refused(assay(*back, cwd=folder), "rolled back", code=1)
+    over = ("roles", "sign", folder / "roles.yaml", "--key", "olga.pem", "--out", second)
+    assert_refused(assay(*over, cwd=folder), "other roles were signed")
 
 
 def test_roles_that_have_expired_are_said_to_be(folder: Path) -> None:
     run(folder, *new())
     old = signed(folder, "olga", "otto", expires="2026-01-01")
-    said = run(folder, "roles", "verify", old, "--owner", ID["olga"], code=1)
+    one = assay("roles", "verify", old, "--owner", ID["olga"], cwd=folder)
+    assert_refused(one, "the owners that you know (olga); it takes 2", "Name as many owners", code=1)
+    said = run(folder, "roles", "verify", old, "--owner", ID["olga"], "--owner", ID["otto"], code=1)
     assert "expired on 2026-01-01" in said
     assert "Next, check a release" not in said
     assert "(expired)" in run(folder, "roles", "show", old)

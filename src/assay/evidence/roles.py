@@ -242,7 +242,9 @@ def open_roles(value: Any, *, owners: Sequence[str] = (), before: Roles | None =
     for name in known:
         if name not in signed:  # the file says itself how many must sign: whom you name must have, so that nobody else has lowered it
             raise UntrustedRolesError(f"'{name}', whom you name, has not signed", fix="Ask them why, or name the owners who have.")
-    _need(envelope, known, roles.owner.threshold, "the owners that you know")
+    if len(known) < roles.owner.threshold:
+        what = f"signed by {len(known)} of the owners that you know ({', '.join(known)}); it takes {roles.owner.threshold}"
+        raise UntrustedRolesError(what, fix="Name as many owners as must sign: --owner KEYID, once for each.")
     return roles
 
 
