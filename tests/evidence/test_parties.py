@@ -49,9 +49,7 @@ class Party:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("ASSAY")} | {"HOME": str(folder), "XDG_CONFIG_HOME": ""}
 
     def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [ASSAY, *words], cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return subprocess.Popen([ASSAY, *words], cwd=self.folder, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def call(self, *words: str, code: int = 0) -> str:
         done = self.start(*words)

@@ -192,9 +192,7 @@ def test_a_revoked_approver_takes_its_approvals_with_it(made: Made, tmp_path: Pa
     _, roles, _, now = made
     release = approved(made, 1, "ada", "amy")
     assert not findings(release, roles, now)
-    later = roles_of(
-        tmp_path, version=2, approver={"keys": ["ada", "abel"], "threshold": 2}, revoked={KEYS["amy"].public.keyid: "stolen"}
-    )
+    later = roles_of(tmp_path, version=2, approver={"keys": ["ada", "abel"], "threshold": 2}, revoked={KEYS["amy"].public.keyid: "stolen"})
     assert "approvers" in findings(release, later, now)
     again = sign_release(release, later, KEYS["abel"], now)
     assert not findings(again, later, now), "and another may approve in its place"

@@ -41,9 +41,7 @@ def _holders(role: str, help_: str) -> Callable[[Any], Any]:
 
 @command.command()
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--authority", required=True, help="Whose roles these are: a host name in lower case, parts may follow: example.org/gate."
-)
+@click.option("--authority", required=True, help="Whose roles these are: a host name in lower case, parts may follow: example.org/gate.")
 @_holders("owner", "Who may change the roles; KEY is a public key in base64 (assay key show --public), or a file with it.")
 @_holders("evaluator", "Who signs evidence.")
 @_holders("approver", "Who signs releases: two or more.")

@@ -48,9 +48,7 @@ class Scheduler:
     `registration` is the gate's.
     """
 
-    def __init__(
-        self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Told]] = (), registration: Registration | None = None
-    ) -> None:
+    def __init__(self, plan: Plan, seed: bytes, labels: Sequence[tuple[int, Told]] = (), registration: Registration | None = None) -> None:
         prf = Prf(seed)
         self._plan = plan
         self._window = plan.limits.window

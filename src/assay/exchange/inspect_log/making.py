@@ -1,8 +1,8 @@
 """From gathered answers to files: the bank, the recorded answers, and a plan that names both.
 
-    made = make(found, Meant("mine", "CC-BY-4.0", scorer="match", violation=("I",)))
-    write(made, Path("imported/mine"))                       # mine.bank.json, mine.answers.json, plan.yaml
-    add_answers(found, Path("imported/mine/plan.yaml"))      # the answers alone, for a plan that was there before them
+made = make(found, Meant("mine", "CC-BY-4.0", scorer="match", violation=("I",)))
+write(made, Path("imported/mine"))                       # mine.bank.json, mine.answers.json, plan.yaml
+add_answers(found, Path("imported/mine/plan.yaml"))      # the answers alone, for a plan that was there before them
 """
 
 from __future__ import annotations

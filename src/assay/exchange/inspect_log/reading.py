@@ -1,7 +1,7 @@
 """A log of Inspect AI as values, read by a child process: needs the extra `inspect`, and does not import it here.
 
-    log = read_log(Path("logs/2026-11-02.eval"))
-    log.header.model, len(log.samples), log.digest
+log = read_log(Path("logs/2026-11-02.eval"))
+log.header.model, len(log.samples), log.digest
 """
 
 from __future__ import annotations
