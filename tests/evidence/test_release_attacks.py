@@ -38,7 +38,7 @@ from assay.evidence.releasecheck import accepted, check_release
 from assay.evidence.releasemake import Basis, Stated, new_halt, new_release, read_basis, rfc3339, sign_release, verification_summary
 from assay.evidence.roles import Roles, RolesError, UntrustedRolesError, end_of_day_ms, open_roles, read_roles, read_signed, sign_roles
 from assay.evidence.seen import Seen, follow, lock_seen, read_seen, write_seen
-from assay.evidence.statements import DECISION, OPENED, subject
+from assay.evidence.statements import DECISION, OPENED, TEST_RESULT, subject
 from assay.ledger import Cosigned, PrivateKey, canonical, digest, sign_statement, write_key
 from assay.ledger.dsse import SignatureError
 from assay.ledger.notes import COSIGNATURE, NoteKey, key_name
@@ -394,6 +394,27 @@ def test_a_policy_that_was_not_agreed_on_is_found(made: Made) -> None:
     assert not findings(release, roles, now, policy=policy().digest)
     assert findings(release, roles, now, policy=ZERO) == ["policy"]
     assert findings(stop(made, 1), roles, now, policy=ZERO) == [], "a halt needs none"
+
+
+def test_results_of_another_run_do_not_stand_beside_a_halt(made: Made, tmp_path: Path) -> None:
+    """The run went badly; whoever passes the release on puts in the results of one that went well, signed by the same evaluator."""
+    _, roles, _, now = made
+    bad, _ = read_basis(approving_run(tmp_path, rate="0.6", wanted=policy()), roles, now)
+    assert bad is not None
+    halt, good = new_release(bad, roles, KEYS["eve"], Stated(2, bad.ref.at + 1)), approved(made)
+    assert not findings(halt, roles, now)
+    for kind in (EVALUATION_RESULT, TEST_RESULT):
+        others = [e for e in halt.envelopes if e.statement()["predicateType"] != kind]
+        assert "form" in findings(release_of([*good.of(kind), *others]), roles, now)
+
+
+def test_what_could_not_be_read_again_is_not_written(made: Made, tmp_path: Path) -> None:
+    release = stop(made, 1)
+    much = Cosigned.of(release.subject, "urn:much", {"a": "x" * (16 << 20)})
+    for envelopes in ([*release.envelopes, much], [*release.envelopes, *[Cosigned.of(release.subject, "urn:x", {})] * 500]):
+        with pytest.raises(ReleaseError, match="at most 500"):
+            write_release(release_of(envelopes), tmp_path / "x")
+    assert not list(tmp_path.iterdir())
 
 
 # The target

@@ -80,7 +80,7 @@ def release_by(run: Path, *keys: PrivateKey, **changes: Any) -> Release:
     digest = "sha256:" + hashlib.sha256(bundle.read_bytes()).hexdigest()
     evidence = EvidenceRef(digest, zero, zero, report.root, zero, decision.trials, report.ended, decision.verdict, report.keyid)
     terms = Terms(
-        "example.org", decision.verdict, "because", 1, NOW, NOW + 1, 1, zero, "id", None, changes.pop("evidence", evidence), (), "0"
+        "example.org", decision.verdict, "because", 1, NOW, NOW + 1, 1, zero, "endpoint", None, changes.pop("evidence", evidence), (), "0"
     )
     statement = json.loads(base64.b64decode(opened["value"]["payload"]))
     assert opened["kind"] == "opened"

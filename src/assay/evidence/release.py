@@ -143,11 +143,14 @@ def target_of(about: list[dict[str, Any]]) -> str:
 
 
 def write_release(release: Release, path: Path) -> None:
-    """The release as a file, whole or not at all. Raises `ReleaseError`."""
+    """The release as a file, whole or not at all. Raises `ReleaseError`, also for one that `read_release` would refuse."""
+    data = b"".join(canonical(envelope.to_json()) + b"\n" for envelope in release.envelopes)
+    if len(data) > MAX_BYTES or len(release.envelopes) > MAX_LINES:
+        what = f"{len(release.envelopes)} statements in {len(data):,} bytes; a release has at most {MAX_LINES} in {MAX_BYTES:,}"
+        raise ReleaseError(what, where=str(path), fix="Attach less: --attach")
     try:
         with whole_file(path) as out:
-            for envelope in release.envelopes:
-                out.write(canonical(envelope.to_json()) + b"\n")
+            out.write(data)
     except OSError as e:
         raise ReleaseError(f"cannot write: {e.strerror}", where=str(path)) from None
 

@@ -8,6 +8,7 @@ Fails closed: whoever acts on a release acts on `Checked.verdict`, which is `hal
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -129,8 +130,22 @@ def _form(found: Checked) -> None:
         count = len(release.of(kind))
         if not fewest <= count <= most:
             found.failed("form", f"{count} statements of type {kind}")
+    for envelope in release.of(TEST_RESULT) + release.of(EVALUATION_RESULT):
+        if release.terms.evidence and _root_of(envelope) != release.terms.evidence.merkle_root:
+            found.failed("form", "a result of another run than the one that the decision rests on")
     if found.ok:
         found.passed("statements", f"{len(release.envelopes)}, all about {release.target}")
+
+
+def _root_of(result: Cosigned) -> str:
+    """The Merkle root of the trials that a result says it is about; empty where it says none."""
+    predicate = result.statement()["predicate"]
+    try:
+        if "receipt" in predicate:
+            return f"sha256:{base64.b64decode(predicate['receipt']['merkleRootB64'], validate=True).hex()}"
+        return f"sha256:{predicate['configuration'][1]['digest']['sha256']}"
+    except (KeyError, IndexError, TypeError, ValueError):
+        return ""
 
 
 def _numbers(release: Release) -> Iterator[tuple[str, int, int]]:

@@ -93,8 +93,8 @@ def read_seen(path: Path) -> Seen:
         raise RolesError(f"larger than {MAX_BYTES:,} bytes", where=str(path))
     try:
         seen = msgspec.json.decode(data, type=Seen)
-        if _written(seen) != data:  # what is left out would stand for nothing seen
-            raise RolesError("not as it was written")
+        if msgspec.json.decode(_written(seen)) != msgspec.json.decode(data):  # what is left out would stand for nothing seen
+            raise RolesError("a part is missing")
         for authority, known in seen.authorities.items():
             if authority != known.roles.authority:
                 raise RolesError(f"the roles of '{known.roles.authority}' under the name of another")
