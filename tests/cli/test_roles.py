@@ -49,6 +49,9 @@ def test_roles_are_made_signed_by_every_owner_and_verified(folder: Path) -> None
     assert_refused(assay(*both, cwd=folder), "signed by 1 of its owners (olga); it takes 2", code=1)
     assert "Signed by 2 key(s)" in run(folder, "roles", "sign", "roles-1.signed.json", "--key", "otto.pem"), "whoever gets the signed file"
     run(folder, "roles", "sign", "roles.yaml", "--key", "otto.pem", "--out", "roles-1.signed.json")
+    run(folder, "roles", "sign", "roles-1.signed.json", "--key", "otto.pem", "--out", "copy.json")
+    again = ("roles", "sign", "roles-1.signed.json", "--key", "otto.pem", "--out", "copy.json")
+    assert_refused(assay(*again, cwd=folder), "there is a file already", "--out")
     said = run(folder, *both)
     assert "example.org/gate, version 1" in said
     assert f"release verify RELEASE --roles roles-1.signed.json --owner {ID['olga']}" in said

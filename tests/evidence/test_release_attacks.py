@@ -306,6 +306,23 @@ def test_who_approved_first_may_sign_the_summary_too(made: Made) -> None:
     assert {k for k, _ in release.of(VERIFICATION_SUMMARY)[0].signatures} == {KEYS[n].public.keyid for n in ("ada", "abel")}
 
 
+def test_where_two_evaluators_must_sign_the_second_one_can_and_approvers_wait(made: Made, tmp_path: Path) -> None:
+    bundle, _, basis, now = made
+    roles = roles_of(tmp_path, evaluator={"keys": ["eve", "emil"], "threshold": 2})
+    for stated in (Stated(1, now), Stated(1, now, verdict="halt", reason="found")):
+        release = new_release(basis, roles, KEYS["eve"], stated)
+        assert findings(release, roles, now, bundle=bundle), "one does not suffice"
+        assert not findings(release, roles, now, bundle=bundle, approvals=False), "and still the other may sign"
+        if not stated.verdict:
+            with pytest.raises(ReleaseError, match="1 of 2 evaluators have signed"):
+                sign_release(release, roles, KEYS["ada"], now)
+        release = sign_release(release, roles, KEYS["emil"], now)
+        if not stated.verdict:
+            assert findings(release, roles, now) == ["approvers"]
+            release = sign_release(sign_release(release, roles, KEYS["ada"], now), roles, KEYS["abel"], now)
+        assert not findings(release, roles, now, bundle=bundle)
+
+
 # Evidence
 
 

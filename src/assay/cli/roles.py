@@ -114,7 +114,9 @@ def sign(path: Path, key: KeyPlace, previous: Path | None, out: Path | None) -> 
     value = read_signed(path) if begun else unsigned(read_roles(path))
     roles = roles_of(value)
     out = out or (path if begun else path.with_name(f"roles-{roles.version}.signed.json"))
-    if out != path and out.is_file():
+    if begun and out != path and out.exists():
+        raise RolesError("there is a file already", where=str(out), fix="Choose another path, or leave --out away to add to PATH.")
+    if not begun and out.exists():
         value = read_signed(out)
         if roles_of(value) != roles:
             raise RolesError(

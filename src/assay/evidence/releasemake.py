@@ -272,7 +272,7 @@ def sign_release(release: Release, roles: Roles, key: PrivateKey, now_ms: int) -
     """With the signature of one more key, by its role: an evaluator signs the results and the decision, an approver the decision. The
     approver whose signature completes the threshold of an approval adds the verification summary, and signs that.
 
-    Raises `ReleaseError` for a key that has no role here, or counts no more.
+    Raises `ReleaseError` for a key that has no role here, or counts no more, and for an approver who comes before the evaluators.
     """
     role: RoleName | None = next(
         (r for r in ("evaluator", "approver") if key.public in roles.counting(r, now_ms).values()),
@@ -282,6 +282,9 @@ def sign_release(release: Release, roles: Roles, key: PrivateKey, now_ms: int) -
         known = roles.found(key.public.keyid)
         why = f"is '{known}', which neither evaluates nor approves now" if known else "has no role"
         raise ReleaseError(f"the key {key.public.keyid[:16]}... {why} in version {roles.version} of the roles of {roles.authority}")
+    evaluated, wanted = release.decision.signers(roles.counting("evaluator", now_ms)), roles.evaluator.threshold
+    if role == "approver" and release.terms.verdict == "approve" and len(evaluated) < wanted:
+        raise ReleaseError(f"{len(evaluated)} of {wanted} evaluators have signed; approvers sign after them")
     own = {RELEASE_DECISION} if role == "approver" else {TEST_RESULT, EVALUATION_RESULT, RELEASE_DECISION, ATTACHED}
     signed = release_of([e.signed(key) if e.statement()["predicateType"] in own else e for e in release.envelopes])
     if role == "approver" and signed.terms.verdict == "approve":
