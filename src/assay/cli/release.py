@@ -92,8 +92,8 @@ def new(
     given = f"--roles {shell_path(roles_path)}{_trusted(owners, state)}"
     if release.terms.verdict == "approve":
         more = roles.evaluator.threshold - 1
-        others = f"{more} more evaluator(s), then " if more else ""
-        click.echo(f"\nWritten to {shell_path(out)}. Next, {others}{roles.approver.threshold} approvers sign it:\n")
+        first = f"{more} more evaluator(s), then " if more else ""
+        click.echo(f"\nWritten to {shell_path(out)}. Next, {first}{roles.approver.threshold} approvers sign it:\n")
         click.echo(f"  {program()} release sign {shell_path(out)} --bundle {shell_path(bundle)} {given} --key APPROVER")
     else:
         enough = roles.evaluator.threshold == 1
