@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "Recompute everything in an evidence bundle.",
     "release": "What an authority says of a target: approved by two, for a time, or halted at once.",
     "roles": "Whose signature counts for what: owners, evaluators, approvers.",
+    "access": "The door: operators reach a model early, by grant and by decision, and it shuts at once.",
     "log": "A log that runs are registered in and must end in; the other party cosigns it.",
     "report": "Write a run's HTML report.",
     "label": "The labelling page: people's verdicts on what no program can judge.",

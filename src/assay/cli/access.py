@@ -1,0 +1,43 @@
+"""`assay access ...`: the door. One module per sub-command, loaded when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "grant": ("access_grants", "Propose a grant: checked, signed by a first administrator, pending until others approve."),
+}
+"""Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
+
+
+class _Commands(click.Group):
+    """Knows every sub-command's name and summary; imports its module when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(f"assay.cli.{module}"), attribute or "command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.command(cls=_Commands)
+def command() -> None:
+    """The door: operators reach a model early, by grant and by decision, and it shuts at once. docs/access.md tells it in order.
+
+    \b
+    Examples:
+      assay access grant power.yaml --config gate.yaml --key admin-1.pem     propose; a second administrator approves
+      assay access approve power --config gate.yaml --key admin-2.pem
+      assay access list --config gate.yaml
+      assay access halt --jurisdiction SG --reason "directive 7" --config gate.yaml --key admin-1.pem
+    """
