@@ -117,6 +117,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     bounds: Bounds = Bounds()
     policies: Annotated[str, Meta(max_length=300)] = ""
     checks: Annotated[tuple[Id, ...], Meta(max_length=20)] = ()
+    check_settings: Annotated[str, Meta(max_length=300)] = ""
     folder: Annotated[str, Meta(max_length=4096)] = ""
 
     def path(self, name: str) -> Path:

@@ -20,6 +20,8 @@ Route = Literal["chat.completions", "responses", "embeddings", "models"]
 Sector = Literal["power", "water", "health", "transport", "finance", "telecom", "government", "research", "other"]
 AccessLevel = Literal["AL1", "AL2", "AL3"]
 """AL1: outputs only. AL2: with token probabilities. AL3: with everything that the upstream gives (hidden reasoning, internals)."""
+Canary = Literal["note", "ids", "style"]
+"""A record in the model's instructions; the grant's mark in answers' ids; a choice of dashes, apostrophes and ellipses in long answers."""
 
 Id = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 Plain = Annotated[str, Meta(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z")]
@@ -94,6 +96,8 @@ class Grant(Struct, frozen=True, forbid_unknown_fields=True):
     hours: Annotated[tuple[Hours, ...], Meta(max_length=21)] = ()
     per_person_a_minute: Annotated[int, Meta(ge=1, le=10**6)] = 60
     parent: Id | Literal[""] = ""
+    canaries: Annotated[tuple[Canary, ...], Meta(max_length=3)] = ()
+    """What the holder agreed to: marks that show where a leaked text came from. A sub-grant has all of its parent's, or more."""
 
     def to_json(self) -> dict[str, Any]:
         """Every field, defaults included: what is digested and signed."""
