@@ -9,6 +9,7 @@ Paths in it are relative to the file. Upstream keys are never in it: `key_variab
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -84,6 +85,34 @@ class Admins(Struct, frozen=True, forbid_unknown_fields=True):
         return {name: public_key(key) for name, key in self.keys.items()}
 
 
+class Administration(Struct, frozen=True, forbid_unknown_fields=True):
+    """The administration's own listener, which the gateway never shares: where, by which names it is called, whose keys may read.
+
+    `auditors` may search the audit log, `viewers` see the rest; both are public keys in base64 by name. `scrapers` are networks (CIDR) from
+    which metrics and health are read without a signature.
+    """
+
+    listen: Annotated[str, Meta(pattern=r"^[^\s]{1,200}:[0-9]{1,5}\Z")] = "127.0.0.1:8471"
+    hosts: Annotated[tuple[Plain, ...], Meta(min_length=1, max_length=50)] = ("127.0.0.1", "localhost")
+    tls: Tls | None = None
+    auditors: Annotated[dict[Id, Plain], Meta(max_length=100)] = {}
+    viewers: Annotated[dict[Id, Plain], Meta(max_length=100)] = {}
+    scrapers: Annotated[tuple[Annotated[str, Meta(max_length=50)], ...], Meta(max_length=20)] = ("127.0.0.0/8", "::1/128")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port to listen on."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+class Tracing(Struct, frozen=True, forbid_unknown_fields=True):
+    """OpenTelemetry: the OTLP/HTTP address that spans go to (empty: none), and whether the upstream gets `traceparent`."""
+
+    endpoint: Annotated[str, Meta(max_length=300, pattern=r"^(https?://[!-~]+)?\Z")] = ""
+    upstream: bool = False
+
+
 class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     """What a request may cost the gate: bytes of a body, seconds of an answer and between its parts, live streams of a worker."""
 
@@ -106,6 +135,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     models: Annotated[dict[Id, Served], Meta(min_length=1, max_length=100)]
     authority: Authority
     admins: Admins
+    administration: Administration = Administration()
     store: Plain = "gate.db"
     secret: Plain = "gate.secret"  # noqa: S105 (the name of a file)
     audit: Audit = Audit()
@@ -115,6 +145,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     token_s: Annotated[int, Meta(ge=10, le=3600)] = 300
     currency: Annotated[str, Meta(pattern=r"^[A-Z]{3}\Z")] = "USD"
     bounds: Bounds = Bounds()
+    tracing: Tracing = Tracing()
     policies: Annotated[str, Meta(max_length=300)] = ""
     checks: Annotated[tuple[Id, ...], Meta(max_length=20)] = ()
     check_settings: Annotated[str, Meta(max_length=300)] = ""
@@ -169,10 +200,24 @@ def _problems(config: Config) -> list[tuple[str, str]]:
             found.append(("an upstream is an http(s) address without user, query and fragment", f".models.{name}.upstream"))
         elif parts.scheme == "http" and parts.hostname not in LOOPBACK:
             found.append(("an upstream on another machine is reached over https", f".models.{name}.upstream"))
+    reading = config.administration
+    if reading.tls is None and reading.address[0] not in LOOPBACK:
+        found.append(("without TLS the administration listens on this machine only", ".administration.listen"))
+    if reading.listen == config.listen:
+        found.append(("the administration has a listener of its own", ".administration.listen"))
+    for network in reading.scrapers:
+        try:
+            ip_network(network)
+        except ValueError:
+            found.append((f"'{network}' is no network", ".administration.scrapers"))
     try:
         keys = [k.keyid for k in config.admins.public().values()]
+        readers = [public_key(k).keyid for k in (*reading.auditors.values(), *reading.viewers.values())]
     except AssayError as e:
         return [*found, (e.what, ".admins.keys")]
+    names = [*config.admins.keys, *reading.auditors, *reading.viewers]
+    if len(set(readers) | set(keys)) < len(readers) + len(set(keys)) or len(set(names)) < len(names):
+        found.append(("administrators, auditors and viewers have names and keys of their own", ".administration"))
     if len(set(keys)) < len(keys):
         found.append(("two administrators have the same key", ".admins.keys"))
     if config.admins.threshold > len(keys):
