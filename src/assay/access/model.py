@@ -60,14 +60,14 @@ class Hours(Struct, frozen=True, forbid_unknown_fields=True):
     zone: Plain = "UTC"
 
 
-class Person(Struct, frozen=True, forbid_unknown_fields=True):
+class Person(Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     """Somebody who may use a grant, with the key that only their connector has."""
 
     name: Plain
     key: Thumbprint
 
 
-class Grant(Struct, frozen=True, forbid_unknown_fields=True):
+class Grant(Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     """An operator's permission: who, which model, for what purpose, until when, how much. `parent` is the grant that it narrows, if any.
 
     `tools` are names of functions that a request may declare (empty: none; `*`: any). `systems` are the systems that may be tested with it,
@@ -136,7 +136,12 @@ class Halt(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Asked(Struct, frozen=True):
-    """What is known of a request before anything is decided. `at` is Unix milliseconds, `system` what the caller says that it tests."""
+    """What is known of a request before anything is decided. `at` is Unix milliseconds, `system` what the caller says that it tests.
+
+    `network` is the caller's address; `model` the name in the request (for the route `models`, the grant's), `digest` that of what the gate
+    serves under it; `logprobs` also for top_logprobs; `reasoning` whether hidden reasoning is asked for. Where model, digest
+    or reasoning was not said, the rules deny.
+    """
 
     grant: Grant
     person: Person
@@ -147,6 +152,9 @@ class Asked(Struct, frozen=True):
     network: str
     system: str
     at: int
+    model: str = ""
+    digest: str = ""
+    reasoning: bool | None = None
 
 
 def covers(halt: Halt, grant: Grant, person: str) -> bool:
