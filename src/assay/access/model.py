@@ -31,6 +31,10 @@ TargetDigest = Annotated[str, Meta(pattern=r"^(sha256|assayTargetIdentity):[0-9a
 Ms = Annotated[int, Meta(ge=0, lt=2**53)]
 Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Jurisdiction = Annotated[str, Meta(pattern=r"^[A-Z]{2}\Z")]
+NoId = Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")]
+NoTargetDigest = Annotated[str, Meta(pattern=r"^((sha256|assayTargetIdentity):[0-9a-f]{64})?\Z")]
+NoJurisdiction = Annotated[str, Meta(pattern=r"^([A-Z]{2})?\Z")]
+# The same, or empty. In a union of a pattern with Literal[""], msgspec holds the empty text to the pattern too.
 
 
 class DeniedError(AssayError):
@@ -95,7 +99,7 @@ class Grant(Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
     systems: Annotated[tuple[Plain, ...], Meta(max_length=200)] = ()
     hours: Annotated[tuple[Hours, ...], Meta(max_length=21)] = ()
     per_person_a_minute: Annotated[int, Meta(ge=1, le=10**6)] = 60
-    parent: Id | Literal[""] = ""
+    parent: NoId = ""
     canaries: Annotated[tuple[Canary, ...], Meta(max_length=3)] = ()
     """What the holder agreed to: marks that show where a leaked text came from. A sub-grant has all of its parent's, or more."""
 
@@ -113,13 +117,13 @@ class Grant(Struct, frozen=True, forbid_unknown_fields=True, cache_hash=True):
 class Scope(Struct, frozen=True, forbid_unknown_fields=True):
     """What a halt is about: whatever fits every attribute that is given. Nothing given: everything."""
 
-    model: Id | Literal[""] = ""
-    digest: TargetDigest | Literal[""] = ""
-    grant: Id | Literal[""] = ""
+    model: NoId = ""
+    digest: NoTargetDigest = ""
+    grant: NoId = ""
     organisation: Annotated[str, Meta(max_length=300)] = ""
     person: Annotated[str, Meta(max_length=300)] = ""
     sector: Sector | Literal[""] = ""
-    jurisdiction: Jurisdiction | Literal[""] = ""
+    jurisdiction: NoJurisdiction = ""
     tier: Tier | Literal[""] = ""
 
 
