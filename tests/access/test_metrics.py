@@ -37,11 +37,11 @@ CHILD = """
 import sys
 from pathlib import Path
 from assay.access.metrics import Metrics
-metrics = Metrics(Path(sys.argv[1]), worker=int(sys.argv[2]), models=("m7",))
+metrics = Metrics(Path(sys.argv[1]), models=("m7",))
 for _ in range(100):
     metrics.decided("m7", "operator", "chat.completions", "allow", "")
 metrics.stream_opened("m7")
-metrics.added("m7", 0.0004)
+metrics.added(0.0004, "m7")
 metrics.heard(int(sys.argv[3]), 1000.0 + int(sys.argv[2]))
 print("ready", flush=True)
 sys.stdin.read()
@@ -87,7 +87,7 @@ def test_workers_are_summed_and_a_killed_one_keeps_its_counts_but_has_no_streams
 def test_histograms_are_cumulative_and_add_up(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, models=("m7",))
     for seconds in (0.0001, 0.0002, 0.0004, 0.02, 5.0):
-        metrics.added("m7", seconds)
+        metrics.added(seconds, "m7")
     metrics.fsync(0.0007)
     found = samples(tmp_path)
     name = "assay_gate_added_seconds"
@@ -126,7 +126,7 @@ def test_everything_that_is_counted_is_there(tmp_path: Path) -> None:
     metrics.heard(1_700_000_000_000_001, 50.0)
     metrics.release("m7", 90_000)
     metrics.release("unknown", 1)
-    metrics.first_token("m7", 0.3)
+    metrics.first_token(0.3, "m7")
     found = samples(tmp_path, now=60.0)
     assert {
         "assay_gate_streams{model=m7}": 1.0, "assay_gate_streams_cut_total{model=m7}": 3.0, "assay_gate_audit_queue{}": 4.0,
@@ -137,31 +137,48 @@ def test_everything_that_is_counted_is_there(tmp_path: Path) -> None:
     }.items() <= found.items()  # fmt: skip
 
 
-def test_two_processes_do_not_count_under_one_number_and_half_a_line_is_no_harm(tmp_path: Path) -> None:
+def test_each_takes_a_file_that_nobody_holds_and_half_a_line_is_no_harm(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, models=("m7",))
     metrics.cut("m7")
-    with pytest.raises(MetricsError, match="another process"):
-        Metrics(tmp_path, models=("m7",))
+    beside = Metrics(tmp_path, models=("m7",))
+    beside.cut("m7", 10)
     metrics.close()
     with (tmp_path / f"0-{LAYOUT}.names").open("ab") as file:
         file.write(b'{"name":"assay_gate_str')
     again = Metrics(tmp_path, models=("m7",))
     again.cut("m7")
     again.cut("other model")
-    assert samples(tmp_path)["assay_gate_streams_cut_total{model=m7}"] == 2
-    (tmp_path / f"1-{LAYOUT}.names").write_bytes(b"{}\n")
-    (tmp_path / f"1-{LAYOUT}.slots").write_bytes(bytes(1 << 20))
+    assert sorted(p.name for p in tmp_path.glob("*.names")) == [f"0-{LAYOUT}.names", f"1-{LAYOUT}.names"]
+    assert samples(tmp_path)["assay_gate_streams_cut_total{model=m7}"] == 12
+    (tmp_path / f"2-{LAYOUT}.names").write_bytes(b"{}\n")
+    (tmp_path / f"2-{LAYOUT}.slots").write_bytes(bytes(1 << 20))
     with pytest.raises(MetricsError, match="cannot read"):
         exposition(tmp_path)
+
+
+def test_answers_are_counted_by_how_they_ended(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path, models=("m7",))
+    for how in ("complete", "client gone", "upstream 503", "halt stop-1", "the grant has expired"):
+        metrics.ended("m7", "operator", "responses", how, 3.0)
+    metrics.denied("signature")
+    metrics.view(9, 0.5)
+    found = samples(tmp_path)
+    at = [found[f"assay_gate_answers_total{{model=m7,outcome={how},route=responses,tier=operator}}"] for how in ("complete", "cut")]
+    assert at == [1, 2]
+    assert found["assay_gate_answer_seconds_bucket{le=5.0,model=m7}"] == 5
+    assert found["assay_gate_requests_total{decision=deny,model=other,route=other,rule=signature,tier=other}"] == 1
+    assert 0.4 < found["assay_gate_lease_age_seconds{}"] < 10
 
 
 def test_an_act_takes_under_two_microseconds(tmp_path: Path) -> None:
     metrics = Metrics(tmp_path, models=("m7",))
     acts: list[Callable[[], None]] = [
         lambda: metrics.decided("m7", "operator", "chat.completions", "allow", ""),
-        lambda: metrics.added("m7", 0.0004),
-        lambda: metrics.first_token("m7", 0.2),
+        lambda: metrics.added(0.0004, "m7"),
+        lambda: metrics.first_token(0.2, "m7"),
         lambda: metrics.stream_opened("m7"),
+        lambda: metrics.ended("m7", "operator", "responses", "complete", 3.0),
+        lambda: metrics.view(7, 0.1),
         lambda: metrics.tokens("m7", 10, 20),
         lambda: metrics.quota_denied("m7", "operator"),
     ]

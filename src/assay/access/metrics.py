@@ -1,12 +1,13 @@
 """What the gateway counts of itself, cheap enough for every request, summed over workers when somebody asks.
 
-    metrics = Metrics(folder, worker=0, models=("m7",))
+    metrics = Metrics(folder, models=("m7",))
     metrics.decided("m7", "operator", "chat.completions", "allow", "")
-    metrics.first_token("m7", 0.21)
+    metrics.first_token(0.21, "m7")
     exposition(folder)                        # Prometheus text of all workers
 
-Every worker counts in a file of its own, mapped into memory: an act costs an addition there, no lock, no system call. A worker that is
-started again goes on counting where it stopped; what it holds now (streams, queue) begins at nothing. Labels are of bounded number and
+Every worker counts in a file of its own, mapped into memory: an act costs an addition there, no lock, no system call. The files are
+numbered; a worker takes the first that nobody holds and goes on counting there, so that sums never fall. What it holds now (streams,
+queue) begins at nothing. Labels are of bounded number and
 never name a person, a grant or anything that was said: a model that is not served and a rule beyond `MAX_RULES` count as `other`.
 """
 
@@ -19,7 +20,7 @@ import os
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,19 +31,23 @@ from assay.access.model import Route, Tier
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
+    Numbers = memoryview[float]
     from prometheus_client.metrics_core import Metric
 
 SLOTS = 16_384
 MAX_RULES = 100
+MAX_WORKERS = 256
 OTHER = "other"
 ADDED_S = (0.0002, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 FIRST_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
+ANSWER_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 FSYNC_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _RULE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 ._:-]{0,63}\Z")
 _COUNTERS = {
     "assay_gate_requests": ("Requests, by what was decided and by which rule.", ("model", "tier", "route", "decision", "rule")),
+    "assay_gate_answers": ("Answers that were begun, by how they ended.", ("model", "tier", "route", "outcome")),
     "assay_gate_tokens": ("Tokens that were settled.", ("model", "kind")),
     "assay_gate_streams_cut": ("Streams that were cut off by a halt, a revocation or an administrator.", ("model",)),
     "assay_gate_quota_denials": ("Requests for which no quota was left.", ("model", "tier")),
@@ -51,6 +56,7 @@ _COUNTERS = {
 _HISTOGRAMS = {
     "assay_gate_added_seconds": ("Time that the gateway itself took before the upstream was asked.", ("model",), ADDED_S),
     "assay_gate_first_token_seconds": ("Time until the first part of an answer.", ("model",), FIRST_S),
+    "assay_gate_answer_seconds": ("Time until an answer ended.", ("model",), ANSWER_S),
     "assay_gate_audit_fsync_seconds": ("Time of one write of audit records to the disk.", (), FSYNC_S),
 }
 _GAUGES = {
@@ -84,21 +90,22 @@ class Metrics:
     Raises `MetricsError` when the files cannot be made; counting itself raises nothing.
     """
 
-    def __init__(self, folder: Path, *, worker: int = 0, models: Sequence[str] = ()) -> None:
-        self._names, self._slots = _open(folder, worker)
+    def __init__(self, folder: Path, *, models: Collection[str] = ()) -> None:
+        self._names, self._slots = _open(folder)
         self._models = frozenset(models)
         self._rules: set[str] = {""}
         self._at: dict[Key, int] = {}
         self._free = 1
-        for named in _read_names(_path(folder, worker)):
+        for named in _read_names(self._names.path):
             self._at[(named.name, *named.labels, named.part)] = named.slot
             self._free = max(self._free, named.slot + 1)
             if named.name in _GAUGES:
                 self._slots[named.slot] = 0.0
             if named.name == "assay_gate_requests":
                 self._rules.add(named.labels[4])
+        self._answers: dict[tuple[str, str, str, str], int] = {}
         self._requests: dict[tuple[str, str, str, str, str], int] = {}
-        self._histograms = {name: {m: self._histogram(name, (m,)) for m in (*models, OTHER)} for name in list(_HISTOGRAMS)[:2]}
+        self._histograms = {name: {m: self._histogram(name, (m,)) for m in (*models, OTHER)} for name in list(_HISTOGRAMS)[:3]}
         self._fsync = self._histogram("assay_gate_audit_fsync_seconds", ())
         self._streams = {m: self._slot("assay_gate_streams", (m,)) for m in (*models, OTHER)}
         self._expiry = {m: self._slot("assay_gate_release_expiry_timestamp_seconds", (m,)) for m in models}
@@ -113,15 +120,31 @@ class Metrics:
             at = self._request(model, tier, route, decision, rule)
         self._slots[at] += 1.0
 
-    def added(self, model: str, seconds: float) -> None:
+    def denied(self, rule: str) -> None:
+        """A request was turned away by this rule before it was known which model it was for."""
+        self.decided(OTHER, OTHER, OTHER, "deny", rule)
+
+    def added(self, seconds: float, model: str = OTHER) -> None:
         """What the gateway took for itself before the upstream was asked."""
         known = self._histograms["assay_gate_added_seconds"]
         self._observe(known.get(model) or known[OTHER], ADDED_S, seconds)
 
-    def first_token(self, model: str, seconds: float) -> None:
+    def first_token(self, seconds: float, model: str = OTHER) -> None:
         """From the request to the first part of the answer."""
         known = self._histograms["assay_gate_first_token_seconds"]
         self._observe(known.get(model) or known[OTHER], FIRST_S, seconds)
+
+    def ended(self, model: str, tier: Tier | str, route: Route | str, outcome: str, seconds: float) -> None:
+        """An answer ended after so long: `complete`, `client gone`, `upstream...`; any other word counts as cut."""
+        at = self._answers.get((model, tier, route, outcome))
+        if at is None:
+            how = outcome if outcome in ("complete", "client gone") else "upstream" if outcome.startswith("upstream") else "cut"
+            at = self._slot("assay_gate_answers", (self._known(model), _tier(tier), _route(route), how))
+            if len(self._answers) < 1000:
+                self._answers[(model, tier, route, outcome)] = at
+        self._slots[at] += 1.0
+        known = self._histograms["assay_gate_answer_seconds"]
+        self._observe(known.get(model) or known[OTHER], ANSWER_S, seconds)
 
     def fsync(self, seconds: float) -> None:
         """One write of audit records to the disk took so long."""
@@ -162,6 +185,10 @@ class Metrics:
         self._slots[self._epoch] = float(epoch)
         self._slots[self._heard] = at
 
+    def view(self, epoch: int, age: float) -> None:
+        """The store was heard of `age` seconds ago, and had this epoch."""
+        self.heard(epoch, time.time() - age)
+
     def release(self, model: str, expires_ms: int) -> None:
         """The release that a served model has ends then (Unix milliseconds); 0 where it has none that holds."""
         at = self._expiry.get(model)
@@ -181,9 +208,8 @@ class Metrics:
             if len(self._rules) > MAX_RULES or not _RULE.match(rule):
                 rule = OTHER
             self._rules.add(rule)
-        route = route if route in ("chat.completions", "responses", "embeddings", "models") else OTHER
         decision = decision if decision in ("allow", "deny") else OTHER
-        at = self._slot("assay_gate_requests", (self._known(model), _tier(tier), route, decision, rule))
+        at = self._slot("assay_gate_requests", (self._known(model), _tier(tier), _route(route), decision, rule))
         if len(self._requests) < SLOTS:  # names that callers invent are not kept
             self._requests[given] = at
         return at
@@ -214,6 +240,10 @@ class Metrics:
 
 def _tier(tier: str) -> str:
     return tier if tier in ("assessor", "operator", "general") else OTHER
+
+
+def _route(route: str) -> str:
+    return route if route in ("chat.completions", "responses", "embeddings", "models") else OTHER
 
 
 def exposition(folder: Path, now: float | None = None) -> bytes:
@@ -284,11 +314,14 @@ def _families(folder: Path, now: float) -> Iterator[Metric]:
             yield left
 
 
-def _open(folder: Path, worker: int) -> tuple[_Lines, memoryview]:
+def _open(folder: Path) -> tuple[_Lines, Numbers]:
+    """The first numbered file that nobody holds, and its numbers."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        names = _Lines(_path(folder, worker))
-        descriptor = os.open(_path(folder, worker).with_suffix(".slots"), os.O_RDWR | os.O_CREAT, 0o600)
+        names = next((n for i in range(MAX_WORKERS) if (n := _Lines.taken(folder / f"{i}-{LAYOUT}.names"))), None)
+        if names is None:
+            raise MetricsError(f"more than {MAX_WORKERS} processes count here", where=str(folder))
+        descriptor = os.open(names.path.with_suffix(".slots"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             os.ftruncate(descriptor, SLOTS * 8)
             mapped = mmap.mmap(descriptor, SLOTS * 8)
@@ -299,22 +332,21 @@ def _open(folder: Path, worker: int) -> tuple[_Lines, memoryview]:
     return names, memoryview(mapped).cast("d")
 
 
-def _path(folder: Path, worker: int) -> Path:
-    return folder / f"{worker}-{LAYOUT}.names"
-
-
 class _Lines:
     """A file to which whole lines are appended, by the one process that holds it; a line that a crash left half is cut off first."""
 
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        end = time.monotonic() + 1.0
-        while not _lock(self._descriptor, fcntl.LOCK_EX):
-            if time.monotonic() > end:  # a reader holds it for a moment only
-                os.close(self._descriptor)
-                raise MetricsError("another process counts under this worker's number", where=str(path))
-            time.sleep(0.01)
-        os.ftruncate(self._descriptor, path.read_bytes().rfind(b"\n") + 1)
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self._descriptor = path, descriptor
+
+    @classmethod
+    def taken(cls, path: Path) -> _Lines | None:
+        """The file, held from now on; None if another holds it. (Who reads holds it for a moment, too: then the next one is taken.)"""
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if not _lock(descriptor, fcntl.LOCK_EX):
+            os.close(descriptor)
+            return None
+        os.ftruncate(descriptor, path.read_bytes().rfind(b"\n") + 1)
+        return cls(path, descriptor)
 
     def write(self, line: bytes) -> None:
         os.write(self._descriptor, line)
