@@ -76,7 +76,7 @@ class _File(Struct, frozen=True, forbid_unknown_fields=True):
     tests: Annotated[tuple[_Case, ...], Meta(min_length=1, max_length=1000)]
 
 
-class Test(NamedTuple):
+class RuleTest(NamedTuple):
     """One test: what is asked, and what must come of it: allowed or not, and by exactly which rules."""
 
     name: str
@@ -119,7 +119,7 @@ class Mutant(NamedTuple):
     rules: Rules
 
 
-def read_tests(folder: Path) -> list[Test]:
+def read_tests(folder: Path) -> list[RuleTest]:
     """The tests of a folder, in order. A folder without `base.yaml` has the built-in one. Raises `RulesError`."""
     try:
         paths = sorted(p for p in folder.iterdir() if p.suffix == ".yaml" and p.name != BASE)
@@ -173,7 +173,7 @@ def time_of(text: str) -> int:
     return round(time.timestamp() * 1000)
 
 
-def run_tests(rules: Rules, tests: Sequence[Test]) -> Report:
+def run_tests(rules: Rules, tests: Sequence[RuleTest]) -> Report:
     """Every test against a set of rules."""
     failures = []
     decided = dict.fromkeys(rules.rules, 0)
@@ -210,8 +210,6 @@ def _changed(template: pst.Template) -> Iterator[tuple[str, pst.Template]]:
 
     effect = "forbid" if template.effect == "permit" else "permit"
     yield f"a {effect}", replace(template, effect=effect)  # type: ignore[arg-type]
-    if not isinstance(template.action, pst.ScopeAny):
-        yield "for any action", replace(template, action=pst.ScopeAny())
     for number, clause in enumerate(template.clauses):
 
         def put(*new: pst.Clause, number: int = number) -> pst.Template:
@@ -272,9 +270,9 @@ _OTHERS = {
 }
 
 
-def _test(case: _Case, base: tuple[dict[str, Any], dict[str, Any]], where: str) -> Test:
+def _test(case: _Case, base: tuple[dict[str, Any], dict[str, Any]], where: str) -> RuleTest:
     asked, request = asked_of(base[0] | case.grant, base[1] | case.request)
-    return Test(case.name, where, asked, request.verdict, request.halted, request.parent_alive, case.allowed, case.rules)
+    return RuleTest(case.name, where, asked, request.verdict, request.halted, request.parent_alive, case.allowed, case.rules)
 
 
 def _say(allowed: bool, rules: Sequence[str]) -> str:
