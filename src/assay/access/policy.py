@@ -184,8 +184,8 @@ class Rules:
         rule = self.rules.get(ruled.rules[0])
         if rule is not None:
             return DeniedError(rule.id, 403, rule.says)
-        says = "no rule permits this under the decision that holds" if ruled.rules[0] == NOTHING_PERMITS else "this request cannot be judged"
-        return DeniedError(ruled.rules[0], 403, says)
+        nothing = ruled.rules[0] == NOTHING_PERMITS
+        return DeniedError(ruled.rules[0], 403, "no rule permits this under the decision that holds" if nothing else "it cannot be judged")
 
     def each(self, asked: Asked, verdict: Standing, halted: bool, parent_alive: bool = False) -> dict[str, Said]:
         """What every rule says alone, by its id: for explanations, not for decisions."""
@@ -200,17 +200,26 @@ class Rules:
         return said
 
     def _knowledge(self, asked: Asked) -> _Known:
-        """Entities and terms of a grant, person and model: parsed and checked once."""
+        """Entities and terms, parsed and checked once: of a grant, which may be large; then with a person and a model, whose name a caller
+        chooses.
+        """
         from cedarpy import Entities
 
         key = (asked.grant, asked.person, asked.model, asked.digest)
         known = self._known.get(key)
         if known is None:
-            data = msgspec.json.encode(facts.entities(asked)).decode()
-            known = _Known(facts.Terms.of(asked.grant), Entities.from_json_str(data, self.schema))
-            if len(self._known) >= MAX_KNOWN:
-                self._known.clear()
-            self._known[key] = known
+            grant = self._known.get(asked.grant)
+            if grant is None:
+                data = msgspec.json.encode(facts.grant_entities(asked.grant)).decode()
+                grant = self._keep(asked.grant, _Known(facts.Terms.of(asked.grant), Entities.from_json_str(data, self.schema)))
+            data = msgspec.json.encode(facts.request_entities(asked)).decode()
+            known = self._keep(key, _Known(grant.terms, grant.entities.with_added_json_str(data, self.schema)))
+        return known
+
+    def _keep(self, key: Hashable, known: _Known) -> _Known:
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[key] = known
         return known
 
 

@@ -1,4 +1,4 @@
-"""Tests of rules: what is asked, what must come of it and by which rules; and whether the tests would notice a rule that is gone or changed.
+"""Tests of rules: what is asked, what must come of it, by which rules; and whether they would notice a rule that is gone or changed.
 
     tests = read_tests(LIBRARY / "tests")
     report = run_tests(Rules.load(), tests)
@@ -222,8 +222,10 @@ def _changed(template: pst.Template) -> Iterator[tuple[str, pst.Template]]:
             yield f"condition {number + 1}: {what}", put(replace(clause, expr=expr))
 
 
-_SWAPS = {"and": "or", "or": "and", "eq": "not_eq", "not_eq": "eq", "less": "less_eq", "less_eq": "less", "greater": "greater_eq", "greater_eq": "greater",
-          "contains_all": "contains_any", "contains_any": "contains_all"}  # fmt: skip
+_SWAPS = {
+    "and": "or", "or": "and", "eq": "not_eq", "not_eq": "eq", "less": "less_eq", "less_eq": "less",
+    "greater": "greater_eq", "greater_eq": "greater", "contains_all": "contains_any", "contains_any": "contains_all",
+}  # fmt: skip
 _SIDES = ("and", "or")
 
 
@@ -260,7 +262,7 @@ def _exprs(expr: Any) -> Iterator[tuple[str, Any]]:
                 yield f"record without {name}", pst.Record(fields={k: v for k, v in value.items() if k != name})
         elif is_dataclass(value) and not isinstance(expr, pst.EntityLit):
             for what, new in _exprs(value):
-                yield what, replace(expr, **{field.name: new})  # type: ignore[type-var]
+                yield what, replace(expr, **{field.name: new})
 
 
 _OTHERS = {

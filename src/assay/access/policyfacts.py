@@ -1,7 +1,7 @@
 """What the rules are told of a request: the entities and the context that policies/schema.cedarschema describes. Pure.
 
     terms = Terms.of(asked.grant)                              # once per grant: networks and time zones, parsed
-    entities(asked)                                            # person, organisation, model, grant
+    grant_entities(asked.grant), request_entities(asked)       # grant and organisation; person and model
     context(asked, terms, verdict="delay", halted=False, parent_alive=False)
 
 Cedar has no loop over a set, so hours and networks are compared here, and the rules are told the result. Nothing that the rules are told is
@@ -61,10 +61,8 @@ def valid_until(grant: Grant, at: int) -> int:
     return min(end, grant.expires) if at <= grant.expires else end
 
 
-def entities(asked: Asked) -> list[dict[str, Any]]:
-    """The organisation, the person who asks, the model asked for and the grant, as Cedar's JSON."""
-    grant = asked.grant
-    inside = [{"type": "Organisation", "id": grant.organisation}]
+def grant_entities(grant: Grant) -> list[dict[str, Any]]:
+    """The grant and its organisation, as Cedar's JSON."""
     terms = {
         "tier": _entity("Tier", grant.tier),
         "level": int(grant.level.removeprefix("AL")),
@@ -78,11 +76,19 @@ def entities(asked: Asked) -> list[dict[str, Any]]:
         "systems": list(grant.systems),
         "parent": grant.parent,
     }
+    organisation = {"type": "Organisation", "id": grant.organisation}
     return [
-        {"uid": inside[0], "attrs": {}, "parents": []},
-        {"uid": {"type": "Person", "id": asked.person.key}, "attrs": {"key": asked.person.key, "name": asked.person.name}, "parents": inside},
+        {"uid": organisation, "attrs": {}, "parents": []},
+        {"uid": {"type": "Grant", "id": grant.id}, "attrs": terms, "parents": [organisation]},
+    ]
+
+
+def request_entities(asked: Asked) -> list[dict[str, Any]]:
+    """The person who asks and the model asked for, as Cedar's JSON."""
+    person, organisation = asked.person, {"type": "Organisation", "id": asked.grant.organisation}
+    return [
+        {"uid": {"type": "Person", "id": person.key}, "attrs": {"key": person.key, "name": person.name}, "parents": [organisation]},
         {"uid": {"type": "Model", "id": asked.model}, "attrs": {"name": asked.model, "digest": asked.digest}, "parents": []},
-        {"uid": {"type": "Grant", "id": grant.id}, "attrs": terms, "parents": inside},
     ]
 
 
