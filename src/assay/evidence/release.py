@@ -164,9 +164,14 @@ def read_release(path: Path) -> Release:
         raise ReleaseError(f"cannot read the release: {e.strerror}", where=str(path)) from None
     if len(data) > MAX_BYTES:
         raise ReleaseError(f"larger than {MAX_BYTES:,} bytes", where=str(path))
+    return parse_release(data, str(path))
+
+
+def parse_release(data: bytes, where: str = "") -> Release:
+    """A release from the bytes of its file, signatures unchecked. Raises `ReleaseError`."""
     *lines, rest = data.split(b"\n")
     if rest or not lines or len(lines) > MAX_LINES:
-        raise ReleaseError(f"not a release: 1 to {MAX_LINES} whole lines", where=str(path))
+        raise ReleaseError(f"not a release: 1 to {MAX_LINES} whole lines", where=where)
     envelopes = []
     for number, line in enumerate(lines, 1):
         try:
@@ -175,11 +180,11 @@ def read_release(path: Path) -> Release:
             if canonical(envelope.to_json()) != line:
                 raise ReleaseError("not in canonical form")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise ReleaseError("not JSON", where=f"{path} line {number}") from None
+            raise ReleaseError("not JSON", where=f"{where} line {number}") from None
         except AssayError as e:
-            raise ReleaseError(e.what, where=f"{path} line {number}") from None
+            raise ReleaseError(e.what, where=f"{where} line {number}") from None
         envelopes.append(envelope)
-    return release_of(envelopes, str(path))
+    return release_of(envelopes, where)
 
 
 def release_of(envelopes: Sequence[Cosigned], where: str = "") -> Release:

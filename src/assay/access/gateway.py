@@ -1,0 +1,488 @@
+"""The gateway: raw ASGI. Every request passes, in this order: route and host, credentials, grant, decision and halts, rules, checks,
+quota, the audit record on disk; only then does it go upstream, and what comes back is cut the moment that it may not go on.
+
+    app = Gateway(config, store, worker=0)        # uvicorn runs it; see serve.py
+
+Whatever is missing, late, malformed or unreachable is a denial. A denial says by which rule, and nothing of what lies behind the gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import aiohttp
+import msgspec
+
+from assay.access.audit import AuditLog
+from assay.access.checks import Checks
+from assay.access.config import Config
+from assay.access.credentials import Proven, Tokens
+from assay.access.live import Live, Registry
+from assay.access.metrics import Metrics
+from assay.access.model import Asked, DeniedError, Grant, Person, Route
+from assay.access.parse import Parsed, parse
+from assay.access.policy import Ruled, Rules
+from assay.access.quota import Amounts, Quotas, Reservation
+from assay.access.store import Store
+from assay.access.teeth import Teeth, View
+from assay.access.upstream import Upstream, usage_in, without_usage
+from assay.errors import AssayError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+ROUTES: dict[tuple[str, bytes], Route] = {
+    ("POST", b"/v1/chat/completions"): "chat.completions",
+    ("POST", b"/v1/responses"): "responses",
+    ("POST", b"/v1/embeddings"): "embeddings",
+    ("GET", b"/v1/models"): "models",
+}
+ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"dpop", b"x-assay-system"})
+JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+MAX_SYSTEM = 300
+MAX_RULED = 50_000
+KEPT = 1 << 20
+
+
+class Gateway:
+    """One worker's application."""
+
+    def __init__(self, config: Config, store: Store, worker: int) -> None:
+        self._config = config
+        self._store = store
+        self._worker = worker
+        self._hosts = frozenset(h.encode() for h in config.hosts)
+        self._tokens = Tokens.read(config)
+        self._teeth = Teeth(config, store)
+        self._rules = Rules.load(config.path(config.policies) if config.policies else None)
+        self._checks = Checks.load(config.checks)
+        self._quotas = Quotas(store)
+        self._audit = AuditLog.open(config, store, worker)
+        self._upstream = Upstream(config)
+        self.metrics = Metrics(worker)
+        self.live = Registry(config.bounds.streams)
+        self._ruled: dict[Any, Ruled] = {}
+        self._ruled_epoch = -1
+        self._running = False
+
+    # Life
+
+    async def start(self) -> None:
+        """Read what holds, open the log and the connections. Raises `AssayError` if any of it cannot be had: the gate stays shut."""
+        await self._audit.start()
+        await self._upstream.start()
+        await self._teeth.start(self._changed)
+        self._running = True
+
+    async def stop(self) -> None:
+        """Take nothing more, cut what is under way, give quotas back, and close the log."""
+        self._running = False
+        self.live.cut(lambda _: "the gate is closing")
+        for _ in range(200):
+            if not len(self.live):
+                break
+            await asyncio.sleep(0.01)
+        await self._teeth.stop()
+        await self._upstream.stop()
+        await asyncio.to_thread(self._quotas.close)
+        await self._audit.stop()
+
+    def _changed(self) -> None:
+        """Something in the store is other than before: cut what may not go on. Without a lease, that is everything."""
+        now = _now_ms()
+        try:
+            view = self._teeth.view
+        except DeniedError as e:
+            why = e.what
+            self.live.cut(lambda _: why)
+            return
+        self.live.cut(lambda live: view.closed(live.grant.id, live.grant.version, live.person, now))
+        self.metrics.view(view.epoch, self._teeth.age)
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's request, or the server's start and stop."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except (AssayError, OSError) as e:
+                    await send({"type": "lifespan.startup.failed", "message": str(e)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        answer = _Answer(send)
+        try:
+            headers = self._headers(scope)
+            path, method = bytes(scope["raw_path"]), str(scope["method"])
+            if path in (b"/healthz", b"/readyz") and method == "GET":
+                await self._health(path, answer)
+                return
+            if scope["query_string"]:
+                raise DeniedError("route", 404, "there is nothing at this address")
+            if (method, path) == ("POST", b"/access/token"):
+                await self._token(scope, headers, receive, answer)
+                return
+            route = ROUTES.get((method, path))
+            if route is None:
+                raise DeniedError("route", 404, "there is nothing at this address")
+            await self._serve(route, scope, headers, receive, answer, started)
+        except DeniedError as e:
+            self.metrics.denied(e.rule)
+            await answer.denied(e)
+        except asyncio.CancelledError:
+            if not answer.cut:
+                raise
+        except Exception as e:  # noqa: BLE001 (whatever went wrong here, nobody is let through by it, and nothing of it is told)
+            self._audit.note({"kind": "error", "at": _now_ms(), "what": type(e).__name__})
+            self.metrics.denied("error")
+            await answer.denied(DeniedError("error", 500, "the gate has failed on this request"))
+
+    def _headers(self, scope: Scope) -> dict[bytes, bytes]:
+        """The headers; those that decide something stand once. The host is one of the gate's own names."""
+        found: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in found and (name in ONCE or name.startswith(b"x-assay-")):
+                raise DeniedError("request", 400, f"the header {name.decode('latin-1')} stands twice")
+            found[name] = value
+        if found.get(b"host", b"").lower() not in self._hosts:
+            raise DeniedError("host", 421, "this is not the address of this gate")
+        if not self._running:
+            raise DeniedError("closing", 503, "the gate is closed")
+        return found
+
+    async def _health(self, path: bytes, answer: _Answer) -> None:
+        problems = []
+        if path == b"/readyz":
+            problems = [*self._audit.problems(), *([self._teeth.problem] if self._teeth.problem else [])]
+            try:
+                view = self._teeth.view
+                if all(view.verdict(m, _now_ms()) == "none" for m in self._config.models):
+                    problems.append("no model has a release that holds")
+            except DeniedError as e:
+                problems.append(e.what)
+        await answer.json(503 if problems else 200, {"ok": not problems, "problems": problems})
+
+    async def _token(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer) -> None:
+        """A short-lived token for whoever proves to have a key that a live grant names."""
+        body = await _body(receive, 16_384)
+        now = _now_ms()
+        asked = self._tokens.asked(headers, body, now)
+        grant, person = self._of_key(self._teeth.view, asked.grant, asked.key, now)
+        reply = self._tokens.issue(grant.id, grant.version, person.name, person.key, now)
+        await self._audit.write(
+            {"kind": "token", "at": now, "grant": grant.id, "version": grant.version, "person": person.name, "network": _network(scope)},
+            nonce=(asked.nonce, asked.expires),
+        )
+        await answer.json(200, reply)
+
+    # The pipeline
+
+    async def _serve(
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer, started: float
+    ) -> None:
+        body = b"" if route == "models" else await _body(receive, self._config.bounds.body_bytes)
+        now = _now_ms()
+        proven = self._tokens.check(headers, str(scope["method"]), bytes(scope["raw_path"]), hashlib.sha256(body).digest(), now)
+        view = self._teeth.view
+        grant, person = self._of_key(view, proven.grant, proven.key, now)
+        if grant.version != proven.version or person.name != proven.person:
+            raise DeniedError("credentials", 401, "the token is of another version of the grant")
+        if route == "models":
+            await self._models(scope, grant, person, proven, view, now, answer)
+            return
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json" or b"content-encoding" in headers:
+            raise DeniedError("request", 415, "requests are JSON, as it is")
+        served = self._config.models.get(grant.model)
+        parsed = parse(route, body, served.longest_answer if served else 1)
+        if served is None or parsed.model != grant.model or served.digest != grant.digest:
+            raise DeniedError("model", 404, "the grant is for another model")
+        asked = self._asked(route, scope, headers, grant, person, parsed, now)
+        request = {
+            "grant": grant.id, "version": grant.version, "person": person.name, "organisation": grant.organisation,
+            "purpose": grant.purpose, "model": grant.model, "digest": grant.digest, "route": route, "network": asked.network,
+            "system": asked.system, "tools": list(parsed.tools), "stream": parsed.stream, "epoch": view.epoch,
+        }  # fmt: skip
+        try:
+            ruled = self._decide(asked, view)
+            await self._checks.request(asked, parsed)
+            prices = served.prices
+            most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
+            reservation = self._quotas.reserve(grant, person.name, most, now)
+        except DeniedError as e:
+            self._audit.note({"kind": "denied", "at": now, **request, "rule": e.rule, "rules": []})
+            raise
+        if self.live.full:
+            self._quotas.settle(reservation, Amounts(0, 0, 0))
+            raise DeniedError("streams", 503, "too much is under way")
+        task = asyncio.current_task()
+        if task is None:
+            raise DeniedError("error", 500, "the gate has failed on this request")
+        live = Live(f"req_{os.urandom(12).hex()}", grant, person.name, route, now, task)
+        used = most  # what is not known to be less counts in full
+        outcome = _Outcome()
+        try:
+            with self.live.entered(live):
+                await self._audit.write(
+                    {
+                        "kind": "decided", "at": now, "id": live.id, **request, "rules": list(ruled.rules),
+                        "request_digest": self._audit.content("request", live.id, body),
+                        "reserved": [most.requests, most.tokens, most.money],
+                    },
+                    nonce=(proven.nonce, proven.expires),
+                )  # fmt: skip
+                closed = self._teeth.view.closed(grant.id, grant.version, person.name, _now_ms())
+                if closed:
+                    used = Amounts(0, 0, 0)
+                    raise DeniedError("halt", 403, closed)
+                self.metrics.added(time.perf_counter() - started)
+                used = await self._forward(live, parsed, answer, outcome, most, served.upstream_model, prices)
+        except asyncio.CancelledError:
+            if not live.reason:
+                outcome.how = "client gone"
+                raise
+            outcome.how = live.reason
+            await answer.cut_off(live.reason, stream=parsed.stream)
+        except DeniedError as e:
+            outcome.how = e.what
+            raise
+        finally:
+            self._quotas.settle(reservation, used)
+            self._ended(live, outcome, used, started)
+
+    async def _forward(
+        self, live: Live, parsed: Parsed, answer: _Answer, outcome: _Outcome, most: Amounts, upstream_model: str, prices: Any
+    ) -> Amounts:
+        """Ask upstream and pass on what comes; what was used."""
+        response = await self._upstream.post(live.grant.model, parsed.route, parsed.rewritten(upstream_model))
+        try:
+            if response.status != 200:
+                detail = "refused the request" if 400 <= response.status < 500 else "has failed"
+                outcome.how = f"upstream {response.status}"
+                raise DeniedError(
+                    "upstream", 400 if 400 <= response.status < 500 else 502, f"the model's server {detail} ({response.status})"
+                )
+            streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
+            if streams != parsed.stream:
+                raise DeniedError("upstream", 502, "the model's server answered in another form than was asked for")
+            check = self._checks.answer(live)
+            chunks = outcome.chunks
+            if streams:
+                await answer.start(200, STREAM_HEADERS, live.id)
+                strip = parsed.route == "chat.completions" and not parsed.wants_usage
+                async for chunk in response.content.iter_any():
+                    chunks.append(chunk)
+                    if check is not None:
+                        chunk = check.part(chunk)
+                    if strip and b'"choices":[]' in chunk.replace(b" ", b""):
+                        chunk = without_usage(chunk)
+                    live.sent += len(chunk)
+                    await answer.part(chunk)
+                if check is not None:
+                    await answer.part(check.end())
+                await answer.end()
+            else:
+                data = await _whole(response, 64 << 20)
+                chunks.append(data)
+                if check is not None:
+                    data = check.part(data) + check.end()
+                await answer.start(200, JSON_HEADERS, live.id)
+                await answer.part(data)
+                await answer.end()
+            outcome.how = "complete"
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            if not answer.started:
+                raise DeniedError("upstream", 502, "the model's server broke off") from None
+            outcome.how = "upstream broke off"
+            await answer.cut_off("the model's server broke off", stream=parsed.stream)
+        finally:
+            response.close() if outcome.how != "complete" else response.release()
+        found = usage_in(outcome.chunks, stream=parsed.stream) if outcome.how == "complete" else None
+        if found is None:
+            return most
+        prompt, completion = found
+        used = Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
+        return Amounts(1, min(used.tokens, most.tokens), min(used.money, most.money))
+
+    def _ended(self, live: Live, outcome: _Outcome, used: Amounts, started: float) -> None:
+        answer = b"".join(outcome.chunks)
+        seconds = time.perf_counter() - started
+        self._audit.note(
+            {
+                "kind": "ended", "at": _now_ms(), "id": live.id, "how": outcome.how or "denied", "tokens": used.tokens, "money": used.money,
+                "answer_digest": self._audit.content("answer", live.id, answer), "ms": int(seconds * 1000),
+            }
+        )  # fmt: skip
+        self.metrics.ended(live.grant.model, live.grant.tier, live.route, outcome.how, seconds)
+
+    def _of_key(self, view: View, grant_id: str, key: str, now: int) -> tuple[Grant, Person]:
+        grant = view.grants.get(grant_id)
+        person = next((p for p in grant.persons if p.key == key), None) if grant else None
+        if grant is None or person is None:
+            raise DeniedError("credentials", 401, "no live grant has this key")
+        if not grant.starts <= now <= grant.expires:
+            raise DeniedError("grant", 403, "the grant does not hold now")
+        return grant, person
+
+    def _asked(
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], grant: Grant, person: Person, parsed: Parsed | None, now: int
+    ) -> Asked:
+        system = headers.get(b"x-assay-system", b"")
+        if len(system) > MAX_SYSTEM:
+            raise DeniedError("request", 400, "the system's name is too long")
+        return Asked(
+            grant, person, route, parsed.tools if parsed else (), parsed.stream if parsed else False, parsed.logprobs if parsed else False,
+            _network(scope), system.decode("utf-8", errors="replace"), now,
+        )  # fmt: skip
+
+    def _decide(self, asked: Asked, view: View) -> Ruled:
+        """What the rules say, kept for as long as nothing that they depend on changes."""
+        if self._ruled_epoch != view.epoch or len(self._ruled) > MAX_RULED:
+            self._ruled.clear()
+            self._ruled_epoch = view.epoch
+        verdict = view.verdict(asked.grant.model, asked.at)
+        halted = bool(view.halted(asked.grant, asked.person.name))
+        key = (self._rules.key(asked), verdict, halted)
+        ruled = self._ruled.get(key)
+        if ruled is None or asked.at > ruled.valid_until:
+            ruled = self._ruled[key] = self._rules.decide(asked, verdict=verdict, halted=halted)
+        if not ruled.allowed:
+            raise DeniedError(ruled.rules[0] if ruled.rules else "no rule permits it", 403, ruled.why)
+        return ruled
+
+    async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: _Answer) -> None:
+        asked = self._asked("models", scope, {}, grant, person, None, now)
+        ruled = self._decide(asked, view)
+        await self._audit.write(
+            {
+                "kind": "decided", "at": now, "id": f"req_{os.urandom(12).hex()}", "grant": grant.id, "version": grant.version,
+                "person": person.name, "organisation": grant.organisation, "purpose": grant.purpose, "model": grant.model,
+                "digest": grant.digest, "route": "models", "network": asked.network, "system": "", "tools": [], "stream": False,
+                "epoch": view.epoch, "rules": list(ruled.rules), "request_digest": "", "reserved": [0, 0, 0],
+            },
+            nonce=(proven.nonce, proven.expires),
+        )  # fmt: skip
+        listed = {"id": grant.model, "object": "model", "created": grant.starts // 1000, "owned_by": "assay"}
+        await answer.json(200, {"object": "list", "data": [listed]})
+
+
+class _Outcome:
+    """How a request ended, and what came back."""
+
+    __slots__ = ("chunks", "how")
+
+    def __init__(self) -> None:
+        self.how = ""
+        self.chunks: list[bytes] = []
+
+
+class _Answer:
+    """What goes back to the caller: begun once, ended once."""
+
+    __slots__ = ("_send", "cut", "ended", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = self.ended = self.cut = False
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]], request: str = "") -> None:
+        self.started = True
+        more = [(b"x-request-id", request.encode())] if request else []
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
+
+    async def part(self, data: bytes) -> None:
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def json(self, status: int, value: Any) -> None:
+        await self.start(status, JSON_HEADERS)
+        await self.part(msgspec.json.encode(value))
+        await self.end()
+
+    async def denied(self, e: DeniedError) -> None:
+        if self.started:
+            await self.cut_off(e.what, stream=True)
+            return
+        await self.json(e.status, {"error": {"message": e.what, "type": "denied", "code": e.rule, "param": None}})
+
+    async def cut_off(self, why: str, *, stream: bool) -> None:
+        """Say why, as far as that can still be said, and close."""
+        self.cut = True
+        error = {"error": {"message": why, "type": "cut", "code": "cut", "param": None}}
+        if not self.started:
+            await self.json(403, error)
+            return
+        if not self.ended and stream:
+            await self.part(b"data: " + msgspec.json.encode(error) + b"\n\n")
+        await self.end()
+
+
+async def _body(receive: Receive, most: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise DeniedError("request", 400, "the request broke off")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise DeniedError("request", 413, f"a request has at most {most:,} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts) if len(parts) > 1 else bytes(parts[0])
+
+
+async def _whole(response: aiohttp.ClientResponse, most: int) -> bytes:
+    parts, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > most:
+            raise DeniedError("upstream", 502, "the model's answer is too long")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _network(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _money(prompt: int, answer: int, price_prompt: float, price_answer: float) -> int:
+    """Millionths of the currency, rounded up; prices are those of a million tokens, so a token costs that many millionths."""
+    return -int(-(prompt * price_prompt + answer * price_answer) // 1)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+__all__ = ["Gateway", "Reservation"]

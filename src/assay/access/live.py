@@ -1,0 +1,74 @@
+"""What is under way: every request that was let through, so that a halt can cut it.
+
+    with registry.entered(live):
+        ... stream ...
+    registry.cut(lambda live: covers(halt, live.grant, live.person), "halt stop-1")
+
+A cut cancels the task that serves the request; whoever serves it sees `live.reason`, tells the caller, and closes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from assay.access.model import Grant
+
+
+@dataclass(slots=True, eq=False)
+class Live:
+    """One request under way. `since` is Unix milliseconds; `reason` says why it was cut, empty while it is not."""
+
+    id: str
+    grant: Grant
+    person: str
+    route: str
+    since: int
+    task: asyncio.Task[object]
+    reason: str = ""
+    cut_at: float = 0.0
+    sent: int = field(default=0)
+
+
+class Registry:
+    """All requests of a worker that are under way."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._live: dict[str, Live] = {}
+        self.cut_count = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(list(self._live.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether no more may begin."""
+        return len(self._live) >= self._most
+
+    @contextmanager
+    def entered(self, live: Live) -> Iterator[Live]:
+        """While it is under way."""
+        self._live[live.id] = live
+        try:
+            yield live
+        finally:
+            self._live.pop(live.id, None)
+
+    def cut(self, whether: Callable[[Live], str]) -> int:
+        """Cut every request for which `whether` gives a reason; how many there were."""
+        count = 0
+        now = asyncio.get_running_loop().time()
+        for live in list(self._live.values()):
+            reason = "" if live.reason else whether(live)
+            if reason:
+                live.reason, live.cut_at = reason, now
+                live.task.cancel()
+                count += 1
+        self.cut_count += count
+        return count
