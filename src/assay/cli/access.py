@@ -8,6 +8,8 @@ import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "grant": ("access_grants", "Propose a grant: checked, signed by a first administrator, pending until others approve."),
+    "finding": ("access_findings", "Weaknesses that operators found: report, triage, disclose, pass on."),
+    "admission": ("access_admission", "A Kubernetes admission webhook: nothing unreleased is deployed."),
 }
 """Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
 

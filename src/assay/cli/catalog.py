@@ -123,9 +123,14 @@ def review(language: str, out: Path | None, everything: bool, read: Path | None,
 
 
 @command.command("lint")
-def lint_() -> int:
+@click.option("--draft", type=click.Path(exists=True, file_okay=False, path_type=Path), help="A folder of drafts to check with it.")
+def lint_(draft: Path | None) -> int:
     """Check all content; exit 1 if anything is wrong."""
     catalog = load_everything()
+    if draft is not None:
+        from assay.access.finding_scenario import with_drafts
+
+        catalog = with_drafts(catalog, draft)
     findings = [*lint(catalog), *lint_worlds(catalog), *lint_items(catalog), *lint_crosswalk(catalog)]
     for finding in findings:
         click.echo(finding)
