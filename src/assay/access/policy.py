@@ -12,13 +12,13 @@ against the schema before every decision, and whenever Cedar tells of any error,
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Hashable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import msgspec
 from msgspec import Struct
 
 from assay.access import policyfacts as facts
@@ -41,7 +41,7 @@ NOTHING_PERMITS = "nothing-permits"
 ERROR = "error"
 """What stands there where a decision could not be made."""
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
-_FAILED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError, RecursionError, msgspec.MsgspecError)
+_FAILED = (ValueError, TypeError, KeyError, AttributeError, OverflowError, OSError, RecursionError)
 
 Said = Literal["applies", "does not apply", "error"]
 
@@ -97,8 +97,10 @@ class Rules:
         """Rules from texts by file name. Raises `RulesError` for what is not valid by the schema, for a rule without its `@id` and `@says`,
         for an id that stands twice, for a set in which nothing permits, and for a site's rule that permits.
         """
-        from cedarpy import PolicySet, Schema, validate_policies
-
+        try:
+            from cedarpy import PolicySet, Schema, validate_policies
+        except ImportError:
+            raise RulesError("the rules need cedarpy, which is not installed", fix="pip install 'assay[access]'") from None
         try:
             parsed_schema = Schema.from_str(schema)
         except ValueError as e:
@@ -166,7 +168,7 @@ class Rules:
         from cedarpy import Decision
 
         try:
-            request = {**request, "context": msgspec.json.encode(request["context"]).decode()}
+            request = {**request, "context": json.dumps(request["context"])}
             result = self._is_authorized(request, self.policies, entities, self.schema)
             decision, told = result.decision, result.diagnostics
             errors = tuple(_line(e) for e in told.errors)
@@ -210,9 +212,9 @@ class Rules:
         if known is None:
             grant = self._known.get(asked.grant)
             if grant is None:
-                data = msgspec.json.encode(facts.grant_entities(asked.grant)).decode()
+                data = json.dumps(facts.grant_entities(asked.grant))
                 grant = self._keep(asked.grant, _Known(facts.Terms.of(asked.grant), Entities.from_json_str(data, self.schema)))
-            data = msgspec.json.encode(facts.request_entities(asked)).decode()
+            data = json.dumps(facts.request_entities(asked))
             known = self._keep(key, _Known(grant.terms, grant.entities.with_added_json_str(data, self.schema)))
         return known
 
@@ -247,6 +249,8 @@ def _rules_of(name: str, text: str) -> list[Rule]:
         raise RulesError(f"not Cedar: {_line(e)}", where=name) from None
     if tree.templates or tree.template_links:
         raise RulesError("a template, where every rule is whole", where=name)
+    if not tree.static_policies:
+        raise RulesError("there is no rule in it: empty, or cut off", where=name)
     return [_rule(name, template) for _, template in _ordered(tree)]
 
 
