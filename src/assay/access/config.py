@@ -125,6 +125,7 @@ class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. `hosts` are the names (and ports, where not the usual) by which it may be called; any other is refused.
 
+    `canary_secret` is a file of its own for canaries (none: the gate's `secret`, whose rotation then ends what old marks can tell).
     `store` is a path (SQLite) or a postgresql:// address. `secret` is a file with 64 hex digits, which all workers share. Nothing is served
     if the store was not heard of for `lease_s` seconds.
     """
@@ -149,6 +150,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     policies: Annotated[str, Meta(max_length=300)] = ""
     checks: Annotated[tuple[Id, ...], Meta(max_length=20)] = ()
     check_settings: Annotated[str, Meta(max_length=300)] = ""
+    canary_secret: Annotated[str, Meta(max_length=300)] = ""
     folder: Annotated[str, Meta(max_length=4096)] = ""
 
     def path(self, name: str) -> Path:
