@@ -241,7 +241,7 @@ class Tokens:
         stamp = b"%d.%b" % (now, secrets.token_hex(8).encode())
         nonce = stamp + b"." + b64(hmac.digest(self._keys[self._current].nonce, stamp, "sha256")[:18]).encode()
         return [
-            (b"www-authenticate", b'Assay, DPoP algs="EdDSA ES256"'),
+            (b"www-authenticate", b'Assay, DPoP algs="EdDSA Ed25519 ES256"'),
             (b"dpop-nonce", nonce),
             (b"x-assay-time", b"%d" % now),
         ]

@@ -1,4 +1,5 @@
-"""Proofs of possession by a signature (RFC 9449): made by a connector, checked by the gate. Ed25519 (`EdDSA`) and P-256 (`ES256`) only.
+"""Proofs of possession by a signature (RFC 9449): made by a connector, checked by the gate. Ed25519 (`EdDSA`, or `Ed25519` as RFC 9864 has it) and
+P-256 (`ES256`) only.
 
     text = make_proof(key, "POST", "https://gate.example/access/token", at_s, nonce=nonce)
     proof = check_proof(text.encode(), "POST", "gate.example", "/access/token", scheme="https", now=now)
@@ -52,7 +53,7 @@ class _Head(Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing but these: no `kid`, `jku`, `x5u` that would point to another key, no `crit`. A `d` in the key is unknown, and so refused."""
 
     typ: Literal["dpop+jwt"]
-    alg: Literal["EdDSA", "ES256"]
+    alg: Literal["EdDSA", "Ed25519", "ES256"]
     jwk: _Okp | _Ec
 
 
@@ -172,7 +173,7 @@ def _verify(head: _Head, signed: bytes, signature: bytes) -> None:
     """The signature, by the algorithm that goes with the key's type and no other."""
     from cryptography.exceptions import InvalidSignature
 
-    if (head.alg == "EdDSA") != isinstance(head.jwk, _Okp):
+    if (head.alg != "ES256") != isinstance(head.jwk, _Okp):
         raise _refused()
     try:
         if isinstance(head.jwk, _Okp):

@@ -55,7 +55,7 @@ class ConnectError(AssayError):
 
 
 class Link(Struct, frozen=True):
-    """Which gate, under which grant, as whom. `ca`: the only authorities that are believed, if given; `certificate`: a client's, with key."""
+    """Which gate, under which grant, as whom. `ca`: the only authorities believed, if given; `certificate`: a client's, with its key."""
 
     gate: str
     grant: str

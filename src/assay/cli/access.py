@@ -10,6 +10,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "grant": ("access_grants", "Propose a grant: checked, signed by a first administrator, pending until others approve."),
     "finding": ("access_findings", "Weaknesses that operators found: report, triage, disclose, pass on."),
     "admission": ("access_admission", "A Kubernetes admission webhook: nothing unreleased is deployed."),
+    "connect": ("access_connect", "A local endpoint for any OpenAI client; it holds your key and proves every request to the gate."),
+    "secret": ("access_secret", "The gate's secret, by which its tokens are sealed: make one, rotate it."),
+    "thumbprint": ("access_thumbprint", "What a grant names for a person: the thumbprint of their key or certificate."),
 }
 """Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
 

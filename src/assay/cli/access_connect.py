@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 @click.option("--grant", required=True, metavar="ID", help="The grant to use.")
 @click.option("--person", required=True, metavar="NAME", help="Who you are, as the grant has it.")
 @click.option("--key", type=KEY_PLACE, help="Your key, that the grant names: a PEM file, or a PKCS#11 URI.")
-@click.option("--certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A client certificate with its key (PEM).")
-@click.option("--listen", default="127.0.0.1:8400", show_default=True, metavar="HOST:PORT", help="Where clients call, on this machine only.")
-@click.option("--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The only authorities that may vouch for the gate.")
+@click.option("--certificate", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Client certificate with its key (PEM).")
+@click.option("--listen", default="127.0.0.1:8400", show_default=True, metavar="HOST:PORT", help="Where clients call; this machine only.")
+@click.option("--ca", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The only authorities that vouch for the gate.")
 @click.option("--system", default="", metavar="NAME", help="Which of your systems you test, as the grant has it.")
 @click.option("--secret-file", type=click.Path(dir_okay=False, path_type=Path), help="Keep the local API key here instead of showing it.")
-@click.option("--thumbprint", "only_thumbprint", is_flag=True, help="Only show what a grant must name: your key's thumbprint.")
 def command(
     gate: str, grant: str, person: str, key: KeyPlace | None, certificate: Path | None, listen: str, ca: Path | None, system: str,
-    secret_file: Path | None, only_thumbprint: bool,
+    secret_file: Path | None,
 ) -> int:  # fmt: skip
     """A local endpoint for any OpenAI client. It holds your key and proves every request to the gate: a copied token is worth nothing.
 
@@ -48,31 +47,11 @@ def command(
     if key is None and certificate is None:
         raise ConnectError("nothing speaks for you", where="--key")
     signer = load_key(key) if key is not None else None
-    if only_thumbprint:
-        click.echo(_thumbprint(signer, certificate))
-        return 0
     host, _, port = listen.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and int(port) < 65_536):
         raise AssayError("not HOST:PORT", where=f"--listen {listen}")
     link = Link(gate, grant, person, system, ca, certificate)
     return _run(link, signer, host.strip("[]"), int(port), secret_file)
-
-
-def _thumbprint(signer: PrivateKey | None, certificate: Path | None) -> str:
-    from assay.access.dpop import thumbprint
-
-    if signer is not None:
-        return thumbprint(signer.public)
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    from assay.access.dpop import certificate_thumbprint
-
-    try:
-        found = x509.load_pem_x509_certificate(certificate.read_bytes() if certificate else b"")
-    except (OSError, ValueError):
-        raise AssayError("not a certificate in PEM", where=str(certificate)) from None
-    return certificate_thumbprint(found.public_bytes(Encoding.DER))
 
 
 def _run(link: Link, signer: PrivateKey | None, host: str, port: int, secret_file: Path | None) -> int:
@@ -100,7 +79,6 @@ def _run(link: Link, signer: PrivateKey | None, host: str, port: int, secret_fil
 def _say(link: Link, address: str, secret: str, secret_file: Path | None) -> None:
     """What a client needs, once."""
     key = f"$(cat {shell_path(secret_file)})" if secret_file else secret
-    click.echo(f"The gate gave a token: {plain(link.person)}, grant {plain(link.grant)}. Clients on this machine may call. Ctrl-C stops it.\n")
+    click.echo(f"The gate gave a token for {plain(link.person)}, grant {plain(link.grant)}. Clients here may call; Ctrl-C stops it.\n")
     click.echo(f"  export OPENAI_BASE_URL={address}\n  export OPENAI_API_KEY={key}\n")
     click.echo('Try it:\n\n  curl -s "$OPENAI_BASE_URL/models" -H "Authorization: Bearer $OPENAI_API_KEY"')
-    click.get_text_stream("stdout").flush()
