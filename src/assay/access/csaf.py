@@ -85,7 +85,7 @@ def _tracking(finding: Finding) -> dict[str, Any]:
 
 
 def _branches(finding: Finding) -> list[dict[str, Any]]:
-    """Maker, product, version; the model is a product of its own, known by its digest."""
+    """Maker, product, version; where no system is named, the model is the product, known by its digest."""
     report = finding.report
     algorithm, _, value = report.digest.partition(":")
     known: dict[str, Any] = {"x_generic_uris": [{"namespace": "urn:assay:target", "uri": f"urn:assay:target:{report.digest}"}]}
@@ -116,10 +116,8 @@ def _branches(finding: Finding) -> list[dict[str, Any]]:
         "name": report.model,
         "branches": [{"category": "product_version", "name": report.digest, "product": full}],
     }
-    return [
-        {"category": "product_family", "name": "language models", "branches": [model]},
-        *({"category": "vendor", "name": vendor, "branches": products} for vendor, products in makers.items()),
-    ]
+    family = {"category": "product_family", "name": "language models", "branches": [model]}
+    return [{"category": "vendor", "name": vendor, "branches": products} for vendor, products in makers.items()] or [family]
 
 
 def _vulnerability(finding: Finding, now_ms: int) -> dict[str, Any]:

@@ -216,7 +216,7 @@ def export(
     now = _now_ms()
     value = csaf_document(finding, Publisher(publisher, namespace), now) if form_name == "csaf" else osv_record(finding, prefix, now)
     out = out or Path(f"{finding_id}.{form_name}.json")
-    _write(out, json.dumps(value, ensure_ascii=False, indent=2).encode() + b"\n")
+    _write(out, json.dumps(value, ensure_ascii=False, indent=2, sort_keys=True).encode() + b"\n")
     click.echo(f"Wrote {shell_path(out)}, TLP:{finding.tlp}, version {value.get('document', {}).get('tracking', {}).get('version', '-')}.")
     click.echo("Next, pass it on to those whom its mark allows; whoever reads CSAF names files by the advisory's id, in lower case.")
 
