@@ -12,25 +12,31 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import aiohttp
 import msgspec
 
 from assay.access.audit import AuditLog
-from assay.access.checks import Checks
+from assay.access.auditrecords import shown
+from assay.access.canaries import Canaries, with_note
+from assay.access.checks import Checks, Flag
 from assay.access.config import Config
-from assay.access.credentials import Proven, Tokens
+from assay.access.credentials import Proven, Tokens, holder
 from assay.access.live import Live, Registry
 from assay.access.metrics import Metrics
 from assay.access.model import Asked, DeniedError, Grant, Person, Route
-from assay.access.parse import Parsed, parse
+from assay.access.parse import Parsed, parse, texts
+from assay.access.passing import Passing
 from assay.access.policy import Ruled, Rules
-from assay.access.quota import Amounts, Quotas, Reservation
-from assay.access.store import Store
+from assay.access.quota import Quotas
+from assay.access.secretfile import read_secrets
+from assay.access.store import Amounts, Store
 from assay.access.teeth import Teeth, View
-from assay.access.upstream import Upstream, usage_in, without_usage
+from assay.access.tls import peer_certificate
+from assay.access.upstream import Upstream, usage_in
 from assay.errors import AssayError
 
 Scope = MutableMapping[str, Any]
@@ -44,12 +50,13 @@ ROUTES: dict[tuple[str, bytes], Route] = {
     ("POST", b"/v1/embeddings"): "embeddings",
     ("GET", b"/v1/models"): "models",
 }
-ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"dpop", b"x-assay-system"})
+ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"dpop"})
 JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 MAX_SYSTEM = 300
 MAX_RULED = 50_000
-KEPT = 1 << 20
+MAX_ANSWER = 64 << 20
+METRICS = "metrics"
 
 
 class Gateway:
@@ -63,15 +70,19 @@ class Gateway:
         self._tokens = Tokens.read(config)
         self._teeth = Teeth(config, store)
         self._rules = Rules.load(config.path(config.policies) if config.policies else None)
-        self._checks = Checks.load(config.checks)
+        self._canaries = Canaries(read_secrets(config.path(config.canary_secret or config.secret))[0].value)
+        self._checks = Checks.load(
+            config.checks, config.path(config.check_settings) if config.check_settings else None, context=self._canaries
+        )
         self._quotas = Quotas(store)
         self._audit = AuditLog.open(config, store, worker)
         self._upstream = Upstream(config)
-        self.metrics = Metrics(worker)
+        self.metrics = Metrics(config.path(METRICS), models=tuple(config.models))
         self.live = Registry(config.bounds.streams)
         self._ruled: dict[Any, Ruled] = {}
-        self._ruled_epoch = -1
+        self._ruled_epoch = self._followed = -1
         self._running = False
+        self._ticking: asyncio.Task[None] | None = None
 
     # Life
 
@@ -80,6 +91,9 @@ class Gateway:
         await self._audit.start()
         await self._upstream.start()
         await self._teeth.start(self._changed)
+        self._audit.observe = self._observed
+        self._quotas.follow(self._teeth.view.grants)
+        self._ticking = asyncio.create_task(self._tick())
         self._running = True
 
     async def stop(self) -> None:
@@ -90,10 +104,22 @@ class Gateway:
             if not len(self.live):
                 break
             await asyncio.sleep(0.01)
+        if self._ticking is not None:
+            self._ticking.cancel()
         await self._teeth.stop()
         await self._upstream.stop()
         await asyncio.to_thread(self._quotas.close)
         await self._audit.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            with suppress(AssayError):
+                await asyncio.to_thread(self._quotas.tick, _now_ms())
+
+    def _observed(self, seconds: float, waiting: int) -> None:
+        self.metrics.fsync(seconds)
+        self.metrics.audit_queue(waiting)
 
     def _changed(self) -> None:
         """Something in the store is other than before: cut what may not go on. Without a lease, that is everything."""
@@ -104,8 +130,13 @@ class Gateway:
             why = e.what
             self.live.cut(lambda _: why)
             return
+        if view.epoch != self._followed:
+            self._followed = view.epoch
+            self._quotas.follow(view.grants)
         self.live.cut(lambda live: view.closed(live.grant.id, live.grant.version, live.person, now))
         self.metrics.view(view.epoch, self._teeth.age)
+        for model, decided in view.decided.items():
+            self.metrics.release(model, decided.until if decided.verdict != "none" else 0)
 
     # ASGI
 
@@ -153,7 +184,7 @@ class Gateway:
             await self._serve(route, scope, headers, receive, answer, started)
         except DeniedError as e:
             self.metrics.denied(e.rule)
-            await answer.denied(e)
+            await answer.denied(e, self._tokens.challenge(_now_ms()) if e.status == 401 else [])
         except asyncio.CancelledError:
             if not answer.cut:
                 raise
@@ -191,9 +222,12 @@ class Gateway:
         """A short-lived token for whoever proves to have a key that a live grant names."""
         body = await _body(receive, 16_384)
         now = _now_ms()
-        asked = self._tokens.asked(headers, body, now)
-        grant, person = self._of_key(self._teeth.view, asked.grant, asked.key, now)
-        reply = self._tokens.issue(grant.id, grant.version, person.name, person.key, now)
+        asked = self._tokens.asked(headers, body, now, certificate=peer_certificate(scope))
+        grant = self._teeth.view.grants.get(asked.grant)
+        person = next((p for p in grant.persons if p.key == asked.key and asked.person in ("", p.name)), None) if grant else None
+        if grant is None or person is None or not grant.starts <= now < grant.expires:
+            raise DeniedError("credentials.grant", 401, "no grant that holds now names this key")
+        reply = self._tokens.issue(grant.id, grant.version, person.name, person.key, now, by=asked.by, until=grant.expires)
         await self._audit.write(
             {"kind": "token", "at": now, "grant": grant.id, "version": grant.version, "person": person.name, "network": _network(scope)},
             nonce=(asked.nonce, asked.expires),
@@ -207,11 +241,14 @@ class Gateway:
     ) -> None:
         body = b"" if route == "models" else await _body(receive, self._config.bounds.body_bytes)
         now = _now_ms()
-        proven = self._tokens.check(headers, str(scope["method"]), bytes(scope["raw_path"]), hashlib.sha256(body).digest(), now)
+        digest = hashlib.sha256(body).digest()
+        certificate = peer_certificate(scope)
+        proven = self._tokens.check(headers, str(scope["method"]), bytes(scope["raw_path"]), digest, now, certificate=certificate)
         view = self._teeth.view
-        grant, person = self._of_key(view, proven.grant, proven.key, now)
-        if grant.version != proven.version or person.name != proven.person:
-            raise DeniedError("credentials", 401, "the token is of another version of the grant")
+        grant = view.grants.get(proven.grant)
+        person = holder(proven, grant)
+        if grant is None:
+            raise DeniedError("credentials.grant", 401, "the token's grant is not in force any more")
         if route == "models":
             await self._models(scope, grant, person, proven, view, now, answer)
             return
@@ -221,21 +258,25 @@ class Gateway:
         parsed = parse(route, body, served.longest_answer if served else 1)
         if served is None or parsed.model != grant.model or served.digest != grant.digest:
             raise DeniedError("model", 404, "the grant is for another model")
-        asked = self._asked(route, scope, headers, grant, person, parsed, now)
+        asked = self._asked(route, scope, headers, grant, person, parsed, served.digest, now)
         request = {
             "grant": grant.id, "version": grant.version, "person": person.name, "organisation": grant.organisation,
             "purpose": grant.purpose, "model": grant.model, "digest": grant.digest, "route": route, "network": asked.network,
-            "system": asked.system, "tools": list(parsed.tools), "stream": parsed.stream, "epoch": view.epoch,
+            "system": asked.system, "tools": list(parsed.tools), "stream": parsed.stream, "epoch": view.epoch, "tier": grant.tier,
+            "decision": view.verdict(grant.model, now),
         }  # fmt: skip
         try:
             ruled = self._decide(asked, view)
-            await self._checks.request(asked, parsed)
+            if len(self._checks):
+                self._flagged(await self._checks.request(asked, list(texts(parsed))), grant, person.name)
             prices = served.prices
             most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
-            reservation = self._quotas.reserve(grant, person.name, most, now)
+            reservation = await self._quotas.reserve_soon(grant, person.name, most, now)
         except DeniedError as e:
-            self._audit.note({"kind": "denied", "at": now, **request, "rule": e.rule, "rules": []})
+            self._audit.note({"kind": "denied", "at": now, **request, "rule": e.rule, "what": e.what, "status": e.status})
+            self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
             raise
+        self.metrics.decided(grant.model, grant.tier, route, "allow", "")
         if self.live.full:
             self._quotas.settle(reservation, Amounts(0, 0, 0))
             raise DeniedError("streams", 503, "too much is under way")
@@ -250,7 +291,7 @@ class Gateway:
                 await self._audit.write(
                     {
                         "kind": "decided", "at": now, "id": live.id, **request, "rules": list(ruled.rules),
-                        "request_digest": self._audit.content("request", live.id, body),
+                        "request_digest": self._audit.content("request", live.id, body, digest),
                         "reserved": [most.requests, most.tokens, most.money],
                     },
                     nonce=(proven.nonce, proven.expires),
@@ -259,8 +300,8 @@ class Gateway:
                 if closed:
                     used = Amounts(0, 0, 0)
                     raise DeniedError("halt", 403, closed)
-                self.metrics.added(time.perf_counter() - started)
-                used = await self._forward(live, parsed, answer, outcome, most, served.upstream_model, prices)
+                self.metrics.added(time.perf_counter() - started, grant.model)
+                used = await self._forward(live, asked, parsed, answer, outcome, most, started)
         except asyncio.CancelledError:
             if not live.reason:
                 outcome.how = "client gone"
@@ -275,44 +316,46 @@ class Gateway:
             self._ended(live, outcome, used, started)
 
     async def _forward(
-        self, live: Live, parsed: Parsed, answer: _Answer, outcome: _Outcome, most: Amounts, upstream_model: str, prices: Any
+        self, live: Live, asked: Asked, parsed: Parsed, answer: _Answer, outcome: _Outcome, most: Amounts, started: float
     ) -> Amounts:
         """Ask upstream and pass on what comes; what was used."""
-        response = await self._upstream.post(live.grant.model, parsed.route, parsed.rewritten(upstream_model))
+        grant, served = live.grant, self._config.models[live.grant.model]
+        if "note" in grant.canaries:
+            noted = with_note(parsed.value, parsed.route, self._canaries.note(grant.id, grant.model, asked.at))
+            parsed = msgspec.structs.replace(parsed, value=noted)
+        response = await self._upstream.post(grant.model, parsed.route, parsed.rewritten(served.upstream_model))
         try:
             if response.status != 200:
-                detail = "refused the request" if 400 <= response.status < 500 else "has failed"
+                theirs = 400 <= response.status < 500
                 outcome.how = f"upstream {response.status}"
-                raise DeniedError(
-                    "upstream", 400 if 400 <= response.status < 500 else 502, f"the model's server {detail} ({response.status})"
-                )
+                what = "refused the request" if theirs else "has failed"
+                raise DeniedError("upstream", 400 if theirs else 502, f"the model's server {what} ({response.status})")
             streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
             if streams != parsed.stream:
                 raise DeniedError("upstream", 502, "the model's server answered in another form than was asked for")
-            check = self._checks.answer(live)
-            chunks = outcome.chunks
+            passing = Passing(self._checks.answer(asked), parsed, grant, self._canaries, asked.at)
             if streams:
                 await answer.start(200, STREAM_HEADERS, live.id)
-                strip = parsed.route == "chat.completions" and not parsed.wants_usage
                 async for chunk in response.content.iter_any():
-                    chunks.append(chunk)
-                    if check is not None:
-                        chunk = check.part(chunk)
-                    if strip and b'"choices":[]' in chunk.replace(b" ", b""):
-                        chunk = without_usage(chunk)
-                    live.sent += len(chunk)
-                    await answer.part(chunk)
-                if check is not None:
-                    await answer.part(check.end())
+                    if outcome.first_ms < 0:
+                        outcome.first_ms = int((time.perf_counter() - started) * 1000)
+                    outcome.chunks.append(chunk)
+                    if passing.plain:
+                        await answer.part(chunk)
+                    else:
+                        await answer.part(await passing.part(chunk))
+                if not passing.plain:
+                    await answer.part(await passing.end())
                 await answer.end()
             else:
-                data = await _whole(response, 64 << 20)
-                chunks.append(data)
-                if check is not None:
-                    data = check.part(data) + check.end()
+                data = await _whole(response, MAX_ANSWER)
+                outcome.chunks.append(data)
+                if not passing.plain:
+                    data = await passing.part(data) + await passing.end()
                 await answer.start(200, JSON_HEADERS, live.id)
                 await answer.part(data)
                 await answer.end()
+            self._flagged(passing.flags, grant, live.person)
             outcome.how = "complete"
         except (aiohttp.ClientError, TimeoutError, OSError):
             if not answer.started:
@@ -320,7 +363,11 @@ class Gateway:
             outcome.how = "upstream broke off"
             await answer.cut_off("the model's server broke off", stream=parsed.stream)
         finally:
-            response.close() if outcome.how != "complete" else response.release()
+            if outcome.how == "complete":
+                response.release()
+            else:
+                response.close()
+        prices = served.prices
         found = usage_in(outcome.chunks, stream=parsed.stream) if outcome.how == "complete" else None
         if found is None:
             return most
@@ -331,32 +378,38 @@ class Gateway:
     def _ended(self, live: Live, outcome: _Outcome, used: Amounts, started: float) -> None:
         answer = b"".join(outcome.chunks)
         seconds = time.perf_counter() - started
+        halt = outcome.how.removeprefix("halt ") if outcome.how.startswith("halt ") else ""
         self._audit.note(
             {
-                "kind": "ended", "at": _now_ms(), "id": live.id, "how": outcome.how or "denied", "tokens": used.tokens, "money": used.money,
-                "answer_digest": self._audit.content("answer", live.id, answer), "ms": int(seconds * 1000),
+                "kind": "ended", "at": _now_ms(), "id": live.id, "how": shown(outcome.how or "denied"), "halt": halt, "tokens": used.tokens,
+                "money": used.money, "answer_digest": self._audit.content("answer", live.id, answer), "ms": int(seconds * 1000),
+                "first_ms": outcome.first_ms,
             }
         )  # fmt: skip
         self.metrics.ended(live.grant.model, live.grant.tier, live.route, outcome.how, seconds)
+        if live.reason:
+            self.metrics.cut(live.grant.model)
 
-    def _of_key(self, view: View, grant_id: str, key: str, now: int) -> tuple[Grant, Person]:
-        grant = view.grants.get(grant_id)
-        person = next((p for p in grant.persons if p.key == key), None) if grant else None
-        if grant is None or person is None:
-            raise DeniedError("credentials", 401, "no live grant has this key")
-        if not grant.starts <= now <= grant.expires:
-            raise DeniedError("grant", 403, "the grant does not hold now")
-        return grant, person
+    def _flagged(self, flags: Sequence[Flag], grant: Grant, person: str) -> None:
+        for flag in flags:
+            self._audit.note(
+                {
+                    "kind": "alert", "at": _now_ms(), "alert": "content", "what": shown(str(flag)), "severity": "medium", "grant": grant.id,
+                    "person": person, "organisation": grant.organisation, "model": grant.model,
+                }
+            )  # fmt: skip
 
     def _asked(
-        self, route: Route, scope: Scope, headers: dict[bytes, bytes], grant: Grant, person: Person, parsed: Parsed | None, now: int
-    ) -> Asked:
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], grant: Grant, person: Person, parsed: Parsed | None,
+        digest: str, now: int,
+    ) -> Asked:  # fmt: skip
         system = headers.get(b"x-assay-system", b"")
         if len(system) > MAX_SYSTEM:
             raise DeniedError("request", 400, "the system's name is too long")
         return Asked(
             grant, person, route, parsed.tools if parsed else (), parsed.stream if parsed else False, parsed.logprobs if parsed else False,
-            _network(scope), system.decode("utf-8", errors="replace"), now,
+            _network(scope), shown(system.decode("utf-8", errors="replace")), now, parsed.model if parsed else grant.model, digest,
+            parsed.reasoning if parsed else False,
         )  # fmt: skip
 
     def _decide(self, asked: Asked, view: View) -> Ruled:
@@ -366,23 +419,26 @@ class Gateway:
             self._ruled_epoch = view.epoch
         verdict = view.verdict(asked.grant.model, asked.at)
         halted = bool(view.halted(asked.grant, asked.person.name))
-        key = (self._rules.key(asked), verdict, halted)
+        parent = not asked.grant.parent or asked.grant.parent in view.grants
+        key = (id(asked.grant), asked.person.name, asked.route, asked.tools, asked.stream, asked.logprobs, asked.reasoning, asked.network,
+               asked.system, asked.model, asked.digest, verdict, halted, parent)  # fmt: skip
         ruled = self._ruled.get(key)
         if ruled is None or asked.at > ruled.valid_until:
-            ruled = self._ruled[key] = self._rules.decide(asked, verdict=verdict, halted=halted)
+            ruled = self._ruled[key] = self._rules.decide(asked, verdict, halted, parent)
         if not ruled.allowed:
-            raise DeniedError(ruled.rules[0] if ruled.rules else "no rule permits it", 403, ruled.why)
+            raise self._rules.refusal(ruled)
         return ruled
 
     async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: _Answer) -> None:
-        asked = self._asked("models", scope, {}, grant, person, None, now)
+        served = self._config.models.get(grant.model)
+        asked = self._asked("models", scope, {}, grant, person, None, served.digest if served else "", now)
         ruled = self._decide(asked, view)
         await self._audit.write(
             {
                 "kind": "decided", "at": now, "id": f"req_{os.urandom(12).hex()}", "grant": grant.id, "version": grant.version,
                 "person": person.name, "organisation": grant.organisation, "purpose": grant.purpose, "model": grant.model,
                 "digest": grant.digest, "route": "models", "network": asked.network, "system": "", "tools": [], "stream": False,
-                "epoch": view.epoch, "rules": list(ruled.rules), "request_digest": "", "reserved": [0, 0, 0],
+                "epoch": view.epoch, "rules": list(ruled.rules), "tier": grant.tier, "decision": view.verdict(grant.model, now),
             },
             nonce=(proven.nonce, proven.expires),
         )  # fmt: skip
@@ -393,10 +449,11 @@ class Gateway:
 class _Outcome:
     """How a request ended, and what came back."""
 
-    __slots__ = ("chunks", "how")
+    __slots__ = ("chunks", "first_ms", "how")
 
     def __init__(self) -> None:
         self.how = ""
+        self.first_ms = -1
         self.chunks: list[bytes] = []
 
 
@@ -423,16 +480,16 @@ class _Answer:
             self.ended = True
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def json(self, status: int, value: Any) -> None:
-        await self.start(status, JSON_HEADERS)
+    async def json(self, status: int, value: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await self.start(status, [*JSON_HEADERS, *more])
         await self.part(msgspec.json.encode(value))
         await self.end()
 
-    async def denied(self, e: DeniedError) -> None:
+    async def denied(self, e: DeniedError, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
         if self.started:
             await self.cut_off(e.what, stream=True)
             return
-        await self.json(e.status, {"error": {"message": e.what, "type": "denied", "code": e.rule, "param": None}})
+        await self.json(e.status, {"error": {"message": e.what, "type": "denied", "code": e.rule, "param": None}}, more)
 
     async def cut_off(self, why: str, *, stream: bool) -> None:
         """Say why, as far as that can still be said, and close."""
@@ -483,6 +540,3 @@ def _money(prompt: int, answer: int, price_prompt: float, price_answer: float) -
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-__all__ = ["Gateway", "Reservation"]

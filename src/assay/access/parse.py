@@ -140,7 +140,7 @@ def _answer_tokens(value: Mapping[str, Any], longest: int) -> int:
         raise _bad(f"n is between 1 and {MAX_CHOICES}")
     if any(k > longest for k in found):
         raise _bad(f"an answer has at most {longest} tokens here")
-    return n * min([*found, longest])
+    return int(n * min([*found, longest]))
 
 
 def _tool_names(tools: Any) -> Iterator[str]:

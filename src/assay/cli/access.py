@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("access_serve", "Serve the models, to those who have grants, as decisions and halts allow."),
     "grant": ("access_grants", "Propose a grant: checked, signed by a first administrator, pending until others approve."),
     "finding": ("access_findings", "Weaknesses that operators found: report, triage, disclose, pass on."),
     "admission": ("access_admission", "A Kubernetes admission webhook: nothing unreleased is deployed."),
