@@ -122,7 +122,8 @@ class Quotas:
 
     async def reserve_soon(self, grant: Grant, person: str, amounts: Amounts, now: int) -> Reservation:
         """As `reserve`; what waits for the store waits in a thread."""
-        return self.try_reserve(grant, person, amounts, now) or await asyncio.to_thread(self.reserve, grant, person, amounts, now)
+        reservation = self.try_reserve(grant, person, amounts, now)
+        return await asyncio.to_thread(self.reserve, grant, person, amounts, now) if reservation is None else reservation
 
     def try_reserve(self, grant: Grant, person: str, amounts: Amounts, now: int) -> Reservation | None:
         """From memory; None if a block holds too little. Raises `DeniedError` for what is spent, or was refused a moment ago."""
@@ -288,3 +289,6 @@ def _spent(block: Block, asked: Amounts) -> DeniedError:
         return DeniedError("rate", 429, "this person's requests for this minute are spent")
     names = [name for name, a in zip(("requests", "tokens", "money"), asked, strict=True) if a > 0]
     return DeniedError("quota", 429, f"the quota of '{key.grant}' for {NAMES[key.window]} has too little left ({', '.join(names)})")
+
+
+__all__ = ["Amounts", "Quotas", "Reservation"]

@@ -9,8 +9,9 @@ itself (`grants.open_all`, `orders.open_halts`); the store is believed about not
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -25,7 +26,7 @@ from assay.errors import AssayError
 
 T = TypeVar("T")
 PROOF_MS = 60_000
-"""The longest that a proof's nonce is kept for: `expiry` of `spend` is its time of issue and this."""
+"""The longest that any proof holds from its issue: `expiry` of `spend` is its time of issue and this at most."""
 SHARE = 16
 """Of what is left of a quota, a block takes at most this part, unless one request needs more."""
 KEPT_MS = 3 * 86_400_000
@@ -106,7 +107,7 @@ class Store(ABC):
     @abstractmethod
     def spend(self, nonces: Sequence[tuple[bytes, int]], now: int) -> list[bool]:
         """True for each (nonce, expiry in Unix ms) that is new. Those that have expired, and those that were issued (`PROOF_MS` before
-        they expire) before this memory of nonces began, are not.
+        they expire) before this memory of nonces began, are not. The memory of a new store begins with nothing before it.
         """
 
     @abstractmethod
@@ -123,8 +124,8 @@ class Store(ABC):
         with self.transaction(write=False) as rows:
             epoch = _epoch(rows)
             grants = rows.run("SELECT id, version, data FROM grants ORDER BY id, version DESC")
-            revoked = rows.run("SELECT id, data, signed FROM revoked")
-            halts = rows.run("SELECT id, data, signed, lift FROM halts")
+            revoked = rows.run("SELECT id, data, signed FROM revoked ORDER BY id")
+            halts = rows.run("SELECT id, data, signed, lift FROM halts ORDER BY id")
             releases = rows.run("SELECT target, data FROM releases")
             roles = rows.run("SELECT value FROM settings WHERE name = 'roles'")
         versions: dict[str, tuple[SignedGrant, ...]] = {}
@@ -239,6 +240,11 @@ class Store(ABC):
             found = [rows.run("SELECT requests, tokens, money FROM quotas WHERE name = ?", key.text) for key in keys]
         return [Amounts(*f[0]) if f else Amounts() for f in found]
 
+    def _begin(self, rows: Rows) -> int:
+        """When a memory of nonces that is empty now begins (Unix ms): 0 if it is the store's first, so that nothing can have been spent."""
+        sql = "INSERT INTO settings (name, value) VALUES ('nonces', ?) ON CONFLICT (name) DO NOTHING"
+        return 0 if rows.count(sql, b"begun") else time.time_ns() // 1_000_000
+
     def put_record(self, kind: str, id: str, value: dict[str, Any], expected: int) -> int:  # noqa: A002
         """Write a record whose version was `expected` (0: none yet); its new version. Raises `ConflictError` if another has written it."""
         data = msgspec.json.encode(value)
@@ -257,7 +263,7 @@ class Store(ABC):
         """All records of a kind, by id: version and value."""
         with self.transaction(write=False) as rows:
             found = rows.run("SELECT id, version, data FROM records WHERE kind = ? ORDER BY id", kind)
-        return {r[0]: (r[1], _decoded(lambda data=r[2]: msgspec.json.decode(bytes(data), type=dict[str, Any]), kind)) for r in found}
+        return {r[0]: (r[1], _decoded(r[2], dict[str, Any], f"{kind} '{r[0]}'")) for r in found}
 
     def _change(self, sql: str, *values: object) -> None:
         with self.transaction(write=True) as rows:
@@ -292,7 +298,7 @@ def _touch(rows: Rows) -> int:
 
 
 def _halt(halt_id: str, data: bytes) -> Halt:
-    halt = _decoded(lambda: msgspec.json.decode(bytes(data), type=Halt), f"halt '{halt_id}'")
+    halt = _decoded(data, Halt, f"halt '{halt_id}'")
     if halt.id != halt_id:
         raise StoreError(f"the halt '{halt_id}' is damaged")
     return msgspec.structs.replace(halt, lifted=0)
@@ -305,8 +311,8 @@ def _revoked(grant_id: str, data: bytes) -> Revoked:
         return Revoked(grant_id, "unknown", "the revocation is damaged; it counts", 0)
 
 
-def _decoded(decode: Callable[[], T], what: str) -> T:
+def _decoded(data: bytes, kind: type[T], what: str) -> T:
     try:
-        return decode()
+        return msgspec.json.decode(bytes(data), type=kind)
     except (msgspec.MsgspecError, TypeError, UnicodeDecodeError) as e:
         raise StoreError(f"the store is damaged: {what}: {e}") from None

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -83,8 +82,15 @@ class PostgresStore(Store):
         """See `Store`."""
         with self._transaction(WRITING) as rows:
             rows.run("SET LOCAL synchronous_commit = off")
-            rows.run("INSERT INTO made VALUES (1, ?) ON CONFLICT DO NOTHING", time.time_ns() // 1_000_000)
-            made = rows.run("SELECT at FROM made")[0][0]
+            found = rows.run("SELECT at FROM made")
+            if not found:
+                rows.run("SET LOCAL synchronous_commit = on")
+                rows.run("SELECT pg_advisory_xact_lock(?)", SCHEMA_LOCK)
+                found = rows.run("SELECT at FROM made")
+            if not found:
+                found = [(self._begin(rows),)]
+                rows.run("INSERT INTO made VALUES (1, ?)", found[0][0])
+            made = found[0][0]
             if not 0 <= now - self._cleaned < CLEAN_EVERY_MS:
                 rows.run("DELETE FROM nonces WHERE expiry < ?", now)
                 self._cleaned = now

@@ -72,7 +72,7 @@ class SqliteStore(Store):
         self._cleaned = 0
         self._files: dict[Path, tuple[int, int]] = {}
         with _errors(self._path):
-            self._memory, self._in_memory = self._nonces_path(memory)
+            self.memory, self._in_memory = self._nonces_path(memory)
             _own_file(self._path)
             with self.transaction(write=True) as rows:
                 self._prepare(rows)
@@ -121,13 +121,13 @@ class SqliteStore(Store):
 
     def spend(self, nonces: Sequence[tuple[bytes, int]], now: int) -> list[bool]:
         """See `Store`."""
-        with _errors(self._memory):
-            connection = self._connection("nonces", self._memory, "OFF" if self._in_memory else "FULL")
-            self._same(self._memory)
+        with _errors(self.memory):
+            connection = self._connection("nonces", self.memory, "OFF" if self._in_memory else "FULL")
+            self._same(self.memory)
             with _transaction(connection, write=True):
                 made = connection.execute("SELECT at FROM made").fetchone()
                 if made is None:
-                    raise StoreError("the memory of nonces has lost its beginning", where=str(self._memory))
+                    raise StoreError("the memory of nonces has lost its beginning", where=str(self.memory))
                 if not 0 <= now - self._cleaned < CLEAN_EVERY_MS:
                     connection.execute("DELETE FROM nonces WHERE expiry < ?", (now,))
                     self._cleaned = now
@@ -168,7 +168,10 @@ class SqliteStore(Store):
             with _transaction(connection, write=True):
                 for statement in NONCES.split(";\n"):
                     connection.execute(statement)
-                connection.execute("INSERT OR IGNORE INTO made VALUES (1, ?)", (time.time_ns() // 1_000_000,))
+                if connection.execute("SELECT 1 FROM made").fetchone() is None:
+                    with self.transaction(write=True) as rows:
+                        began = self._begin(rows)
+                    connection.execute("INSERT INTO made VALUES (1, ?)", (began,))
         self._same(path)
         setattr(self._local, name, (os.getpid(), connection))
         with self._lock:

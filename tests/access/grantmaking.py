@@ -1,0 +1,75 @@
+"""Grants, administrators and stores for tests."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from assay.access.config import Admins
+from assay.access.grants import SignedGrant, sign_grant, thumbprint
+from assay.access.model import Grant, Person, Quota
+from assay.ledger import PrivateKey
+
+NOW = 1_800_000_000_000
+DAY = 86_400_000
+ADMINS = {name: PrivateKey.generate() for name in ("ada", "bea", "cyd")}
+HOLDER, CONTRACTOR, STRANGER = PrivateKey.generate(), PrivateKey.generate(), PrivateKey.generate()
+TERMS = Admins(keys={name: base64.b64encode(key.public.raw).decode() for name, key in ADMINS.items()}, threshold=2)
+
+
+def grant(**changes: Any) -> Grant:
+    base = Grant(
+        assay="grant/1", id="power", version=1, organisation="Grid Ltd", sector="power", jurisdiction="SG", purpose="harden relays",
+        persons=(Person("Tan", thumbprint(HOLDER.public)),), model="m7", digest="sha256:" + "a" * 64, tier="operator", level="AL2",
+        routes=("chat.completions", "models"), networks=("10.0.0.0/8", "2001:db8::/32"), quotas=(Quota("day", 100, 10_000, 10_000),),
+        starts=NOW, expires=NOW + 30 * DAY, tools=("read_log",), systems=("relay-lab",),
+    )  # fmt: skip
+    return msgspec.structs.replace(base, **changes)
+
+
+def sub_grant(**changes: Any) -> Grant:
+    return grant(**{"id": "power-sub", "parent": "power", "persons": (Person("Lim", thumbprint(CONTRACTOR.public)),), **changes})
+
+
+def approved(value: Grant | None = None, *names: str) -> SignedGrant:
+    return sign_grant(value or grant(), *(ADMINS[name] for name in names or ("ada", "bea")))
+
+
+def postgres_programs() -> Path | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return found[-1].parent if found else None
+
+
+@contextmanager
+def postgres_server(folder: Path) -> Iterator[str]:
+    """A server of our own, on a Unix socket in this folder; the address of its database."""
+    programs = postgres_programs()
+    assert programs is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    prefix: list[str] = []
+    if os.getuid() == 0:  # the server does not run as root
+        user = pwd.getpwnam("postgres")
+        os.chown(folder, user.pw_uid, user.pw_gid)
+        prefix = ["runuser", "-u", "postgres", "--"]
+    data = folder / "data"
+
+    def call(*command: str | Path) -> None:
+        subprocess.run([*prefix, *map(str, command)], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+
+    call(programs / "initdb", "-D", data, "-U", "gate", "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync")
+    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c shared_buffers=16MB -c max_connections=40"
+    call(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
+    try:
+        yield f"postgresql://gate@/postgres?host={folder}"
+    finally:
+        call(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
