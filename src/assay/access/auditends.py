@@ -5,7 +5,7 @@
     assay log witness audit/ends --state witness.json --key other.pem --log-key audit/ends/log.vkey
 
 Each entry says how far one segment has come: lines, the hash of the last, the root of the RFC 6962 tree over them, and the length and hash
-of its contents. The entries are the leaves of a tree of their own, whose root is signed with every entry added. Several processes add to it.
+of its contents. The entries are the leaves of a tree of their own, whose root is signed with every entry. Several processes add to it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ MAX_BATCH = 1 << 20
 
 
 class End(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How far a segment has come. `final`: nobody writes to it any more. `length` is in bytes, with the lines' ends; `contents` is the SHA-256 of the
-    first `content` bytes of its contents.
+    """How far a segment has come. `final`: nobody writes to it any more. `length` is in bytes, with the lines' ends; `contents` is the
+    SHA-256 of the first `content` bytes of its contents.
     """
 
     kind: Literal["end"] = "end"

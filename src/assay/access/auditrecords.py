@@ -127,7 +127,7 @@ class Token(Record, frozen=True, tag="token"):
 class Control(Record, frozen=True, tag="control"):
     """Grants, halts, releases, roles or rules were changed: what was done, to which, by whom, and the digest of what it is now."""
 
-    did: Literal["grant", "approve", "revoke", "halt", "lift", "release", "roles", "rules", "start", "stop", "review"]
+    did: Literal["grant", "approve", "revoke", "halt", "lift", "release", "roles", "rules", "start", "stop", "review", "cut", "alert"]
     subject: Text
     by: Annotated[tuple[Text, ...], Meta(max_length=50)] = ()
     what: Text = ""
@@ -168,7 +168,7 @@ class Fault(Record, frozen=True, tag="error"):
 
 
 class Previous(Struct, frozen=True, forbid_unknown_fields=True):
-    """Another segment as a header found it: how many lines, and the hash of the last. A living one has 0; `settled`: its writer was gone."""
+    """Another segment as a header found it: how many lines, the hash of the last. A living one has 0; `settled`: its writer was gone."""
 
     records: Count
     last: Hex | Literal[""]

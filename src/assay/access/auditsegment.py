@@ -1,7 +1,7 @@
 """Beginning a segment of the audit log: what other segments there are, what the dead have left, and the signed header.
 
-    begun = begin(folder, "w0", key, ends, auditors=(), config="sha256:...", now=now_ms)
-    os.write(begun.file, ...)
+begun = begin(folder, "w0", key, ends, auditors=(), config="sha256:...", now=now_ms)
+os.write(begun.file, ...)
 """
 
 from __future__ import annotations
@@ -108,13 +108,28 @@ def end_of(path: Path, scanned: Scanned, now: int) -> End:
     )  # fmt: skip
 
 
+def seal(folder: Path, key: PrivateKey, now: int) -> list[str]:
+    """Sign the ends of segments whose workers are gone, without beginning one; their names. Raises `AuditError`, `LogError`."""
+    ends = Ends.open(folder / "ends", key)
+    try:
+        with lock_file(folder / ".lock"):
+            ends.refresh()
+            _, _, dead, _ = _others(folder, ends, now, repair=False)
+    except OSError as e:
+        raise AuditError(f"cannot read: {e.strerror}", where=str(folder)) from None
+    dead = [e for e in dead if e.segment not in ends.latest or not ends.latest[e.segment].final]
+    if dead:
+        ends.add(*dead)
+    return [e.segment for e in dead]
+
+
 def begin(folder: Path, worker: str, key: PrivateKey, ends: Ends, auditors: Sequence[str], config: str, now: int) -> Begun:
     """Make the segment and its header, durably, after repairing what the dead have left torn. Raises `AuditError`, `LogError`."""
     secret, sealed = new_secret(auditors) if auditors else (b"", "")
     try:
         with lock_file(folder / ".lock"):
             ends.refresh()
-            previous, repaired, dead, damaged = _others(folder, ends, now)
+            previous, repaired, dead, damaged = _others(folder, ends, now, repair=True)
             name = f"{worker}-{now:013d}"
             while (folder / f"{name}.jsonl").exists() or name in ends.latest:
                 now += 1
@@ -161,7 +176,7 @@ def write_all(file: int, data: bytes) -> None:
         done += more
 
 
-def _others(folder: Path, ends: Ends, now: int) -> tuple[dict[str, Previous], dict[str, Repaired], list[End], list[str]]:
+def _others(folder: Path, ends: Ends, now: int, *, repair: bool) -> tuple[dict[str, Previous], dict[str, Repaired], list[End], list[str]]:
     """The segments that no header has settled; those of the dead are read to their ends, and torn tails set aside."""
     paths = segments(folder)
     settled: set[str] = set()
@@ -186,11 +201,11 @@ def _others(folder: Path, ends: Ends, now: int) -> tuple[dict[str, Previous], di
             continue
         found = scan(path)
         torn = found.rest and found.rest <= MAX_BATCH + MAX_LINE
-        short = latest is not None and (found.length < latest.length or latest.final)
+        short = latest is not None and (found.length < latest.length or (latest.final and found.length > latest.length))
         if not found.records or short or (found.rest and not torn):
             damaged.append(path.stem)
             continue
-        if torn:
+        if torn and repair:
             repaired[path.stem] = _set_aside(path, found.length)
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -214,4 +229,3 @@ def _set_aside(path: Path, good: int) -> Repaired:
         file.truncate(good)
         os.fsync(file.fileno())
     return Repaired(len(tail), hashlib.sha256(tail).hexdigest())
-

@@ -343,9 +343,7 @@ def _contents(
         found.failed("contents", name, f"cannot be read: {e.strerror}")
 
 
-def _cross(
-    folder: Path, walked: dict[str, _Walked], ends: dict[str, list[End]], prefix: dict[int, bytes], found: Verified
-) -> None:
+def _cross(folder: Path, walked: dict[str, _Walked], ends: dict[str, list[End]], prefix: dict[int, bytes], found: Verified) -> None:
     """What segments and ends say of one another: a segment that is gone shows here."""
     named: dict[str, str] = dict.fromkeys(ends, "the ends")
     for name, one in walked.items():

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "connect": ("access_connect", "A local endpoint for any OpenAI client; it holds your key and proves every request to the gate."),
     "secret": ("access_secret", "The gate's secret, by which its tokens are sealed: make one, rotate it."),
     "thumbprint": ("access_thumbprint", "What a grant names for a person: the thumbprint of their key or certificate."),
+    "audit": ("access_audit", "The audit log: search, verify, export, who saw what of which model, for what purpose."),
 }
 """Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
 
