@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from assay.access import policyfacts as facts
 from assay.access.model import Asked, Grant, Hours, Person
+from assay.access.narrow import permits
 from assay.access.policy import LIBRARY, SCHEMA, Rules, RulesError, source
 from assay.access.policycheck import RuleTest, asked_of, mutants, read_base, read_tests, run_tests
 
@@ -97,12 +98,12 @@ def oracle(asked: Asked, verdict: str, halted: bool, parent_alive: bool) -> set[
         "model": asked.model != g.model,
         "digest": asked.digest != g.digest,
         "parent": bool(g.parent) and not parent_alive,
-        "window": not g.starts <= asked.at <= g.expires,
+        "window": not g.starts <= asked.at < g.expires,
         "hours": bool(g.hours) and not any(inside(h, now) for h in g.hours),
         "network": not any(address in ip_network(n) for n in g.networks),
         "route": asked.route not in g.routes,
         "tools": "*" not in g.tools and bool(set(asked.tools) - set(g.tools)),
-        "system": bool(g.systems) and asked.system not in g.systems,
+        "system": not (asked.system in g.systems or ("*" in g.systems and asked.system) or (not g.systems and not asked.system)),
         "logprobs": asked.logprobs and g.level == "AL1",
         "reasoning": bool(asked.reasoning) and g.level != "AL3",
     }
@@ -138,7 +139,7 @@ GRANTS = st.builds(
     starts=st.sampled_from([0, START, START + 30_000]),
     expires=st.sampled_from([START + 45_500, START + 86_400_000, START + 10 * 86_400_000]),
     tools=st.lists(NAMED, max_size=3).map(tuple),
-    systems=st.sampled_from([(), ("scada-test",), ("a", "b")]),
+    systems=st.sampled_from([(), ("*",), ("scada-test",), ("a", "b")]),
     hours=st.lists(HOURS, max_size=2).map(tuple),
     parent=st.sampled_from(["", "harbour-all"]),
     persons=st.sampled_from([(MEI,), (MEI, ARUN)]),
@@ -170,6 +171,15 @@ def test_what_is_decided_is_what_an_oracle_says(asked: Asked, verdict: Any, halt
     assert ruled.allowed == (not against)
     if against:
         assert set(ruled.rules) == against
+
+
+@settings(max_examples=300, deadline=None)
+@given(ASKED, VERDICTS)
+def test_what_the_rules_allow_the_grant_permits(asked: Asked, verdict: Any) -> None:
+    if RULES.decide(asked, verdict, halted=False, parent_alive=True).allowed:
+        mapped = ip_address(asked.network)
+        plain = msgspec.structs.replace(asked, network=str(getattr(mapped, "ipv4_mapped", None) or mapped))
+        assert permits(asked.grant, plain) == []
 
 
 # What a cache may keep
@@ -296,8 +306,9 @@ def test_what_the_schema_does_not_know_is_denied_whatever_the_rules(changed: dic
 
 
 JUNK: list[Any] = [
-    None, True, 0, -1, 2**63, 1.5, "", "approve", "open", [], {}, ["*"], [1], "\ud800", "\x00",
-    {"__expr": "true"},    {"__entity": {"type": "Tier", "id": "assessor"}}, {"__entity": {"type": "Verdict", "id": "aprove"}}, {"__extn": {"fn": "ip", "arg": "x"}},
+    None, True, 0, -1, 2**63, 1.5, "", "approve", "open", [], {}, ["*"], [1], "\ud800", "\x00", {"__expr": "true"},
+    {"__entity": {"type": "Tier", "id": "assessor"}}, {"__entity": {"type": "Verdict", "id": "aprove"}},
+    {"__extn": {"fn": "ip", "arg": "x"}},
 ]  # fmt: skip
 WORSE: list[Any] = [*JUNK, b"x", object(), 10**30, float("nan"), ("\ud800",)]
 HARMLESS = [("stream", True), ("tools", []), ("tools", {}), ("tools", "")]
@@ -341,7 +352,11 @@ def sound(request: Any, entities: Any) -> bool:
         and told["in_networks"] is True
         and named(told["route"], "Route") in [named(route, "Route") for route in grant["routes"]]
         and ("*" in grant["tools"] or set(told["tools"]) <= set(grant["tools"]))
-        and (not grant["systems"] or told["system"] in grant["systems"])
+        and (
+            told["system"] in grant["systems"]
+            or (told["system"] != "" and "*" in grant["systems"])
+            or [told["system"], *grant["systems"]] == [""]
+        )
         and (told["logprobs"] is False or grant["level"] >= 2)
         and (told["reasoning"] is False or grant["level"] >= 3)
     )
@@ -380,7 +395,7 @@ def test_a_grant_of_the_wrong_types_is_denied_and_raises_nothing(name: str) -> N
         ruled = RULES.decide(
             msgspec.structs.replace(base(), grant=msgspec.structs.replace(base().grant, **{name: junk})), "delay", halted=False
         )
-        assert not ruled.allowed or (name, junk) in [("tools", ["*"]), ("systems", []), ("systems", {}), ("systems", "")], (name, junk)
+        assert not ruled.allowed or (name, junk) in [("tools", ["*"]), ("systems", ["*"])], (name, junk)
 
 
 @pytest.mark.parametrize(

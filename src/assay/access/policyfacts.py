@@ -16,7 +16,8 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
-from assay.access.model import Asked, Grant, Hours
+from assay.access.model import Asked, Grant
+from assay.access.narrow import in_hours, zone
 
 MINUTE_MS = 60_000
 Standing = Literal["approve", "delay", "halt", "none"]
@@ -25,17 +26,16 @@ WINDOWS = ("before", "open", "after")
 
 
 class Terms(NamedTuple):
-    """A grant's networks and hours, ready to compare. `zone` is that of the first hours, UTC without."""
+    """A grant's networks, ready to compare, and the zone of its first hours, UTC without."""
 
     networks: tuple[IPv4Network | IPv6Network, ...]
-    hours: tuple[tuple[Hours, ZoneInfo], ...]
     zone: ZoneInfo
 
     @classmethod
     def of(cls, grant: Grant) -> Terms:
-        """Raises ValueError, KeyError or OSError for a network or a time zone that does not exist."""
-        hours = tuple((h, ZoneInfo(h.zone)) for h in grant.hours)
-        return cls(tuple(ip_network(n) for n in grant.networks), hours, hours[0][1] if hours else ZoneInfo("UTC"))
+        """Raises ValueError for a network or a time zone that does not exist."""
+        zones = [zone(h.zone) for h in grant.hours]
+        return cls(tuple(ip_network(n) for n in grant.networks), zones[0] if zones else zone("UTC"))
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address:
@@ -49,8 +49,8 @@ def address_of(text: str) -> IPv4Address | IPv6Address:
 
 
 def phase(grant: Grant, at: int) -> int:
-    """0 before the grant's start, 1 from it to its expiry, both included, 2 after."""
-    return (at >= grant.starts) + (at > grant.expires)
+    """0 before the grant's start, 1 from it to its expiry, 2 from that on."""
+    return (at >= grant.starts) + (at >= grant.expires)
 
 
 def valid_until(grant: Grant, at: int) -> int:
@@ -58,7 +58,7 @@ def valid_until(grant: Grant, at: int) -> int:
     end = at - at % MINUTE_MS + MINUTE_MS - 1
     if at < grant.starts:
         return min(end, grant.starts - 1)
-    return min(end, grant.expires) if at <= grant.expires else end
+    return min(end, grant.expires - 1) if at < grant.expires else end
 
 
 def grant_entities(grant: Grant) -> list[dict[str, Any]]:
@@ -95,15 +95,14 @@ def request_entities(asked: Asked) -> list[dict[str, Any]]:
 def context(asked: Asked, terms: Terms, *, verdict: Standing, halted: bool, parent_alive: bool) -> dict[str, Any]:
     """The context as Cedar's JSON. Raises ValueError, OverflowError or TypeError for an address or a time that is none."""
     address = address_of(asked.network)
-    now = datetime.fromtimestamp(asked.at // 1000, UTC)
-    local = now.astimezone(terms.zone)
+    local = datetime.fromtimestamp(asked.at // 1000, UTC).astimezone(terms.zone)
     told = {
         "grant": _entity("Grant", asked.grant.id),
         "verdict": _entity("Verdict", verdict),
         "halted": halted,
         "parent_alive": parent_alive,
         "window": _entity("Window", WINDOWS[phase(asked.grant, asked.at)]),
-        "in_hours": not terms.hours or any(_within(hours, now.astimezone(zone)) for hours, zone in terms.hours),
+        "in_hours": in_hours(asked.grant.hours, asked.at),
         "weekday": local.isoweekday(),
         "minute": local.hour * 60 + local.minute,
         "address": {"__extn": {"fn": "ip", "arg": str(address)}},
@@ -131,7 +130,3 @@ def request(asked: Asked, told: dict[str, Any]) -> dict[str, Any]:
 
 def _entity(kind: str, name: str) -> dict[str, Any]:
     return {"__entity": {"type": kind, "id": name}}
-
-
-def _within(hours: Hours, local: datetime) -> bool:
-    return local.isoweekday() in hours.days and hours.start <= local.hour * 60 + local.minute < hours.end
