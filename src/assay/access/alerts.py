@@ -5,8 +5,8 @@
     listed(store, "open")
     close(store, "network-3f2a9c...", by="ada", why="travelled; asked by telephone", now=now_ms)
 
-An alert's id follows from what it is about, so the same records fed again give the same alerts, and one that was closed stays closed. An alert
-holds digests of requests and figures, never content. It stops nobody: a halt or a revocation does.
+An alert's id follows from what it is about, so the same records fed again give the same alerts, and one that was closed stays closed. An
+alert holds digests of requests and figures, never content. It stops nobody: a halt or a revocation does.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Break-glass: one administrator lifts one grant's hours or quota, for an hour at most, at once; another reviews it afterwards.
 
-    opened = open_glass(store, admins, key, grant="power-1", lifts=("hours",), reason="turbine trip, night shift", minutes=30, now=now_ms)
+    opened = open_glass(store, admins, key, grant=grant, lifts=("hours",), reason="turbine trip, night shift", minutes=30, now=now_ms)
     exceptions = Exceptions.read(store, admins, now_ms)         # what the gate looks at; read again whenever the store's epoch changes
-    exceptions.lifts("power-1", "hours", now_ms)
+    exceptions.lifts(grant, "hours", now_ms)
     review(store, admins, other_key, opened.id, justified=True, note="the trip is in the plant's log", now=now_ms)
 
-It lifts hours and quota, for there are no other words for it: never a halt, a decision, a revocation, an expiry, a network or a rule. The alert
-is written before the exception; if it cannot be, nothing is opened. An exception that nobody has reviewed within `REVIEW_MS` of its end blocks
-every other one. Both papers are signed, and what the store says beside them counts for nothing.
+It lifts hours and quota, for there are no other words for it: never a halt, a decision, a revocation, an expiry, a network or a rule. The
+alert is written before the exception; if it cannot be, nothing is opened. An exception that nobody has reviewed within `REVIEW_MS` of its
+end blocks every other one. Both papers are signed, and what the store says beside them counts for nothing.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def open_glass(
     halts: Sequence[Halt] = (),
 ) -> Opened:
     """Open an exception for a grant that holds. Raises `BreakGlassError`: the key is no administrator's, the grant is stopped or over, the
-    time too long, the reason none, an earlier one unreviewed for too long. Raises `StoreError` if it cannot be recorded: then it is not open.
+    time too long, the reason none, an earlier one unreviewed for too long. Raises `StoreError` if it cannot be recorded: nothing is open.
     """
     by = _name_of(key, admins)
     if not 1 <= minutes <= LONGEST_MS // MINUTE_MS:
@@ -109,7 +109,8 @@ def open_glass(
     glasses = read_all(store, admins)
     for one in glasses.values():
         if one.state(now) == "overdue":
-            raise BreakGlassError(f"{one.opened.id} is not reviewed yet, and should be", fix=f"assay access break-glass review {one.opened.id}")
+            fix = f"Another administrator reviews it: assay access break-glass review {one.opened.id}"
+            raise BreakGlassError(f"{one.opened.id} is not reviewed yet, and should be", fix=fix)
         if one.state(now) == "open" and one.opened.grant == grant.id:
             raise BreakGlassError(f"{one.opened.id} is open for this grant already")
     if len(glasses) >= 10_000:
@@ -133,7 +134,7 @@ def open_glass(
 def review(
     store: Store, admins: Mapping[str, PublicKey], key: PrivateKey, glass: str, *, justified: bool, note: str, now: Ms
 ) -> Review:
-    """Review an exception that has ended. Raises `BreakGlassError`: none, not over, by whom it was opened, reviewed before; `StoreError`."""
+    """Review an exception that has ended. Raises `BreakGlassError`: no such one, not over, opened by the same, reviewed; `StoreError`."""
     by = _name_of(key, admins)
     version, value = store.records(KIND).get(glass, (0, None))
     if value is None:

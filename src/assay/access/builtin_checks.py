@@ -293,7 +293,7 @@ class Phrases:
     name = "phrases"
 
     def __init__(self, read: PhraseFile) -> None:
-        self.reasons = {p.id: f"phrase {p.id}" for p in read.phrases}
+        self.reasons: Mapping[str, str] = {p.id: f"phrase {p.id}" for p in read.phrases}
         self._by_side: dict[Side, list[tuple[str, Found]]] = {"request": [], "answer": []}
         longest = 0
         for phrase in read.phrases:

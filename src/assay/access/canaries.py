@@ -20,13 +20,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import Struct
 
 from assay.access.model import Ms, Route
 from assay.access.style import STYLE_LEVEL, Styler, agreement, sites_of, tail
 from assay.judges.normalise import MAX_TEXT, decoded_views
+
+if TYPE_CHECKING:
+    from assay.access.config import Config
+    from assay.access.store import Snapshot
 
 DAY_MS = 86_400_000
 MARKER = 24
@@ -63,6 +68,25 @@ class Named(Struct, frozen=True):
     by: Literal["note", "id", "fingerprint", "style"]
     chance: float
     how: str = ""
+
+
+def issued_in(snapshot: Snapshot, now: Ms) -> list[Issued]:
+    """What a store's grants can have given out: every version of each, revoked and expired ones too."""
+    spans: dict[tuple[str, str], tuple[Ms, Ms]] = {}
+    for versions in snapshot.versions.values():
+        for signed in versions:
+            grant = signed.grant
+            first, last = spans.get((grant.id, grant.model), (grant.starts, grant.expires))
+            spans[grant.id, grant.model] = min(first, grant.starts), max(last, grant.expires)
+    return [Issued(grant, model, first, min(last, now)) for (grant, model), (first, last) in spans.items() if first <= now]
+
+
+def open_canaries(config: Config, former: Sequence[Path] = ()) -> list[Canaries]:
+    """The marks of a gate: by its secret for them in use, those before it, and those of former files. Raises `GateError`."""
+    from assay.access.secretfile import read_secrets
+
+    paths = [config.path(config.canary_secret or config.secret), *former]
+    return [Canaries(secret.value) for path in paths for secret in read_secrets(path)]
 
 
 class Canaries:

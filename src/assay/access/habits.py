@@ -3,11 +3,12 @@
     habits = Habits()
     for asked in requests: found = habits.feed(asked)       # Request(at, organisation, grant, person, network, denied="", ...)
 
-*Network*: a /24 (IPv4) or /48 (IPv6) that a person has not used; the first one is their habit. *Hour*: an hour of the day (UTC) at which, and
-beside which, somebody with 50 requests on 7 days or more was never seen. *Volume*: this hour's requests or tokens of a grant above the median of its
-busy hours by `spike` robust deviations (MAD of logarithms), twice its largest, and 50; told when the line is crossed. *Drift*: days in the
-top 5% of a grant's days of the same kind (week, week-end), tested by `stats.rates.log_e`: if days are exchangeable, a grant ever alerts with
-probability `level` at most. *Denials*: more than `denied` of a person's requests, or of a network's without a grant; the same test.
+*Network*: a /24 (IPv4) or /48 (IPv6) that a person has not used; the first one is their habit. *Hour*: an hour of the day (UTC) at which,
+and beside which, somebody with 50 requests on 7 days or more was never seen. *Volume*: this hour's requests or tokens of a grant above the
+median of its busy hours by `spike` robust deviations (MAD of logarithms), twice its largest, and 50; told when the line is crossed.
+*Drift*: days in the top 5% of a grant's days of the same kind (week, week-end), tested by `stats.rates.log_e`: if days are exchangeable, a
+grant ever alerts with probability `level` at most. *Denials*: more than `denied` of a person's requests, or of a network's without a grant;
+the same test.
 """
 
 from __future__ import annotations

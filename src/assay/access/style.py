@@ -18,6 +18,7 @@ import hmac
 import math
 import re
 import unicodedata
+from fractions import Fraction
 
 STYLE_LEVEL = 1e-6
 """Chance of naming anybody, over all grants together, for a text that none of them was given."""
@@ -121,4 +122,4 @@ def agreement(sites: dict[tuple[str, str], str], key: bytes) -> int:
 
 def tail(agree: int, n: int) -> float:
     """P(Binomial(n, 1/2) >= agree): the chance that a text which knows nothing of a key agrees with it as well."""
-    return sum(math.comb(n, k) for k in range(agree, n + 1)) / 2**n
+    return float(Fraction(sum(math.comb(n, k) for k in range(agree, n + 1)), 2**n))

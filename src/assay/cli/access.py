@@ -15,6 +15,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "secret": ("access_secret", "The gate's secret, by which its tokens are sealed: make one, rotate it."),
     "thumbprint": ("access_thumbprint", "What a grant names for a person: the thumbprint of their key or certificate."),
     "audit": ("access_audit", "The audit log: search, verify, export, who saw what of which model, for what purpose."),
+    "alerts": ("access_alerts", "What is unusual in the audit log: scan, list, close."),
+    "canary": ("access_canary", "Which grant a leaked text came from."),
+    "break-glass": ("access_breakglass", "An exception for an hour at most, reviewed afterwards by another."),
 }
 """Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
 
