@@ -60,12 +60,13 @@ class Ruled(Struct, frozen=True):
 
 
 class Rule(Struct, frozen=True):
-    """A rule: its `@id`, whether it permits or forbids, what it says in words (`@says`), and the file in which it stands."""
+    """A rule: its `@id`, whether it permits or forbids, what it says in words (`@says`), the file in which it stands, and whose it is."""
 
     id: str
     effect: Literal["permit", "forbid"]
     says: str
     file: str
+    built_in: bool = True
 
 
 class _Known(NamedTuple):
@@ -108,7 +109,7 @@ class Rules:
         found: dict[str, Rule] = {}
         for own, texts in ((False, files), (True, site or {})):
             for name, text in texts.items():
-                for rule in _rules_of(name, text):
+                for rule in _rules_of(name, text, built_in=not own):
                     if rule.id in found:
                         raise RulesError(f"the rule '{rule.id}' is there twice, also in {found[rule.id].file}", where=name)
                     if own and rule.effect == "permit":
@@ -240,7 +241,7 @@ def source(rule: Rule, text: str) -> str:
     return next((b for b in blocks if f'@id("{rule.id}")' in b), text)
 
 
-def _rules_of(name: str, text: str) -> list[Rule]:
+def _rules_of(name: str, text: str, *, built_in: bool) -> list[Rule]:
     from cedarpy import PolicySet
 
     try:
@@ -251,10 +252,10 @@ def _rules_of(name: str, text: str) -> list[Rule]:
         raise RulesError("a template, where every rule is whole", where=name)
     if not tree.static_policies:
         raise RulesError("there is no rule in it: empty, or cut off", where=name)
-    return [_rule(name, template) for _, template in _ordered(tree)]
+    return [_rule(name, template, built_in) for _, template in _ordered(tree)]
 
 
-def _rule(name: str, template: pst.Template) -> Rule:
+def _rule(name: str, template: pst.Template, built_in: bool) -> Rule:
     notes = dict(template.annotations)
     ident, says = notes.pop("id", ""), notes.pop("says", "")
     if not _ID.match(ident) or ident in (ERROR, NOTHING_PERMITS):
@@ -264,7 +265,7 @@ def _rule(name: str, template: pst.Template) -> Rule:
         raise RulesError(f"the rule '{ident}' does not say in words what it is about", where=name, fix='Put a line above it: @says("...")')
     if notes:
         raise RulesError(f"the rule '{ident}' has an annotation that means nothing here: {min(notes)[:64]!r}", where=name)
-    return Rule(ident, template.effect, says, name)
+    return Rule(ident, template.effect, says, name, built_in)
 
 
 def _texts(folder: Path) -> dict[str, str]:

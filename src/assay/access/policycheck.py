@@ -130,18 +130,18 @@ def read_tests(folder: Path) -> list[RuleTest]:
     base = read_base(folder / BASE if (folder / BASE).exists() else LIBRARY / "tests" / BASE)
     tests = []
     for path in paths:
-        located = _located(path)
-        for number, case in enumerate(located.convert(_File).tests):
+        document = located(path)
+        for number, case in enumerate(document.convert(_File).tests):
             try:
-                tests.append(_test(case, base, f"{path.name}:{located.line(f'.tests[{number}]')}"))
+                tests.append(_test(case, base, f"{path.name}:{document.line(f'.tests[{number}]')}"))
             except (msgspec.ValidationError, ValueError) as e:
-                raise located.fail(str(e), f".tests[{number}]") from None
+                raise document.fail(str(e), f".tests[{number}]") from None
     return tests
 
 
 def read_base(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The grant and the request of a base file. Raises `RulesError`."""
-    base = _located(path).convert(_Base)
+    base = located(path).convert(_Base)
     return base.grant, base.request
 
 
@@ -188,14 +188,16 @@ def run_tests(rules: Rules, tests: Sequence[RuleTest]) -> Report:
     return Report(len(tests), tuple(failures), decided)
 
 
-def mutants(rules: Rules) -> Iterator[Mutant]:
-    """Every set with one change: a rule left out; a condition left out or turned round; `and` for `or`, `==` for `!=`, `<` for `<=`, one
-    name of an enumeration for another, a set without one of its members, another number.
+def mutants(rules: Rules, *, built_in: bool = True) -> Iterator[Mutant]:
+    """Every set with one change in one of the built-in rules, or of a site's: a rule left out; a condition left out or turned round; `and`
+    for `or`, `==` for `!=`, `<` for `<=`, one name of an enumeration for another, a set without one of its members, another number.
     """
     from cedarpy import PolicySet, pst
 
     trees = dict(in_order(rules.policies))
     for policy, template in trees.items():
+        if rules.by_policy[policy].built_in is not built_in:
+            continue
         rule = rules.by_policy[policy].id
         changes = [("left out", None), *_changed(template)]
         for what, changed in changes:
@@ -283,7 +285,8 @@ def _say(allowed: bool, rules: Sequence[str]) -> str:
     return f"{'allowed' if allowed else 'denied'} by {', '.join(sorted(rules))}"
 
 
-def _located(path: Path) -> Located:
+def located(path: Path) -> Located:
+    """A YAML file that knows its lines. Raises `RulesError`."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
