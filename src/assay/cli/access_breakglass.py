@@ -29,7 +29,7 @@ def command() -> None:
 
     \b
     Examples:
-      assay access break-glass open power --lift hours --reason "turbine trip, night shift" --minutes 30 --config gate.yaml --key admin-1.pem
+      assay access break-glass open power --lift hours --reason "turbine trip at night" --config gate.yaml --key admin-1.pem
       assay access break-glass review bg-0123456789abcdef --justified --note "in the plant's log" --config gate.yaml --key admin-2.pem
       assay access break-glass list --config gate.yaml
     """
@@ -38,7 +38,7 @@ def command() -> None:
 @command.command("open")
 @click.argument("grant")
 @CONFIG
-@click.option("--lift", "lifts", multiple=True, required=True, type=click.Choice(["hours", "quota"]), help="What is lifted; may be repeated.")
+@click.option("--lift", "lifts", multiple=True, required=True, type=click.Choice(["hours", "quota"]), help="What is lifted; once or twice.")
 @click.option("--reason", required=True, help="Why, in ten characters or more.")
 @click.option("--minutes", type=click.IntRange(1, 60), default=30, show_default=True, help="How long.")
 @click.option("--key", required=True, type=KEY_PLACE, help="An administrator's signing key.")
@@ -116,7 +116,8 @@ def list_(config: Path) -> None:
     rows = sorted(glasses.values(), key=lambda g: (order.index(g.state(now)), -g.opened.at))
     for one in rows:
         opened = one.opened
-        click.echo(f"{opened.id}  {one.state(now):<10}  {plain(opened.grant)}: {' and '.join(opened.lifts)}, by {opened.by}, {_when(opened.at)}")
+        what = f"{plain(opened.grant)}: {' and '.join(opened.lifts)}, by {opened.by}, {_when(opened.at)}"
+        click.echo(f"{opened.id}  {one.state(now):<10}  {what}")
         click.echo(f"    {plain(opened.reason)}")
         if one.review is not None:
             found = "justified" if one.review.justified else "not justified"

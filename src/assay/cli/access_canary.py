@@ -58,8 +58,8 @@ def find(source: str, config: Path, secrets: tuple[Path, ...]) -> int:
         click.echo(f"No mark of {len(issued)} grant(s) is in these {len(text):,} characters: the text names nobody.")
         return 1
     who = plain(found[0].grant)
-    click.echo(f"\nA mark says under which grant a text was given out, not who let it out. Next:\n\n  {program()} access audit search", nl=False)
-    click.echo(f" --grant {who} --config {shell_path(config)}")
+    click.echo("\nA mark says under which grant a text was given out, not who let it out. Next:\n")
+    click.echo(f"  {program()} access audit search --grant {who} --config {shell_path(config)}")
     return 0
 
 
