@@ -9,6 +9,13 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("access_serve", "Serve the models, to those who have grants, as decisions and halts allow."),
     "grant": ("access_grants", "Propose a grant: checked, signed by a first administrator, pending until others approve."),
+    "approve": ("access_grants:approve", "Add another administrator's approval to a grant."),
+    "sub-grant": ("access_grants:sub_grant", "Give a part of a grant to a contractor: narrower, with keys of its own."),
+    "list": ("access_list", "Every grant: state, who, what, until when, how much is used; and the halts in force."),
+    "show": ("access_list:show", "All of a grant: terms, approvals, use, sub-grants."),
+    "halt": ("access_halts", "Halt at once: everything, or what fits the attributes that are given."),
+    "lift": ("access_halts:lift", "Lift a halt."),
+    "revoke": ("access_halts:revoke", "Revoke a grant for ever, with its sub-grants."),
     "finding": ("access_findings", "Weaknesses that operators found: report, triage, disclose, pass on."),
     "admission": ("access_admission", "A Kubernetes admission webhook: nothing unreleased is deployed."),
     "connect": ("access_connect", "A local endpoint for any OpenAI client; it holds your key and proves every request to the gate."),
@@ -18,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "alerts": ("access_alerts", "What is unusual in the audit log: scan, list, close."),
     "canary": ("access_canary", "Which grant a leaked text came from."),
     "break-glass": ("access_breakglass", "An exception for an hour at most, reviewed afterwards by another."),
+    "rules": ("access_rules", "The rules by which the door opens: list, show, check, test, explain."),
 }
 """Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
 

@@ -146,9 +146,10 @@ def test_command(folder: Path | None, mutate: bool) -> int:
 @click.option("--parent-alive/--parent-dead", default=None, help="Whether the grant's parent holds; by --config unless given.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def explain(
-    config_path: Path | None, grant_id: str | None, file: Path | None, example: bool, site: Path | None, person: str | None, route: str | None,
-    tools: tuple[str, ...], system: str | None, network: str | None, model: str | None, digest: str | None, at: str | None, stream: bool,
-    logprobs: bool, reasoning: bool, verdict: Standing | None, halted: bool | None, parent_alive: bool | None, as_json: bool,
+    config_path: Path | None, grant_id: str | None, file: Path | None, example: bool, site: Path | None, person: str | None,
+    route: str | None, tools: tuple[str, ...], system: str | None, network: str | None, model: str | None, digest: str | None,
+    at: str | None, stream: bool, logprobs: bool, reasoning: bool, verdict: Standing | None, halted: bool | None,
+    parent_alive: bool | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Which rules decide on a request that nobody has made, and why. Exit 0 if it is allowed, 1 if it is denied."""
     from assay.access.config import read_config
