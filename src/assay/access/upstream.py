@@ -102,8 +102,14 @@ def _usage(data: bytes) -> tuple[int, int] | None:
 
 def without_usage(chunk: bytes) -> bytes:
     """A part of a stream without the events that only report usage, for callers who did not ask for them."""
-    events = chunk.split(b"\n\n")
-    return b"\n\n".join(e for e in events if not _only_usage(e))
+    at = len(chunk)
+    while (at := chunk.rfind(b'"usage"', 0, at)) >= 0:
+        start = chunk.rfind(b"\n\n", 0, at) + 2 if b"\n\n" in chunk[:at] else 0
+        end = chunk.find(b"\n\n", at)
+        if end >= 0 and _only_usage(chunk[start:end]):
+            chunk = chunk[:start] + chunk[end + 2 :]
+        at = start
+    return chunk
 
 
 def _only_usage(event: bytes) -> bool:

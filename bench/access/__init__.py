@@ -1,0 +1,1 @@
+"""The door's bench; `python -m bench.access`."""
