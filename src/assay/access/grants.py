@@ -128,7 +128,7 @@ def sign_sub_grant(child: Grant, parent: Grant, key: PrivateKey) -> SignedGrant:
         raise GrantError(f"a sub-grant is narrower than its parent: {'; '.join(wider)}", where=child.id)
     if thumbprint(key.public) not in {p.key for p in parent.persons}:
         what = f"the key {thumbprint(key.public)} is no person's of '{parent.id}'"
-        raise GrantError(what, fix="Print a key's name: assay access key FILE")
+        raise GrantError(what, fix="Print what a grant names: assay access thumbprint KEY")
     return SignedGrant(child, Cosigned.of(_subject(child), PREDICATE, child.to_json()).signed(key), key.public)
 
 

@@ -193,18 +193,15 @@ class Quotas:
             if parent is None:
                 raise DeniedError("grant", 403, f"the grant's parent '{grant.parent}' is gone")
         starts, ends, blocks = 0, MOST, []
-        keys = [(g.id, "", q.window, Amounts(q.requests, q.tokens, q.money)) for g in (grant, parent) if g is not None for q in g.quotas]
-        keys.append((grant.id, person, "minute", Amounts(grant.per_person_a_minute, MOST, MOST)))
-        for grant_id, who, window, limit in keys:
-            size = WINDOWS_MS[window]
-            begin = now - now % size if size else 0
-            end = begin + size if size else MOST
-            starts, ends = max(starts, begin), min(ends, end)
-            key = LeaseKey(grant_id, who, window, begin, limit)
+        keys = [*quota_keys(grant, now), *(quota_keys(parent, now) if parent is not None else ())]
+        keys.append(_key(grant.id, person, "minute", Amounts(grant.per_person_a_minute, MOST, MOST), now))
+        for key in keys:
+            size = WINDOWS_MS[key.window]
+            starts, ends = max(starts, key.starts), min(ends, key.starts + size if size else MOST)
             block = self._blocks.get(key.text)
             if block is None:
-                block = self._blocks[key.text] = Block(key, end if size else 0)
-                if who:
+                block = self._blocks[key.text] = Block(key, key.starts + size if size else 0)
+                if key.person:
                     block.tokens = block.money = MOST  # its requests are counted, nothing else
             block.key = key  # the limit of the grant's present version
             blocks.append(block)
@@ -283,6 +280,16 @@ class Quotas:
                     b.add(Amounts(*(min(0, x) for x in left)))
 
 
+def quota_keys(grant: Grant, now: int) -> list[LeaseKey]:
+    """What a grant's quotas count in the windows of this time (Unix ms), one for each quota: for `Store.used`."""
+    return [_key(grant.id, "", q.window, Amounts(q.requests, q.tokens, q.money), now) for q in grant.quotas]
+
+
+def _key(grant_id: str, person: str, window: str, limit: Amounts, now: int) -> LeaseKey:
+    size = WINDOWS_MS[window]
+    return LeaseKey(grant_id, person, window, now - now % size if size else 0, limit)
+
+
 def _spent(block: Block, asked: Amounts) -> DeniedError:
     key = block.key
     if key.person:
@@ -291,4 +298,4 @@ def _spent(block: Block, asked: Amounts) -> DeniedError:
     return DeniedError("quota", 429, f"the quota of '{key.grant}' for {NAMES[key.window]} has too little left ({', '.join(names)})")
 
 
-__all__ = ["Amounts", "Quotas", "Reservation"]
+__all__ = ["Amounts", "Quotas", "Reservation", "quota_keys"]
