@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from assay.access.model import DeniedError
-from assay.access.signedhttp import WINDOW_S, check_request, content_digest, sign_request
+from assay.access.signedhttp import WINDOW_S, Proof, check_signature, content_digest, sign_request
 from assay.ledger import PrivateKey
 
 NOW = 1_790_000_000
@@ -25,17 +25,23 @@ def signed(method: str = "POST", uri: str = URI, body: bytes = BODY, **more: Any
 
 
 def check(headers: list[tuple[str, str]], method: str = "POST", uri: str = URI, body: bytes = BODY, now: float = NOW) -> str:
-    return check_request(KEYS, method, uri, headers, body, now_s=now).name
+    return proven(headers, method, uri, body, now).name
+
+
+def proven(headers: list[tuple[str, str]], method: str = "POST", uri: str = URI, body: bytes = BODY, now: float = NOW) -> Proof:
+    proof = check_signature(KEYS, method, uri, headers, now_s=now)
+    proof.check_body(body)
+    return proof
 
 
 def test_what_is_signed_holds_and_every_nonce_is_another() -> None:
     assert check(signed()) == "wei"
     assert check(signed("GET", body=b""), "GET", body=b"") == "wei"
-    proofs = [check_request(KEYS, "POST", URI, signed(), BODY, now_s=NOW) for _ in range(2)]
+    proofs = [proven(signed()) for _ in range(2)]
     assert proofs[0].nonce != proofs[1].nonce
-    assert proofs[0].expires_ms == (NOW + 2 * WINDOW_S) * 1000
+    assert proofs[0].expires_ms == (NOW + WINDOW_S) * 1000
     one = signed(nonce="a" * 32)
-    assert check_request(KEYS, "POST", URI, one, BODY, now_s=NOW) == check_request(KEYS, "POST", URI, one, BODY, now_s=NOW + 5)
+    assert proven(one) == proven(one, now=NOW + 5)
 
 
 def test_another_implementation_of_rfc_9421_reads_it_and_writes_it() -> None:
