@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.access.findings import Evidence, FindingError, Plain, Reference, Report, Short, System, Tlp, Vector, Words, new_id, severity_of
+from assay.access.findings import Evidence, FindingError, Reference, Report, Short, System, Tlp, Vector, Words, new_id, severity_of
+from assay.access.model import Plain
 from assay.catalog.yamlfile import load_yaml
 
 MAX_BYTES = 1 << 20

@@ -180,7 +180,7 @@ def update(
         if embargo and end_embargo:
             raise click.UsageError("--embargo or --end-embargo")
         until = now if end_embargo else day_end_ms(embargo) if embargo else None
-        pairs = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in fixed)
+        pairs = {name: version for name, _, version in (pair.partition("=") for pair in fixed)}
         vector = severity_of(severity).vector if severity else severity
         change = Change(to, why, until, tlp, vector, pairs, adopt)  # type: ignore[arg-type]
         made = propose(record, finding, change, signing, admins, threshold, now)
