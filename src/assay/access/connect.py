@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
+import logging
 import os
 import re
 import secrets
@@ -50,7 +51,9 @@ class Connector:
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", self._handle)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=3)
+        silent = logging.Logger("assay.connect")  # aiohttp's own would quote a malformed request, and with it the local secret
+        silent.addHandler(logging.NullHandler())
+        self._runner = web.AppRunner(app, access_log=None, logger=silent, handler_cancellation=True, shutdown_timeout=3)
         await self._runner.setup()
         return self
 
@@ -122,19 +125,20 @@ class Connector:
             if _PASSED.match(name.lower()):
                 response.headers[name] = value
         await response.prepare(request)
-        events = answer.content_type == "text/event-stream"
+        events, tail = answer.content_type == "text/event-stream", b"\n\n"
         while True:
             try:
                 chunk = await answer.content.readany()
             except (aiohttp.ClientError, TimeoutError, OSError):
-                if events:
+                if events and tail.endswith((b"\n\n", b"\r\n\r\n")):
                     said = _said("the connection to the gate broke off in the middle of the answer", "gate_broke_off")
-                    await response.write(b"\n\ndata: " + said + b"\n\n")
+                    await response.write(b"data: " + said + b"\n\n")
                 if request.transport is not None:
                     request.transport.close()
                 return response
             if not chunk:
                 break
+            tail = (tail + chunk[-4:])[-4:]
             await response.write(chunk)
         await response.write_eof()
         return response

@@ -1,5 +1,5 @@
-"""Proofs of possession by a signature (RFC 9449): made by a connector, checked by the gate. Ed25519 (`EdDSA`, or `Ed25519` as RFC 9864 has it) and
-P-256 (`ES256`) only.
+"""Proofs of possession by a signature (RFC 9449): made by a connector, checked by the gate. Ed25519 (`EdDSA`, or `Ed25519` as RFC 9864
+has it) and P-256 (`ES256`) only.
 
     text = make_proof(key, "POST", "https://gate.example/access/token", at_s, nonce=nonce)
     proof = check_proof(text.encode(), "POST", "gate.example", "/access/token", scheme="https", now=now)

@@ -24,18 +24,22 @@ def peer_certificate(scope: Mapping[str, Any]) -> str:
     return str(scope.get(KEY, ""))
 
 
-class PeerProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP protocol, with `peer_certificate` in every scope of a connection on which a certificate was shown."""
+class Telling:
+    """For any of uvicorn's HTTP protocols: `peer_certificate` in every scope of a connection on which a certificate was shown."""
 
     app: Callable[..., Awaitable[None]]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """After the handshake: the certificate belongs to the connection, and so to all its requests."""
-        super().connection_made(transport)
+        super().connection_made(transport)  # type: ignore[misc]
         ssl_object = transport.get_extra_info("ssl_object")
         der = ssl_object.getpeercert(binary_form=True) if ssl_object is not None else None
         if der:
             self.app = _telling(self.app, certificate_thumbprint(der))
+
+
+class PeerProtocol(Telling, AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """uvicorn's usual protocol (httptools if that is installed, else h11), telling the certificate."""
 
 
 def _telling(app: Callable[..., Awaitable[None]], thumbprint: str) -> Callable[..., Awaitable[None]]:
