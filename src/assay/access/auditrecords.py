@@ -171,7 +171,7 @@ class Previous(Struct, frozen=True, forbid_unknown_fields=True):
     """Another segment as a header found it: how many lines, the hash of the last. A living one has 0; `settled`: its writer was gone."""
 
     records: Count
-    last: Hex | Literal[""]
+    last: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
     settled: bool
 
 
