@@ -535,6 +535,16 @@ def test_a_full_memory_of_grants_is_emptied_and_decides_the_same(monkeypatch: py
         assert len(rules._known) <= 3
 
 
+def test_nothing_is_kept_of_what_a_caller_makes_up() -> None:
+    rules = Rules.load()
+    assert rules.decide(base(), "delay", halted=False).allowed
+    kept = len(rules._known)
+    for n in range(5):
+        assert rules.decide(base(request={"model": f"m{n}"}), "delay", halted=False).rules == ("model",)
+        assert not rules.decide(base(request={"person": {"name": f"Eve {n}", "key": MEI.key}}), "delay", halted=False).allowed
+    assert len(rules._known) == kept == 2
+
+
 def test_the_biggest_grant_is_judged() -> None:
     grant = base().grant
     big: Grant = msgspec.structs.replace(

@@ -203,8 +203,8 @@ class Rules:
         return said
 
     def _knowledge(self, asked: Asked) -> _Known:
-        """Entities and terms, parsed and checked once: of a grant, which may be large; then with a person and a model, whose name a caller
-        chooses.
+        """Entities and terms, parsed and checked once: of a grant, which may be large; then with its persons and its model. What a caller
+        names otherwise is not kept.
         """
         from cedarpy import Entities
 
@@ -216,7 +216,9 @@ class Rules:
                 data = json.dumps(facts.grant_entities(asked.grant))
                 grant = self._keep(asked.grant, _Known(facts.Terms.of(asked.grant), Entities.from_json_str(data, self.schema)))
             data = json.dumps(facts.request_entities(asked))
-            known = self._keep(key, _Known(grant.terms, grant.entities.with_added_json_str(data, self.schema)))
+            known = _Known(grant.terms, grant.entities.with_added_json_str(data, self.schema))
+            if asked.model == asked.grant.model and asked.digest == asked.grant.digest and asked.person in asked.grant.persons:
+                self._keep(key, known)
         return known
 
     def _keep(self, key: Hashable, known: _Known) -> _Known:
