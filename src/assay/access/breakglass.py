@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from assay.access.alerts import SEVERITY, Alert, alert_id, keep
-from assay.access.model import Grant, Halt, Id, Ms, Plain, covers
+from assay.access.model import Grant, Halt, Id, Ms, covers
 from assay.errors import AssayError
 from assay.ledger import Cosigned, PrivateKey, PublicKey, digest
 
@@ -35,6 +35,7 @@ LONGEST_MS = 60 * MINUTE_MS
 REVIEW_MS = 24 * 60 * MINUTE_MS
 SKEW_MS = 5_000
 Lifted = Literal["hours", "quota"]
+Reason = Annotated[str, Meta(min_length=10, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z")]
 T = TypeVar("T")
 
 
@@ -51,7 +52,7 @@ class Opened(Struct, frozen=True, forbid_unknown_fields=True):
     grant: Id
     version: Annotated[int, Meta(ge=1, le=10**6)]
     lifts: Annotated[tuple[Lifted, ...], Meta(min_length=1, max_length=2)]
-    reason: Annotated[Plain, Meta(min_length=10)]
+    reason: Reason
     by: Id
     at: Ms
     until: Ms
@@ -63,7 +64,7 @@ class Review(Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     opened: str
     justified: bool
-    note: Annotated[Plain, Meta(min_length=10)]
+    note: Reason
     by: Id
     at: Ms
 
