@@ -1,6 +1,5 @@
 """A whole gate for tests and benches: keys, roles, an approved release, a grant, an upstream, and `assay access serve` as processes.
 
-
 with Gate(folder) as gate:
     gate.put(grant)                              # approved by two administrators
     async with gate.client() as ask:

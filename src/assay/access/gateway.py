@@ -200,6 +200,8 @@ class Gateway:
             if name in found and (name in ONCE or name.startswith(b"x-assay-")):
                 raise DeniedError("request", 400, f"the header {name.decode('latin-1')} stands twice")
             found[name] = value
+        if not scope["query_string"] and bytes(scope.get("assay.target", scope["raw_path"])) != bytes(scope["raw_path"]):
+            raise DeniedError("route", 404, "there is nothing at this address")
         if found.get(b"host", b"").lower() not in self._hosts:
             raise DeniedError("host", 421, "this is not the address of this gate")
         if not self._running:

@@ -39,7 +39,7 @@ def server_config(config: Config) -> uvicorn.Config:
     """How uvicorn runs it: nothing from headers of proxies, no server's name, no log of its own."""
     import uvicorn
 
-    from assay.access.tls import PeerProtocol
+    from assay.access.protocol import GateProtocol
 
     tls = config.tls
     return uvicorn.Config(
@@ -49,7 +49,7 @@ def server_config(config: Config) -> uvicorn.Config:
         port=config.address[1],
         workers=config.workers,
         loop="uvloop",
-        http=PeerProtocol,
+        http=GateProtocol,
         ws="none",
         lifespan="on",
         log_level="warning",

@@ -23,6 +23,7 @@ import msgspec
 from assay.access.config import Config, GateError
 from assay.access.grants import open_all
 from assay.access.model import DeniedError, Grant, Halt, covers
+from assay.access.orders import open_halts
 from assay.access.store import Snapshot, Store, StoreError
 from assay.errors import AssayError
 from assay.evidence.release import parse_release
@@ -164,7 +165,9 @@ class Teeth:
         for name, served_model in self._config.models.items():
             data = snapshot.releases.get(served_model.digest)
             decided[name] = self._decide(served_model.digest, data, roles, now) if roles else Decided("none", 2**53, why=why)
-        return View(snapshot.epoch, grants, tuple(h for h in snapshot.halts.values() if not h.lifted), decided, refused)
+        return View(
+            snapshot.epoch, grants, tuple(h for h in open_halts(snapshot, self._config.admins.public()) if not h.lifted), decided, refused
+        )
 
     def _roles(self, snapshot: Snapshot, now: int) -> tuple[Roles | None, str]:
         try:
