@@ -32,7 +32,8 @@ from assay.ledger.proofs import inclusion_path, is_included
 COLUMNS = (
     "at", "kind", "id", "grant", "version", "person", "organisation", "purpose", "model", "digest", "route", "system", "network", "tools",
     "stream", "tier", "decision", "rules", "rule", "what", "status", "epoch", "reserved_requests", "reserved_tokens", "reserved_money",
-    "request_digest", "ended_at", "how", "halt", "answer_digest", "tokens", "money", "first_ms", "ms", "did", "subject", "by", "alert",
+    "request_digest", "flags", "sketch", "ended_at", "how", "halt", "answer_digest", "tokens", "money", "first_ms", "ms", "did",
+    "subject", "by", "alert",
     "severity", "state", "reason", "until", "worker", "segment", "n",
 )  # fmt: skip
 TIMES = frozenset({"at", "ended_at", "until"})

@@ -283,7 +283,7 @@ def decrypt(folder: Path, request: str, identities: tuple[Path, ...], raw: bool,
                 write_durably(path, data)
                 click.echo(f"{plain(kind)}: {shell_path(path)}")
             elif raw:
-                click.get_binary_stream("stdout").write(data + b"\n")
+                sys.stdout.buffer.write(data + b"\n")
             else:
                 text = "\n".join(plain(line) for line in readable(data).splitlines())
                 click.echo(f"--- {plain(kind)}, {_when(row.record.at)}, {digest}: as the log has it\n{text}")
