@@ -26,6 +26,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "canary": ("access_canary", "Which grant a leaked text came from."),
     "break-glass": ("access_breakglass", "An exception for an hour at most, reviewed afterwards by another."),
     "rules": ("access_rules", "The rules by which the door opens: list, show, check, test, explain."),
+    "admin": ("access_console:admin", "Serve the administration's API, on a listener of its own."),
+    "console": ("access_console", "A page on your machine that shows the gate and acts on it; it holds your key."),
 }
 """Sub-command: its module in `assay.cli` (whose `command` it is, or what stands after a colon), and its summary."""
 
