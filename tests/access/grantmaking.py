@@ -63,7 +63,8 @@ def postgres_server(folder: Path) -> Iterator[str]:
     data = folder / "data"
 
     def call(*command: str | Path) -> None:
-        subprocess.run([*prefix, *map(str, command)], check=True, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+        quiet = subprocess.DEVNULL
+        subprocess.run([*prefix, *map(str, command)], check=True, cwd=folder, stdout=quiet, stderr=quiet, timeout=120)
 
     call(programs / "initdb", "-D", data, "-U", "gate", "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync")
     options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c shared_buffers=16MB -c max_connections=40"

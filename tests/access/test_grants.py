@@ -59,7 +59,8 @@ def test_two_administrators_open_a_grant_for_its_time() -> None:
 def test_another_grant_put_beside_the_signatures_opens_nothing() -> None:
     wide = msgspec.structs.replace(approved(), grant=grant(networks=("0.0.0.0/0",)))
     assert "another grant" in denied(wide)
-    mixed = msgspec.structs.replace(approved(), envelope=Cosigned(approved().envelope.payload, approved(grant(version=2)).envelope.signatures))
+    other = approved(grant(version=2)).envelope.signatures
+    mixed = msgspec.structs.replace(approved(), envelope=Cosigned(approved().envelope.payload, other))
     assert "does not hold" in denied(mixed)
 
 
@@ -110,15 +111,16 @@ def test_a_sub_grant_opens_by_its_holders_signature_and_only_under_its_parent() 
 
 PARENT = grant(
     hours=(WORK,), quotas=(Quota("day", 100, 10_000, 10_000), Quota("minute", 10, 1000, 1000)), per_person_a_minute=10,
-    routes=("chat.completions", "models"), tools=("read_log", "list_units"),
+    routes=("chat.completions", "models"), tools=("read_log", "list_units"), canaries=("style",),
 )  # fmt: skip
-CHILD = {"hours": (WORK,), "quotas": PARENT.quotas, "per_person_a_minute": 10, "tools": ("read_log",)}
+CHILD = {"canaries": ("style",), "hours": (WORK,), "quotas": PARENT.quotas, "per_person_a_minute": 10, "tools": ("read_log",)}
 
 
 def test_a_sub_grant_may_be_the_same_or_smaller_in_every_field() -> None:
     assert narrower(sub_grant(**CHILD), PARENT) == []
     smaller = sub_grant(**{
-        **CHILD, "purpose": "harden relays: firmware", "level": "AL1", "routes": ("models",), "networks": ("10.1.0.0/16", "2001:db8:1::/48"),
+        **CHILD, "purpose": "harden relays: firmware", "level": "AL1", "routes": ("models",),
+        "networks": ("10.1.0.0/16", "2001:db8:1::/48"),
         "quotas": (Quota("day", 1, 1, 1), Quota("minute", 0, 0, 0), Quota("total", 5, 5, 5)), "starts": NOW + 1, "expires": NOW + 2,
         "hours": (Hours((2,), 1 * 60, 9 * 60, "UTC"),), "tools": (), "per_person_a_minute": 1,
     })  # fmt: skip
@@ -134,7 +136,8 @@ def test_a_sub_grant_may_be_the_same_or_smaller_in_every_field() -> None:
         ("networks", ("::/0",)), ("networks", ("11.0.0.0/8",)), ("quotas", (Quota("day", 100, 10_000, 10_000),)),
         ("quotas", (Quota("day", 101, 1, 1), Quota("minute", 1, 1, 1))), ("quotas", (Quota("day", 1, 1, 1), Quota("minute", 1, 1001, 1))),
         ("quotas", (Quota("day", 1, 1, 10_001), Quota("minute", 1, 1, 1))), ("starts", NOW - 1), ("expires", NOW + 30 * DAY + 1),
-        ("tools", ("*",)), ("tools", ("read_log", "open_breaker")), ("systems", ()), ("systems", ("relay-lab", "grid")), ("systems", ("*",)),
+        ("tools", ("*",)), ("tools", ("read_log", "open_breaker")), ("systems", ()), ("systems", ("relay-lab", "grid")),
+        ("systems", ("*",)), ("canaries", ()),
         ("hours", ()), ("hours", (Hours((6,), 480, 1080, "Asia/Singapore"),)), ("hours", (Hours((1,), 479, 1080, "Asia/Singapore"),)),
         ("hours", (Hours((1,), 480, 1081, "Asia/Singapore"),)), ("hours", (Hours((1,), 480, 1080, "UTC"),)),
         ("hours", (WORK, Hours((7,), 0, 1, "UTC"))), ("per_person_a_minute", 11), ("persons", PARENT.persons),
@@ -149,14 +152,15 @@ def test_a_sub_grant_that_is_wider_in_one_field_is_found(field: str, value: Any)
 
 def test_a_sub_grant_has_no_sub_grants() -> None:
     child = sub_grant(**CHILD)
-    assert narrower(msgspec.structs.replace(child, id="third", parent="power-sub", persons=(Person("X", thumbprint(STRANGER.public)),)), child)
+    third = msgspec.structs.replace(child, id="third", parent="power-sub", persons=(Person("X", thumbprint(STRANGER.public)),))
+    assert any("sub-grant itself" in what for what in narrower(third, child))
 
 
 def test_every_field_of_a_grant_is_compared() -> None:
     """A field that is added to grants and forgotten in `narrower` is found here."""
     known = {
-        "assay", "id", "version", "organisation", "sector", "jurisdiction", "purpose", "persons", "model", "digest", "tier", "level", "routes",
-        "networks", "quotas", "starts", "expires", "tools", "systems", "hours", "per_person_a_minute", "parent",
+        "assay", "id", "version", "organisation", "sector", "jurisdiction", "purpose", "persons", "model", "digest", "tier", "level",
+        "routes", "canaries", "networks", "quotas", "starts", "expires", "tools", "systems", "hours", "per_person_a_minute", "parent",
     }  # fmt: skip
     assert set(Grant.__struct_fields__) == known
 
@@ -170,7 +174,9 @@ hours_of = st.lists(
     ),
     max_size=2,
 ).map(tuple)  # fmt: skip
-blocks = st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "10.1.2.3/32", "::/0", "2001:db8::/32", "2001:db8:1::/48"])
+V4 = ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "10.1.2.3/32"]
+blocks = st.sampled_from([*V4, "::/0", "2001:db8::/32", "2001:db8:1::/48"])
+ADDRESSES = ["10.1.2.3", "10.200.0.1", "9.9.9.9", "2001:db8:1::1", "::1"]
 names = st.sets(st.sampled_from(["a", "b", "c"]), max_size=3).map(lambda s: tuple(sorted(s)))
 names_or_any = st.one_of(names, st.just(("*",)))
 SPAN = 300 * DAY
@@ -197,16 +203,16 @@ def pairs(draw: st.DrawFn) -> tuple[Grant, Grant]:
     return parent, sub_grant(**{**kept, **{name: other[name] for name in changed}})
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(pairs(), st.data())
 def test_whatever_a_sub_grant_permits_its_parent_permits(pair: tuple[Grant, Grant], data: st.DataObject) -> None:
     parent, child = pair
     if problems(child) or narrower(child, parent):
         return
-    for _ in range(20):
+    for _ in range(10):
         asked = Asked(
             grant=child, person=child.persons[0], route=data.draw(st.sampled_from(child.routes)), tools=data.draw(names), stream=False,
-            logprobs=data.draw(st.booleans()), network=data.draw(st.sampled_from(["10.1.2.3", "10.200.0.1", "9.9.9.9", "2001:db8:1::1", "::1"])),
+            logprobs=data.draw(st.booleans()), network=data.draw(st.sampled_from(ADDRESSES)),
             system=data.draw(st.sampled_from(["", "a", "b", "c", "z"])), at=data.draw(st.integers(child.starts - 1, child.expires + 1)),
         )  # fmt: skip
         if not permits(child, asked):
@@ -217,18 +223,18 @@ def test_the_property_is_about_something() -> None:
     """Of children that differ, both kinds are common."""
     counts = {True: 0, False: 0}
 
-    @settings(max_examples=300, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=200, deadline=None, database=None, derandomize=True)
     @given(pairs())
     def count(pair: tuple[Grant, Grant]) -> None:
         counts[not narrower(pair[1], pair[0])] += 1
 
     count()
-    assert min(counts.values()) > 20, counts
+    assert min(counts.values()) > 15, counts
 
 
 @settings(max_examples=150, deadline=None)
 @given(hours_of, hours_of, st.data())
-def test_hours_in_other_zones_are_within_at_every_offset_of_the_year(inner: tuple[Hours, ...], outer: tuple[Hours, ...], data: st.DataObject) -> None:
+def test_hours_in_other_zones_are_within_at_every_offset(inner: tuple[Hours, ...], outer: tuple[Hours, ...], data: st.DataObject) -> None:
     child, parent = sub_grant(hours=inner, expires=NOW + SPAN), grant(hours=outer, expires=NOW + SPAN)
     within = not any(what.startswith("hours") for what in narrower(child, parent))
     ats = [data.draw(st.integers(NOW, NOW + SPAN)) for _ in range(30)] + [NOW + i * 37 * 60_000 for i in range(0, 11_000, 11)]

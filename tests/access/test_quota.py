@@ -44,7 +44,10 @@ def spend_all(quotas: Quotas, value: Grant, amounts: Amounts = ONE, now: int = N
 
 @pytest.mark.parametrize(
     ("quota", "count"),
-    [(Quota("total", 37, 10**6, 10**6), 37), (Quota("day", 10**6, 95, 10**6), 9), (Quota("hour", 10**6, 10**6, 1000), 100), (Quota("minute", 0, 1, 1), 0)],
+    [
+        (Quota("total", 37, 10**6, 10**6), 37), (Quota("day", 10**6, 95, 10**6), 9), (Quota("hour", 10**6, 10**6, 1000), 100),
+        (Quota("minute", 0, 1, 1), 0),
+    ],
     ids=["requests", "tokens", "money", "nothing"],
 )  # fmt: skip
 def test_exactly_what_a_quota_has_is_granted(opened: Opened, quota: Quota, count: int) -> None:  # noqa: F811

@@ -18,7 +18,7 @@ from assay.catalog import Located
 MAX_BYTES = 1 << 20
 INHERITED = (
     "organisation", "sector", "jurisdiction", "purpose", "model", "digest", "tier", "level", "routes", "networks", "quotas", "expires",
-    "tools", "systems", "hours", "per_person_a_minute",
+    "tools", "systems", "hours", "per_person_a_minute", "canaries",
 )  # fmt: skip
 CLOCK = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])\Z")
 

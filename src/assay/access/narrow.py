@@ -58,6 +58,8 @@ def narrower(child: Grant, parent: Grant) -> list[str]:
         found.append("per_person_a_minute: more than the parent's")
     if not _hours_within(child.hours, parent.hours, child.starts, child.expires):
         found.append("hours: not within the parent's (in another zone they are compared over the sub-grant's time)")
+    if not set(parent.canaries) <= set(child.canaries):
+        found.append("canaries: fewer than the parent's")
     return found
 
 
@@ -74,8 +76,8 @@ def permits(grant: Grant, asked: Asked) -> list[str]:
         found.append("tools")
     if asked.logprobs and grant.level == "AL1":
         found.append("level")
-    if asked.system and "*" not in grant.systems and asked.system not in grant.systems:
-        found.append("system")
+    if asked.system not in (grant.systems or ("",)) and not (asked.system and "*" in grant.systems):
+        found.append("system")  # where the grant names any, the request says which
     if not in_networks(grant.networks, asked.network):
         found.append("network")
     return found

@@ -29,9 +29,7 @@ REVOCATION = "urn:assay:predicate:access-revocation:v1"
 
 
 class OrderError(AssayError):
-    """An order is not signed as it must be, or says another thing than it is kept for."""
-
-    exit_code = 1
+    """An order is not signed as it must be, says another thing than it is kept for, or is not valid."""
 
 
 class Lift(Struct, frozen=True, forbid_unknown_fields=True):
