@@ -6,9 +6,10 @@
 *Network*: a /24 (IPv4) or /48 (IPv6) that a person has not used; the first one is their habit. *Hour*: an hour of the day (UTC) at which,
 and beside which, somebody with 50 requests on 7 days or more was never seen. *Volume*: this hour's requests or tokens of a grant above the
 median of its busy hours by `spike` robust deviations (MAD of logarithms), twice its largest, and 50; told when the line is crossed.
-*Drift*: days in the top 5% of a grant's days of the same kind (week, week-end), tested by `stats.rates.log_e`: if days are exchangeable, a
-grant ever alerts with probability `level` at most. *Denials*: more than `denied` of a person's requests, or of a network's without a grant;
-the same test.
+*Drift*: days in the top fifth of a grant's days of the same kind (week, week-end) that come too close together: the Shiryaev-Roberts sum
+M = (M + 1) f, f being 3 for such a day and 1/2 else, reaches 1 / `level`. If days are exchangeable, ranks are independent and that is an
+e-detector: 1 / `level` days or more pass until a false alert, on average (Shin, Ramdas and Rinaldo 2024). *Denials*: more than `denied` of
+a person's requests, or of a network's without a grant, by `stats.rates.log_e`, which holds at every look.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ MOST_KEPT = 100_000
 MOST_NETWORKS = 256
 BUSY_HOURS = 24
 LEAST_VOLUME = 50
-TOP = 0.05
+TOP = 0.2
+HIT, MISS = 3.0, 0.5
+"""The bets on a day in the top fifth: 0.6 / 0.2 and 0.4 / 0.8."""
+LEAST_DAYS = 10
 V = TypeVar("V")
 Kind = Literal["network", "hours", "volume", "tokens", "drift", "denied"]
 
@@ -61,9 +65,11 @@ class Unusual(Struct, frozen=True):
 
 
 class HabitSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """See the module. `level` and `denied_level` are the chances of a false alert, ever, of one grant, or of one person or network."""
+    """See the module. A grant's drift gives a false alert every 1 / `level` days of a kind at most; a person's or a network's denials give
+    one, ever, with probability `denied_level` at most.
+    """
 
-    spike: float = 6.0
+    spike: float = 4.0
     level: float = 0.001
     denied: float = 0.2
     denied_level: float = 1e-4
@@ -129,11 +135,11 @@ class _Volume:
 
 @dataclass(slots=True)
 class _Days:
-    """Counts of days of one kind, and how many were among the top of those before them."""
+    """Counts of days of one kind, sorted, and the sum that tells whether high ones come too close together."""
 
     counts: list[int] = field(default_factory=list)
-    trials: int = 0
-    top: int = 0
+    sum: float = 0.0
+    high: int = 0
 
 
 @dataclass(slots=True)
@@ -225,17 +231,15 @@ class Habits:
             return None
         days = grant.kinds[(closed + 3) % 7 >= 5]  # 1970-01-01 was a Thursday
         before = days.counts
-        crossed = False
-        if len(before) >= math.ceil(1 / TOP) - 1:
-            days.trials += 1
-            days.top += sum(c >= count for c in before) + 1 <= TOP * (len(before) + 1)
-            value = float(log_e(days.top, days.trials, TOP, "halt"))
-            crossed = value >= math.log(2 / self.settings.level)  # two kinds of day
+        if len(before) >= LEAST_DAYS:
+            high = len(before) - bisect_left(before, count) + 1 <= TOP * (len(before) + 1)
+            days.sum = (days.sum + 1) * (HIT if high else MISS)
+            days.high += high
         insort(before, count)
-        if not crossed:
+        if days.sum < 1 / self.settings.level:
             return None
-        figures = {"days": float(days.trials), "high": float(days.top)}
-        grant.kinds[(closed + 3) % 7 >= 5].trials = grant.kinds[(closed + 3) % 7 >= 5].top = 0
+        figures = {"days": float(len(before)), "high": float(days.high), "sum": round(days.sum, 1)}
+        days.sum, days.high = 0.0, 0
         return Unusual("drift", request, str(closed), "more on many days than its past lets expect", figures)
 
     def _denials(self, request: Request) -> Unusual | None:

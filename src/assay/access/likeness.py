@@ -67,7 +67,7 @@ class Alike(Struct, frozen=True):
     persons: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
     sketch: Sketch
     organisation: str
