@@ -14,5 +14,5 @@ class GateProtocol(Telling, HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Once the request's head was read."""
-        self.scope[TARGET] = self.url  # type: ignore[typeddict-unknown-key]
+        self.scope[TARGET] = self.url  # type: ignore[literal-required]
         super().on_headers_complete()
