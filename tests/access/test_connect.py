@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import openai
@@ -670,3 +671,39 @@ def test_the_command_says_why_it_cannot(gate: Gate, tmp_path: Path) -> None:
         assert process.returncode == 2
         assert said in err
         assert "Traceback" not in err
+
+
+SOFTHSM = Path("/usr/lib/softhsm/libsofthsm2.so")
+
+
+@pytest.mark.skipif(which("softhsm2-util") is None or not SOFTHSM.exists(), reason="SoftHSM is not installed (Debian's softhsm2)")
+def test_the_key_may_be_on_a_token(tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "softhsm2.conf").write_text(
+        f"directories.tokendir = {tmp_path / 'objects'}\nobjectstore.backend = file\nlog.level = ERROR\n"
+    )
+    (tmp_path / "pin").write_text("7193-horse\n")
+    environment = {**os.environ, "SOFTHSM2_CONF": str(tmp_path / "softhsm2.conf")}
+    uri = f"pkcs11:token=office;object=aisyah?module-path={SOFTHSM}&pin-source={tmp_path / 'pin'}"
+
+    def run(*command: str) -> str:
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=30).stdout
+
+    run("softhsm2-util", "--init-token", "--free", "--label", "office", "--pin", "7193-horse", "--so-pin", "87654321")
+    run(sys.executable, "-m", "assay", "key", "new", uri)
+    gate = Gate(Person("Aisyah", run(sys.executable, "-m", "assay", "access", "thumbprint", "--key", uri).strip()))
+    with serving(gate) as port:
+        process = _command(
+            "--gate", f"http://127.0.0.1:{port}", "--grant", "power", "--person", "Aisyah", "--key", uri, "--listen", "127.0.0.1:0",
+            env=environment,
+        )  # fmt: skip
+        assert process.stdout is not None
+        try:
+            shown = "".join(process.stdout.readline() for _ in range(4))
+            address, secret = (shown.split(name)[1].split()[0] for name in ("OPENAI_BASE_URL=", "OPENAI_API_KEY="))
+            with openai.OpenAI(base_url=address, api_key=secret) as client:
+                assert [m.id for m in client.models.list()] == ["m7"]
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=15)
+    assert (process.returncode, err) == (0, "")

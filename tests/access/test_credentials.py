@@ -514,8 +514,8 @@ def test_a_rotated_secret_holds_for_one_tokens_life(tmp_path: Path) -> None:
     assert check(other, headers_of(new, ms=NOW + 10_000), NOW + 10_000), "a worker that does not know it yet reads it"
     for worker in (tokens, other, gate(*read_secrets(path), token_s=60)):
         assert check(worker, headers_of(old, ms=NOW + 20_000), NOW + 20_000)
-    nonce = given_out(gate(*read_secrets(path)[1:]), NOW)
-    assert ask(tokens, signed(ED, claims_for(tokens, nonce=nonce)))
+    nonce = given_out(gate(Secret(read_secrets(path)[1].value)), NOW + 9_000)
+    assert ask(tokens, signed(ED, claims_for(tokens, nonce=nonce)), now=NOW + 10_000)
 
 
 def test_a_thief_of_the_old_secret_can_make_nothing_that_lasts(tmp_path: Path) -> None:
@@ -523,6 +523,11 @@ def test_a_thief_of_the_old_secret_can_make_nothing_that_lasts(tmp_path: Path) -
     thief, tokens = gate(Secret(old.value), token_s=3600), gate(new, old, token_s=60)
     with denied("token"):
         check(tokens, headers_of(issued(thief, now=NOW + 30_000), ms=NOW + 30_000), NOW + 30_000)
+    with denied("nonce"):
+        ask(tokens, signed(ED, claims_for(tokens, iat=NOW // 1000 + 61, nonce=given_out(thief, NOW + 61_000))), now=NOW + 61_000)
+    ahead = issued(thief, now=NOW + AHEAD_MS)
+    with denied("expired"):
+        check(tokens, headers_of(ahead, ms=NOW + 60_000), NOW + 60_000)
     before = issued(thief, now=NOW)
     assert check(tokens, headers_of(before, ms=NOW + 59_000), NOW + 59_000)
     for worker in (tokens, gate(new, old, token_s=60)):

@@ -214,7 +214,7 @@ class Tokens:
         scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
         known = self._cache.get(text)
         if known is None:
-            known = self._opened(text, now)
+            known = self._opened(text)
         else:
             self._cache.move_to_end(text)
         claims = known.claims
@@ -254,11 +254,12 @@ class Tokens:
             sealed, fresh = stamp.encode("ascii"), -AHEAD_MS <= now - int(ms) <= NONCE_MS
         except ValueError:
             fresh, sealed = False, b""
-        wanted = [b64(hmac.digest(k.nonce, sealed, "sha256")[:18]) for k in self._keys.values() if self._live(k, now)]
+        live = [k for k in self._keys.values() if not k.retired or now < k.retired + NONCE_MS]
+        wanted = [b64(hmac.digest(k.nonce, sealed, "sha256")[:18]) for k in live]
         if not fresh or not any(hmac.compare_digest(w.encode(), mac.encode(errors="replace")) for w in wanted):
             raise DeniedError("credentials.nonce", 401, "use_dpop_nonce: the proof needs the nonce that comes with this answer")
 
-    def _opened(self, text: bytes, now: int) -> _Known:
+    def _opened(self, text: bytes) -> _Known:
         """A token that was not seen yet, cached if its seal holds. Raises `DeniedError`."""
         parts = _TOKEN.match(text) if len(text) <= MAX_TOKEN else None
         if parts is None:
@@ -271,7 +272,7 @@ class Tokens:
         keys = self._keys.get(parts[1])
         sealed = text[: parts.start(3) - 1]
         mac = b64(hmac.digest(keys.seal if keys else b"", sealed, "sha256")).encode()
-        if keys is None or not hmac.compare_digest(mac, parts[3]) or not self._live(keys, now):
+        if keys is None or not hmac.compare_digest(mac, parts[3]):
             raise DeniedError("credentials.token", 401, "the request has no token of this gate")
         try:
             claims = _claims(unb64(parts[2]))
@@ -285,9 +286,6 @@ class Tokens:
         if len(self._cache) > CACHED:
             self._cache.popitem(last=False)
         return known
-
-    def _live(self, keys: _Keys, now: int) -> bool:
-        return not keys.retired or now < keys.retired + self._token_ms
 
     def _renew(self, given: tuple[Secret, ...]) -> None:
         self._secrets = given
