@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -96,6 +97,9 @@ class SqliteStore(Store):
         folder = base / f"assay-{os.getuid()}-{name}"
         with contextlib.suppress(FileExistsError):
             folder.mkdir(mode=0o700)
+            _own_file(folder / "store")
+            (folder / "store").write_bytes(os.fsencode(self._path))
+            _forget_gone(base)
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise StoreError("the folder of nonces is not ours alone", where=str(folder), fix="Remove it.")
@@ -177,6 +181,15 @@ class SqliteStore(Store):
         with self._lock:
             self._open.append((os.getpid(), connection))
         return connection
+
+
+def _forget_gone(base: Path) -> None:
+    """Remove our folders of nonces whose stores are no more."""
+    for folder in base.glob(f"assay-{os.getuid()}-*"):
+        with contextlib.suppress(OSError):
+            place = Path(os.fsdecode((folder / "store").read_bytes()))
+            if place.is_absolute() and not place.parent.exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _wal(connection: sqlite3.Connection) -> None:
