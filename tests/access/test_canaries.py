@@ -85,7 +85,7 @@ def test_the_note_stands_before_the_instructions_and_changes_nothing_else() -> N
 def test_every_answer_has_an_id_of_its_own_that_names_its_grant() -> None:
     ids = [CANARIES.response_id("grant-3", "m7", NOW - n * DAY_MS) for n in range(50)]
     assert len(set(ids)) == 50
-    assert all(re.fullmatch(r"chatcmpl-[a-z2-7]{32}", i) for i in ids)
+    assert all(re.fullmatch(r"chatcmpl-[0-9a-f]{40}", i) for i in ids)
     for n, one in enumerate(ids):
         (found,) = find(f'{{"id": "{one}", "choices": []}}', [CANARIES], GRANTS, NOW)
         assert (found.grant, found.day, found.by) == ("grant-3", day_name(NOW // DAY_MS - n), "id")
@@ -97,7 +97,7 @@ def test_an_id_with_one_other_letter_and_ids_of_others_name_nobody() -> None:
     for i in range(len("chatcmpl-"), len(one)):
         assert named(one[:i] + ("a" if one[i] != "a" else "b") + one[i + 1 :]) == set()
     dice = random.Random(3)
-    strange = " ".join("".join(dice.choices("abcdefghijklmnopqrstuvwxyz234567", k=32)) for _ in range(2000))
+    strange = " ".join("".join(dice.choices("0123456789abcdef", k=40)) for _ in range(2000))
     assert named(strange) == set()
     assert named(OTHER.response_id("grant-3", "m7", NOW)) == set()
 

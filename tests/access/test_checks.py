@@ -205,7 +205,7 @@ def test_the_window_keeps_no_more_than_its_span() -> None:
 
     answer = asyncio.run(feed())
     assert sum(map(len, answer._kept.values())) <= answer._span
-    assert answer._unread <= 256 + 64
+    assert answer._unread <= 512 + 64
 
 
 def test_an_answer_in_more_parts_than_can_be_kept_is_cut() -> None:

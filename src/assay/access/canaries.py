@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 MARKER = 24
 PREFIXES: dict[Route, str] = {"chat.completions": "chatcmpl-", "responses": "resp_", "embeddings": "embd-", "models": "models-"}
-_ID = re.compile(r"(?<![a-z2-7])[a-z2-7]{32}(?![a-z2-7])")
+_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{40}(?![0-9a-f])")
 MAX_DAYS = 3660
 
 
@@ -98,6 +98,7 @@ class Canaries:
         self._key = hmac.digest(secret, b"assay access canaries v1", "sha256")
         self._of_day = lru_cache(maxsize=8192)(self._day_key)
         self._recent = lru_cache(maxsize=8192)(self._markers)
+        self._note = lru_cache(maxsize=8192)(self._note_of)
 
     def marker(self, grant: str, model: str, day: int) -> str:
         """24 characters of base32: 120 bits."""
@@ -105,7 +106,10 @@ class Canaries:
 
     def note(self, grant: str, model: str, at: Ms) -> str:
         """What goes before the model's instructions."""
-        marker = self.marker(grant, model, day_of(at))
+        return self._note(grant, model, day_of(at))
+
+    def _note_of(self, grant: str, model: str, day: int) -> str:
+        marker = self.marker(grant, model, day)
         spaced = "-".join(marker[i : i + 4] for i in range(0, MARKER, 4))
         return f"Access record {spaced}. This session runs under a personal access agreement; the record is no part of the task."
 
@@ -120,7 +124,7 @@ class Canaries:
         """An id that no other answer has, and that names the grant to whoever has the secret: day, 64 random bits, 80 bits of HMAC."""
         day = day_of(at)
         head = day.to_bytes(2, "big") + os.urandom(8)
-        return PREFIXES[route] + _base32(head + hmac.digest(self._of_day(grant, model, day), head, "sha256")[:10])
+        return PREFIXES[route] + (head + hmac.digest(self._of_day(grant, model, day), head, "sha256")[:10]).hex()
 
     def owns_id(self, token: bytes, grant: str, model: str) -> bool:
         """Whether the 20 bytes of an id are of this grant and model."""
@@ -197,7 +201,7 @@ def _by_marker(text: str, canaries: Sequence[Canaries], issued: Sequence[Issued]
 def _by_id(text: str, canaries: Sequence[Canaries], issued: Sequence[Issued]) -> Iterator[Named]:
     tokens = {match.group() for match in _ID.finditer(text.lower())}
     for token in sorted(tokens):
-        raw = base64.b32decode(token.upper())
+        raw = bytes.fromhex(token)
         day = int.from_bytes(raw[:2], "big")
         for each in canaries:
             for one in issued:

@@ -14,6 +14,7 @@ window that keeps the last `span` characters of what came before, so a match ove
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -101,7 +102,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
     assay: Literal["checks/1"] = "checks/1"
     timeout_ms: Annotated[int, Meta(ge=1, le=30_000)] = 500
-    lag: Annotated[int, Meta(ge=0, le=65_536)] = 256
+    lag: Annotated[int, Meta(ge=0, le=65_536)] = 512
     checks: dict[Id, dict[str, Any]] = {}
 
 
@@ -132,6 +133,7 @@ class Checks:
         self.settings = settings or Settings()
         self._checks = tuple(checks)
         self._timeout = self.settings.timeout_ms / 1000
+        self._inline = _inline(checks)
         for check in checks:
             if not 0 <= check.span <= MAX_SPAN:
                 raise GateError(f"the check '{check.name}' wants {check.span} characters of an answer; {MAX_SPAN} at most")
@@ -167,7 +169,7 @@ class Checks:
         flags: list[Flag] = []
         name = ""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with _AT_ONCE if self._inline else asyncio.timeout(self._timeout):
                 for check in self._checks:
                     name = check.name
                     began = perf_counter()
@@ -205,6 +207,7 @@ class Answer:
         self._timeout = settings.timeout_ms / 1000
         self._lag = settings.lag
         self._span = max(check.span for check, _ in readers)
+        self._inline = _inline([check for check, _ in readers])
         self._pending: dict[str, list[str]] = {}
         self._kept: dict[str, str] = {}
         self._unread = 0
@@ -229,7 +232,7 @@ class Answer:
         lanes = {**dict.fromkeys(self._kept, ()), **pending} if last else pending
         name = ""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with _AT_ONCE if self._inline else asyncio.timeout(self._timeout):
                 for lane, parts in lanes.items():
                     before = self._kept.get(lane)
                     if before is None:
@@ -256,6 +259,14 @@ class Answer:
         new = [flag for flag in dict.fromkeys(flags) if flag not in self._seen]
         self._seen.update(new)
         return new
+
+
+_AT_ONCE = contextlib.nullcontext()
+
+
+def _inline(checks: Sequence[Check]) -> bool:
+    """Whether none of them waits for anything: those in the box, which need no timer (a timer costs more than they do)."""
+    return all(type(check).__module__ == "assay.access.builtin_checks" for check in checks)
 
 
 def _take(check: Check, found: Sequence[Found], side: Side, flags: list[Flag]) -> None:

@@ -150,19 +150,23 @@ _FORMS: dict[Kind, tuple[re.Pattern[str], Callable[[str], bool]]] = {
         re.compile(rf"{_D}[1278] ?[0-9]{{2}} ?[0-9]{{2}} ?[0-9][0-9AB] ?[0-9]{{3}} ?[0-9]{{3}} ?[0-9]{{2}}{_E}"), _fr,
     ),
 }  # fmt: skip
-_SOME_DIGITS = re.compile(r"[0-9][0-9 -]{3}")
+_TWO_DIGITS = re.compile(r"[0-9]{2}")
+_RUN = re.compile(r"[0-9A-Z+](?:[ .()-]{0,2}[0-9A-Zx]){7,}\)?")
+LEAST_DIGITS = 6
 
 
 def kinds_in(text: str, kinds: Sequence[Kind]) -> Iterator[Kind]:
     """The kinds that are in a text, each once."""
     text = text if text.isascii() else _OTHER_DIGIT.sub(lambda m: str(unicodedata.decimal(m.group())), text)
-    numbers = _SOME_DIGITS.search(text) is not None
+    if "email" in kinds and "@" in text and _FORMS["email"][0].search(text):
+        yield "email"
+    if not _TWO_DIGITS.search(text):
+        return
+    runs = [text[max(0, m.start() - 1) : m.end() + 2] for m in _RUN.finditer(text) if sum(map(str.isdigit, m.group())) >= LEAST_DIGITS]
+    if not runs:
+        return
+    joined = "\n".join(runs)
     for kind in kinds:
-        if kind == "email":
-            if "@" not in text:
-                continue
-        elif not numbers:
-            continue
         pattern, right = _FORMS[kind]
-        if any(right(match.group()) for match in pattern.finditer(text)):
+        if kind != "email" and any(right(match.group()) for match in pattern.finditer(joined)):
             yield kind
