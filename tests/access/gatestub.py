@@ -241,7 +241,7 @@ def _write(path: Path, certificate: Any, key: Any = None) -> None:
 @contextmanager
 def serving(gate: Any, certificates: Certificates | None = None, http: Any = PeerProtocol) -> Iterator[int]:
     """The application on a free port of loopback, in a thread of its own, with TLS if there are certificates."""
-    sock = socket.socket()
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # asyncio leaves Nagle on where no protocol is named
     sock.bind(("127.0.0.1", 0))
     port = int(sock.getsockname()[1])
     more: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, OctKey, OKPKey
 
 from assay.access import grants
 from assay.access.config import GateError
-from assay.access.credentials import AHEAD_MS, CACHED, NONCE_MS, PATH, WINDOW_MS, Claims, Tokens, holder, proof_header
+from assay.access.credentials import AHEAD_MS, CACHED, NONCE_MS, PATH, REREAD_MS, WINDOW_MS, Claims, Tokens, holder, proof_header
 from assay.access.dpop import b64, check_proof, make_proof, thumbprint, token_hash, unb64
 from assay.access.model import DeniedError, Grant, Person, Quota
 from assay.access.secretfile import LONGEST_TOKEN_MS, MAX_LINES, Secret, read_secrets, rotate_secret, write_secret
@@ -507,8 +507,7 @@ def test_a_rotated_secret_holds_for_one_tokens_life(tmp_path: Path) -> None:
     other = gate(*read_secrets(path), token_s=60, reread=lambda: read_secrets(path))
     old = issued(tokens)
     rotate_secret(path, NOW + 10_000)
-    assert tokens.renew()
-    assert not tokens.renew()
+    tokens.renew(NOW)
     new = issued(tokens, now=NOW + 10_000)
     assert old.access_token.split(".")[1] != new.access_token.split(".")[1]
     assert check(other, headers_of(new, ms=NOW + 10_000), NOW + 10_000), "a worker that does not know it yet reads it"
@@ -535,13 +534,35 @@ def test_a_thief_of_the_old_secret_can_make_nothing_that_lasts(tmp_path: Path) -
             check(worker, headers_of(before, ms=NOW + 60_000), NOW + 60_000)
 
 
+def test_a_leaked_secret_is_taken_out_of_the_file_and_seals_nothing_a_second_later(tmp_path: Path) -> None:
+    path = tmp_path / "gate.secret"
+    write_secret(path)
+    tokens = gate(*read_secrets(path), reread=lambda: read_secrets(path))
+    answer = issued(tokens)
+    check(tokens, headers_of(answer))
+    rotate_secret(path, NOW)
+    check(tokens, headers_of(answer, ms=NOW + REREAD_MS), NOW + REREAD_MS)
+    path.write_text(path.read_text().splitlines()[0] + "\n")
+    check(tokens, headers_of(answer, ms=NOW + 2 * REREAD_MS - 1), NOW + 2 * REREAD_MS - 1)
+    with denied("token"):
+        check(tokens, headers_of(answer, ms=NOW + 2 * REREAD_MS), NOW + 2 * REREAD_MS)
+
+
 def test_a_secret_that_is_gone_closes_the_gate(tmp_path: Path) -> None:
     path = tmp_path / "gate.secret"
     write_secret(path)
     tokens = gate(*read_secrets(path), reread=lambda: read_secrets(path))
+    answer = issued(tokens)
+    check(tokens, headers_of(answer))
     path.unlink()
+    check(tokens, headers_of(answer))
     with denied("secret"):
         check(tokens, headers_of(issued(gate(Secret(secrets.token_bytes(32))))))
+    for later in (NOW + REREAD_MS, NOW - 1):
+        with denied("secret"):
+            check(tokens, headers_of(answer, ms=later), later)
+        with denied("secret"):
+            ask(tokens, None, now=later)
 
 
 @pytest.mark.parametrize(

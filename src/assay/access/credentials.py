@@ -39,6 +39,8 @@ WINDOW_MS = 30_000
 NONCE_MS = 60_000
 AHEAD_MS = 5_000
 """How far another machine of the same gate may be ahead of this one's clock."""
+REREAD_MS = 1_000
+"""How old what is known of the secret's file may be: a rotation, or a leaked secret taken out of it, holds everywhere after this."""
 CACHED = 4096
 MAX_TOKEN = 3000
 MAX_REQUEST = 4096
@@ -147,8 +149,8 @@ def holder(proven: Proven, grant: Grant | None) -> Person:
 class Tokens:
     """Issues and checks tokens. All it keeps is a bounded cache of tokens that it opened; one for a worker.
 
-    `hosts` are the names by which the gate may be called, `scheme` how. `reread` gives the secrets anew where a token names one that is not
-    known here: another worker may have read a rotated file first.
+    `hosts` are the names by which the gate may be called, `scheme` how. `reread` gives the secrets anew: every second, and where a token
+    names one that is not known here, since another worker may have read a rotated file first.
     """
 
     def __init__(
@@ -159,6 +161,7 @@ class Tokens:
         self._scheme: Literal["https", "http"] = scheme
         self._token_ms = token_s * 1000
         self._reread = reread
+        self._read_at = 0
         self._renew(tuple(given))
 
     @classmethod
@@ -170,13 +173,15 @@ class Tokens:
             read_secrets(path), hosts=config.hosts, scheme=scheme, token_s=config.token_s, reread=lambda: read_secrets(path)
         )  # fmt: skip
 
-    def renew(self) -> bool:
-        """Read the secrets again, and use them if they are others than before: whether they are. Raises `GateError`."""
-        given = tuple(self._reread()) if self._reread else self._secrets
-        changed = given != self._secrets
-        if changed:
+    def renew(self, now: int) -> None:
+        """Read the secrets again, and use them if they are others than before. Raises `DeniedError` (503) where they cannot be had."""
+        try:
+            given = tuple(self._reread()) if self._reread else self._secrets
+        except GateError:
+            raise DeniedError("credentials.secret", 503, "the gate is closed") from None
+        self._read_at = now
+        if given != self._secrets:
             self._renew(given)
-        return changed
 
     def issue(
         self, grant: str, version: int, person: str, key: str, now: int, *, by: Literal["jwk", "x5t"] = "jwk", until: int = 2**53 - 1
@@ -193,6 +198,8 @@ class Tokens:
         """Who asks for a token at `PATH`: `{"grant": ..., "person": ...}`, with a DPoP proof, or else over TLS with a client certificate,
         whose thumbprint the server gives. Whether the grant names that key is for the caller. Raises `DeniedError` (400, 401).
         """
+        if not 0 <= now - self._read_at < REREAD_MS:
+            self.renew(now)
         host = self._host(headers)
         try:
             wanted = _wanted(body) if len(body) <= MAX_REQUEST else None
@@ -210,11 +217,13 @@ class Tokens:
         """Whose request it is. `path` as sent, with its query; `now` in ms; `certificate` the thumbprint of the TLS connection's client
         certificate, from the server and never from a header. Raises `DeniedError` (400, 401).
         """
+        if not 0 <= now - self._read_at < REREAD_MS:
+            self.renew(now)
         host = self._host(headers)
         scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
         known = self._cache.get(text)
         if known is None:
-            known = self._opened(text)
+            known = self._opened(text, now)
         else:
             self._cache.move_to_end(text)
         claims = known.claims
@@ -259,16 +268,13 @@ class Tokens:
         if not fresh or not any(hmac.compare_digest(w.encode(), mac.encode(errors="replace")) for w in wanted):
             raise DeniedError("credentials.nonce", 401, "use_dpop_nonce: the proof needs the nonce that comes with this answer")
 
-    def _opened(self, text: bytes) -> _Known:
+    def _opened(self, text: bytes, now: int) -> _Known:
         """A token that was not seen yet, cached if its seal holds. Raises `DeniedError`."""
         parts = _TOKEN.match(text) if len(text) <= MAX_TOKEN else None
         if parts is None:
             raise DeniedError("credentials.token", 401, "the request has no token of this gate")
         if parts[1] not in self._keys:
-            try:
-                self.renew()
-            except GateError:
-                raise DeniedError("credentials.secret", 503, "the gate is closed") from None
+            self.renew(now)
         keys = self._keys.get(parts[1])
         sealed = text[: parts.start(3) - 1]
         mac = b64(hmac.digest(keys.seal if keys else b"", sealed, "sha256")).encode()

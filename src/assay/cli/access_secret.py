@@ -35,7 +35,7 @@ def new(path: Path) -> None:
 @command.command()
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 def rotate(path: Path) -> None:
-    """Put a new secret into use. Workers notice by themselves; tokens by the old one hold for the rest of their life."""
+    """Put a new secret into use. Workers notice within a second; tokens by the old one hold for the rest of their life."""
     from assay.access.secretfile import rotate_secret
 
     rotate_secret(path, time.time_ns() // 1_000_000)
