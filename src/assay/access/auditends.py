@@ -180,25 +180,30 @@ class Scanned(Struct, frozen=True):
 
 
 def scan(path: Path) -> Scanned:
-    """Follow the chain of a segment as far as it holds. Raises `OSError`."""
-    tree, last, good, n = MerkleTree(), FIRST, 0, 0
+    """Follow the chain of a segment as far as it holds. Raises `OSError`.
+
+    A line that the next one names by its hash is what its writer wrote; only the last one must be looked into.
+    """
+    tree, last, good, n, pending = MerkleTree(), FIRST, 0, 0, b""
     with path.open("rb") as file:
         for data in lines_of(file):
-            line = data[:-1]
-            if not data.endswith(b"\n") or not follows(line, n, last):
+            after = hash_of(pending) if pending else FIRST
+            if not data.endswith(b"\n") or not data.startswith(b'{"after":"%s","n":%d,"record":{' % (after.encode(), n + bool(pending))):
                 break
-            tree.append(line)
-            last, good, n = hash_of(line), good + len(data), n + 1
+            if pending:
+                tree.append(pending)
+                last, good, n = after, good + len(pending) + 1, n + 1
+            pending = data[:-1]
+        if pending and _is_line(pending):
+            tree.append(pending)
+            last, good, n = hash_of(pending), good + len(pending) + 1, n + 1
         rest = os.fstat(file.fileno()).st_size - good
     return Scanned(n, good, last, tree.root(), rest)
 
 
-def follows(line: bytes, n: int, after: str) -> bool:
-    """Whether the line says that it is the n-th and follows on the one with the hash `after`, and is one at all."""
-    if not line.startswith(b'{"after":"%s","n":%d,"record":{' % (after.encode(), n)):
-        return False
+def _is_line(data: bytes) -> bool:
     try:
-        quick_line(line)
+        quick_line(data)
     except AuditTamperedError:
         return False
     return True

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -114,7 +114,7 @@ def seal(folder: Path, key: PrivateKey, now: int) -> list[str]:
     try:
         with lock_file(folder / ".lock"):
             ends.refresh()
-            _, _, dead, _ = _others(folder, ends, now, repair=False)
+            _, _, dead, _ = _others(folder, ends, now, {}, repair=False)
     except OSError as e:
         raise AuditError(f"cannot read: {e.strerror}", where=str(folder)) from None
     dead = [e for e in dead if e.segment not in ends.latest or not ends.latest[e.segment].final]
@@ -127,9 +127,11 @@ def begin(folder: Path, worker: str, key: PrivateKey, ends: Ends, auditors: Sequ
     """Make the segment and its header, durably, after repairing what the dead have left torn. Raises `AuditError`, `LogError`."""
     secret, sealed = new_secret(auditors) if auditors else (b"", "")
     try:
+        ends.refresh()
+        known = _scanned(folder, ends)  # long segments of the dead are read before anybody else is kept waiting
         with lock_file(folder / ".lock"):
             ends.refresh()
-            previous, repaired, dead, damaged = _others(folder, ends, now, repair=True)
+            previous, repaired, dead, damaged = _others(folder, ends, now, known, repair=True)
             name = f"{worker}-{now:013d}"
             while (folder / f"{name}.jsonl").exists() or name in ends.latest:
                 now += 1
@@ -176,15 +178,12 @@ def write_all(file: int, data: bytes) -> None:
         done += more
 
 
-def _others(folder: Path, ends: Ends, now: int, *, repair: bool) -> tuple[dict[str, Previous], dict[str, Repaired], list[End], list[str]]:
+def _others(
+    folder: Path, ends: Ends, now: int, known: Mapping[Path, Scanned], *, repair: bool
+) -> tuple[dict[str, Previous], dict[str, Repaired], list[End], list[str]]:
     """The segments that no header has settled; those of the dead are read to their ends, and torn tails set aside."""
     paths = segments(folder)
-    settled: set[str] = set()
-    for path in paths:
-        try:
-            settled |= {name for name, p in header_of(path).previous.items() if p.settled}
-        except AssayError:
-            continue  # found again below
+    settled = _settled(paths)
     previous: dict[str, Previous] = {}
     repaired: dict[str, Repaired] = {}
     dead: list[End] = []
@@ -199,7 +198,9 @@ def _others(folder: Path, ends: Ends, now: int, *, repair: bool) -> tuple[dict[s
         if latest is not None and latest.final and latest.length == path.stat().st_size:
             previous[path.stem] = Previous(latest.records, latest.last, settled=True)
             continue
-        found = scan(path)
+        found = known.get(path)
+        if found is None or found.length + found.rest != path.stat().st_size:
+            found = scan(path)
         torn = found.rest and found.rest <= MAX_BATCH + MAX_LINE
         short = latest is not None and (found.length < latest.length or (latest.final and found.length > latest.length))
         if not found.records or short or (found.rest and not torn):
@@ -215,6 +216,25 @@ def _others(folder: Path, ends: Ends, now: int, *, repair: bool) -> tuple[dict[s
         previous[path.stem] = Previous(found.records, found.last, settled=True)
         dead.append(end_of(path, found, now))
     return previous, repaired, dead, damaged
+
+
+def _settled(paths: Sequence[Path]) -> set[str]:
+    """The segments that some header has found at their ends."""
+    settled: set[str] = set()
+    for path in paths:
+        try:
+            settled |= {name for name, p in header_of(path).previous.items() if p.settled}
+        except AssayError:
+            continue  # a segment without a header is found damaged where it is read
+    return settled
+
+
+def _scanned(folder: Path, ends: Ends) -> dict[Path, Scanned]:
+    """What can be read without the folder's lock: the segments of the dead that nobody has settled."""
+    paths = segments(folder)
+    settled = _settled(paths)
+    final = {name for name, end in ends.latest.items() if end.final}
+    return {path: scan(path) for path in paths if path.stem not in settled | final and not alive(path)}
 
 
 def _set_aside(path: Path, good: int) -> Repaired:
