@@ -8,16 +8,21 @@ import os
 import random
 import signal
 import sqlite3
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from assay.access.grants import thumbprint
 from assay.access.model import Person, Quota
-from tests.access.gate import CHAT, CONTRACTOR, HOLDER, DeniedHere, Gate, run
+from assay.evidence.release import write_release
+from assay.evidence.roles import sign_roles
+from tests.access.gate import ASSAY, CHAT, CONTRACTOR, HOLDER, DeniedHere, Gate, run
+from tests.evidence.authority import KEYS, roles_of
 
 PATH = "/v1/chat/completions"
 
@@ -246,3 +251,34 @@ def test_whatever_is_killed_no_answer_is_without_its_audit_record(tmp_path: Path
     assert len(got) > 50
     assert got <= decided, f"{len(got - decided)} answers without a record"
     assert len(got) <= 3000
+
+
+def call(gate: Gate, *words: str, code: int = 0) -> str:
+    done = subprocess.run([ASSAY, *words], cwd=gate.folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_releases_and_roles_are_given_to_a_gate_at_the_command_line(tmp_path: Path) -> None:
+    with Gate(tmp_path / "gate") as gate:
+        gate.put(gate.grant())
+        time.sleep(0.3)
+        assert status(gate) == 200
+        write_release(gate.halted(5), gate.folder / "stop.jsonl")
+        assert "✕ HALT  m7, epoch 5" in call(gate, "access", "release", "stop.jsonl", "--config", "gate.yaml")
+        soon(gate, 403)
+        write_release(gate.release, gate.folder / "old.jsonl")
+        assert "stale" in call(gate, "access", "release", "old.jsonl", "--config", "gate.yaml", code=1)
+        gate.publish(gate.release)  # whoever can write to the store goes around the command
+        gate.stop()
+        gate.start()
+        time.sleep(0.3)
+        assert status(gate) == 403, "threat 5: what was seen outlives the gate"
+        write_release(gate.approved(6), gate.folder / "again.jsonl")
+        call(gate, "access", "release", "again.jsonl", "--config", "gate.yaml")
+        soon(gate, 200)
+        revoked = {KEYS["ada"].public.keyid: "stolen"}
+        later = roles_of(tmp_path, version=2, approver={"keys": ["abel", "amy"], "threshold": 2}, revoked=revoked)
+        (gate.folder / "later.json").write_bytes(msgspec.json.encode(sign_roles(later, KEYS["olga"], KEYS["otto"])))
+        assert "version 2" in call(gate, "access", "roles", "later.json", "--config", "gate.yaml")
+        soon(gate, 403)

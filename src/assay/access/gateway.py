@@ -54,9 +54,17 @@ ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length",
 JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 MAX_SYSTEM = 300
-MAX_RULED = 50_000
+MAX_RULED = 20_000
 MAX_ANSWER = 64 << 20
 METRICS = "metrics"
+
+
+class RefusedError(DeniedError):
+    """A denial by the rules, with all that they said."""
+
+    def __init__(self, denial: DeniedError, ruled: Ruled) -> None:
+        super().__init__(denial.rule, denial.status, denial.what)
+        self.ruled = ruled
 
 
 class Gateway:
@@ -275,7 +283,18 @@ class Gateway:
             most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
             reservation = await self._quotas.reserve_soon(grant, person.name, most, now)
         except DeniedError as e:
-            self._audit.note({"kind": "denied", "at": now, **request, "rule": e.rule, "what": e.what, "status": e.status})
+            by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
+            self._audit.note(
+                {
+                    "kind": "denied",
+                    "at": now,
+                    **request,
+                    "rule": e.rule,
+                    "what": e.what,
+                    "status": e.status,
+                    "rules": [shown(r) for r in by],
+                }
+            )
             self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
             raise
         self.metrics.decided(grant.model, grant.tier, route, "allow", "")
@@ -422,13 +441,13 @@ class Gateway:
         verdict = view.verdict(asked.grant.model, asked.at)
         halted = bool(view.halted(asked.grant, asked.person.name))
         parent = not asked.grant.parent or asked.grant.parent in view.grants
-        key = (id(asked.grant), asked.person.name, asked.route, asked.tools, asked.stream, asked.logprobs, asked.reasoning, asked.network,
-               asked.system, asked.model, asked.digest, verdict, halted, parent)  # fmt: skip
+        key = self._rules.key(asked, verdict, halted, parent)
         ruled = self._ruled.get(key)
         if ruled is None or asked.at > ruled.valid_until:
-            ruled = self._ruled[key] = self._rules.decide(asked, verdict, halted, parent)
-        if not ruled.allowed:
-            raise self._rules.refusal(ruled)
+            ruled = self._rules.decide(asked, verdict, halted, parent)
+            if not ruled.allowed:
+                raise RefusedError(self._rules.refusal(ruled), ruled)
+            self._ruled[key] = ruled
         return ruled
 
     async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: _Answer) -> None:

@@ -19,6 +19,7 @@ from assay.access.model import DeniedError, Route
 
 MAX_TOOLS = 200
 MAX_DEPTH = 40
+MAX_NAME = 128
 MAX_CHOICES = 16
 
 _SHARED = {"model", "user", "metadata", "temperature", "top_p", "stream", "tools", "tool_choice", "parallel_tool_calls", "service_tier"}
@@ -155,8 +156,8 @@ def _tool_names(tools: Any) -> Iterator[str]:
         function = tool.get("function", tool)
         name = function.get("name") if isinstance(function, dict) else None
         if tool["type"] == "function":
-            if not isinstance(name, str) or not name:
-                raise _bad("a function has a name")
+            if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+                raise _bad(f"a function has a name of at most {MAX_NAME} characters")
             yield name
         else:
             yield f"type:{tool['type'][:60]}"

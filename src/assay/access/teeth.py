@@ -29,7 +29,7 @@ from assay.errors import AssayError
 from assay.evidence.release import parse_release
 from assay.evidence.releasecheck import check_release
 from assay.evidence.roles import Roles
-from assay.evidence.seen import Seen, SeenRelease, follow
+from assay.evidence.seen import Seen, SeenRelease, follow, lock_seen, newest, read_seen, write_seen
 
 Standing = Literal["approve", "delay", "halt", "none"]
 POLL_S = 0.02
@@ -73,7 +73,7 @@ class View:
         grant = self.grants.get(grant_id)
         if grant is None or grant.version != version:
             return "the grant is revoked, or was changed"
-        if now_ms > grant.expires:
+        if now_ms >= grant.expires:
             return "the grant has expired"
         halt = self.halted(grant, person)
         if halt:
@@ -95,7 +95,7 @@ class Teeth:
         self._config, self._store, self._clock = config, store, clock
         self._view: View | None = None
         self._heard = float("-inf")
-        self._seen = Seen()
+        self._seen = self._kept = Seen()
         self._task: asyncio.Task[None] | None = None
         self.problem = "nothing was read yet"
 
@@ -113,10 +113,8 @@ class Teeth:
 
     async def start(self, changed: Callable[[], None]) -> None:
         """Read everything; then follow. Raises `GateError` if nothing can be read."""
-        from assay.evidence.seen import read_seen
-
         try:
-            self._seen = await asyncio.to_thread(read_seen, self._config.path(self._config.authority.state))
+            self._seen = self._kept = await asyncio.to_thread(read_seen, self._config.path(self._config.authority.state))
             await self._refresh()
         except AssayError as e:
             raise GateError(f"the gate does not open: {e.what}", where=e.where, fix=e.fix) from None
@@ -165,9 +163,20 @@ class Teeth:
         for name, served_model in self._config.models.items():
             data = snapshot.releases.get(served_model.digest)
             decided[name] = self._decide(served_model.digest, data, roles, now) if roles else Decided("none", 2**53, why=why)
+        self._keep()
         return View(
             snapshot.epoch, grants, tuple(h for h in open_halts(snapshot, self._config.admins.public()) if not h.lifted), decided, refused
         )
+
+    def _keep(self) -> None:
+        """What was seen outlives the worker, so that an old release stays stale after a start. Raises `AssayError`."""
+        if self._seen == self._kept:
+            return
+        path = self._config.path(self._config.authority.state)
+        with lock_seen(path):
+            self._seen = newest(self._seen, read_seen(path))
+            write_seen(path, self._seen)
+        self._kept = self._seen
 
     def _roles(self, snapshot: Snapshot, now: int) -> tuple[Roles | None, str]:
         try:

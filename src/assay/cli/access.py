@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "halt": ("access_halts", "Halt at once: everything, or what fits the attributes that are given."),
     "lift": ("access_halts:lift", "Lift a halt."),
     "revoke": ("access_halts:revoke", "Revoke a grant for ever, with its sub-grants."),
+    "release": ("access_release", "Give the gate a release: an approval, a delay or a halt of a model that it serves."),
+    "roles": ("access_release:roles", "Give the gate a later version of the authority's roles."),
     "finding": ("access_findings", "Weaknesses that operators found: report, triage, disclose, pass on."),
     "admission": ("access_admission", "A Kubernetes admission webhook: nothing unreleased is deployed."),
     "connect": ("access_connect", "A local endpoint for any OpenAI client; it holds your key and proves every request to the gate."),

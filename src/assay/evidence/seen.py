@@ -66,6 +66,23 @@ class Seen(Struct, frozen=True, forbid_unknown_fields=True):
         return Seen(authorities={**self.authorities, authority: now})
 
 
+def newest(one: Seen, other: Seen) -> Seen:
+    """What two have seen of the same authorities: the later roles, and of every target the larger epoch."""
+    out = dict(one.authorities)
+    for authority, theirs in other.authorities.items():
+        mine = out.get(authority)
+        if mine is None:
+            out[authority] = theirs
+            continue
+        later = theirs if theirs.roles.version > mine.roles.version else mine
+        releases = dict(mine.releases)
+        for target, release in theirs.releases.items():
+            if target not in releases or release.epoch > releases[target].epoch:
+                releases[target] = release
+        out[authority] = SeenAuthority(later.roles, later.signed, releases)
+    return Seen(authorities=out)
+
+
 def follow(seen: Seen | None, signed: Any, owners: Sequence[str] = (), *, now_ms: int) -> Roles:
     """The roles of a signed file: those that follow on what was seen of that authority or, the first time, whose owners are named.
 
