@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from assay.access.alerts import KIND, Alert, AlertError, Watch, alert_id, close, keep, listed, watch_all
+from assay.access.auditrecords import Alert as Noted
 from assay.access.auditrecords import Decided, Denied, Ended, encode
 from assay.access.habits import Habits, HabitSettings, Request, Unusual, block_of
 from assay.access.likeness import Alike, Likeness, LikenessSettings, Prompt
@@ -328,16 +329,19 @@ def test_records_as_the_audit_log_writes_them_give_alerts(store: Store) -> None:
         decided(1, NOW),
         ended(1, NOW + 5, flags=("personal: card (answer)",), sketch=sketch),
         decided(2, NOW + 10, network="198.51.100.1"),
-        ended(2, NOW + 15, how="check:secrets"),
+        ended(2, NOW + 15, how="stopped by the check 'secrets': a private key"),
+        Noted(at=NOW + 17, alert="content", what="canary: echo (answer)", grant="power", person="Tan", organisation="Grid Ltd", id="r2"),
+        Noted(at=NOW + 18, alert="other", what="of the gate itself", grant="power", person="Tan", organisation="Grid Ltd"),
         Denied(at=NOW + 20, rule="check:phrases", status=403, grant="power", person="Tan", organisation="Grid Ltd", network="192.0.2.7"),
     ]
     for record in records:
         encode(msgspec.to_builtins(record))
     new = watch_all(records, store)
-    assert [(a.kind, a.severity) for a in new] == [("content", "medium"), ("network", "medium"), ("content", "high"), ("content", "high")]
+    flagged, denied = ("content", "medium"), ("content", "high")
+    assert [(a.kind, a.severity) for a in new] == [flagged, ("network", "medium"), denied, flagged, denied]
     assert all(a.grant == "power" and a.person == "Tan" and a.evidence for a in new[:3])
     assert watch_all(records, store) == [], "the same records give the same alerts, which are there already"
-    assert len(listed(store)) == 4
+    assert len(listed(store)) == 5
 
 
 def test_the_same_flag_is_one_alert_a_day() -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from assay.access.auditrecords import Alert as Noted
 from assay.access.auditrecords import AnyRecord, Decided, Denied, Ended
 from assay.access.habits import Habits, HabitSettings, Request, Unusual
 from assay.access.likeness import Alike, Likeness, LikenessSettings, Prompt
@@ -32,6 +33,8 @@ MOST_LIVE = 200_000
 MOST_TOLD = 100_000
 DAY_MS = 86_400_000
 KIND = "alert"
+CUT = ("check:", "stopped by the check")
+"""How an answer ended that a content check cut."""
 Severity = Literal["low", "medium", "high"]
 State = Literal["open", "closed"]
 AlertKind = Literal["network", "hours", "volume", "tokens", "drift", "denied", "sharing", "grid", "content", "break-glass"]
@@ -104,6 +107,8 @@ class Watch:
                 begun = self._live.pop(record.id, None)
                 if begun is not None:
                     found = self._ended(record, begun)
+            case Noted() if record.alert == "content":
+                found = [_content(record, f"flagged by the content check '{record.what}'", "medium")]
             case _:
                 return []
         return [alert for alert in found if self._is_new(alert.id)]
@@ -111,10 +116,9 @@ class Watch:
     def _ended(self, record: Ended, begun: Decided) -> list[Alert]:
         request = _request(begun)
         found = [_of_habit(u) for u in self._habits.tokens(request, record.tokens)]
-        severity: Severity = "high" if record.how.startswith("check:") else "medium"
-        found += [_content(begun, f"flagged by the content check '{flag}'", severity) for flag in record.flags]
-        if record.how.startswith("check:") and not record.flags:
-            found.append(_content(begun, f"cut by the content check '{record.how[6:]}'", "high"))
+        found += [_content(begun, f"flagged by the content check '{flag}'", "medium") for flag in record.flags]
+        if record.how.startswith(CUT):
+            found.append(_content(begun, f"the answer was {record.how}", "high"))
         if record.sketch:
             prompt = Prompt(begun.at, begun.organisation, begun.grant, begun.person, record.sketch, begun.request_digest or begun.id)
             found += [_of_likeness(a, prompt) for a in self._likeness.feed(prompt)]
@@ -159,10 +163,11 @@ def _of_likeness(alike: Alike, prompt: Prompt) -> Alert:
     )  # fmt: skip
 
 
-def _content(record: Decided | Denied, what: str, severity: Severity) -> Alert:
+def _content(record: Decided | Denied | Noted, what: str, severity: Severity) -> Alert:
     """One alert of a person, a check's reason and a day."""
     found = alert_id("content", record.grant, record.person, what, str(record.at // DAY_MS))
-    evidence = (record.request_digest or record.id,)
+    shown = record.id if isinstance(record, Noted) else record.request_digest or record.id
+    evidence = (shown,) if shown else ()
     return Alert(found, "content", severity, what[:500], record.at, record.organisation, record.grant, record.person, (), evidence)
 
 

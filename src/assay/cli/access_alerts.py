@@ -76,7 +76,7 @@ def scan(config: Path, days: int) -> None:
 
     read = read_config(config)
     since = time.time_ns() // 1_000_000 - days * DAY_MS
-    rows = search(read.path(read.audit.folder), Query(kinds=("decided", "denied"), since=since))
+    rows = search(read.path(read.audit.folder), Query(kinds=("decided", "denied", "alert"), since=since))
     store = open_store(read.store, Path(read.folder))
     try:
         records = (record for row in rows for record in (row.record, row.ended) if record is not None)
