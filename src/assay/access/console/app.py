@@ -167,6 +167,14 @@ class _Page:
         found = await self.remote.call("GET", "/access/audit", query=dict(request.query_params))
         return Response(found, media_type="application/json")
 
+    async def grant(self, request: Request) -> Response:
+        self.check(request)
+        try:
+            grant_id = msgspec.convert(request.path_params["id"], Id)
+        except msgspec.ValidationError as e:
+            raise HTTPException(404, str(e)) from None
+        return _json(await self.remote.looked_at(grant_id))
+
     def act(self, form: type[T], do: Callable[[T], Awaitable[wire.Done]]) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
             self.check(request)
@@ -201,6 +209,7 @@ def make_console(remote: Remote, *, port: int, clock: Callable[[], float] = time
             Route("/static/{name}", _file),
             Route("/api/overview", page.overview),
             Route("/api/audit", page.audit),
+            Route("/api/grant/{id}", page.grant),
             *(Route(f"/api/{name}", answer, methods=["POST"]) for name, answer in acts.items()),
         ],
         exception_handlers={HTTPException: _said, AssayError: _failed},

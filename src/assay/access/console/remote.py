@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -43,6 +43,14 @@ class RemoteError(AssayError):
     def __init__(self, what: str, *, status: int = 502, fix: str = "", where: str = "") -> None:
         super().__init__(what, fix=fix, where=where)
         self.status = status
+
+
+class Looked(Struct, frozen=True):
+    """The terms of a grant, their digest, and who has signed them."""
+
+    grant: dict[str, Any]
+    digest: str
+    approved_by: tuple[str, ...]
 
 
 class Remote:
@@ -132,6 +140,12 @@ class Remote:
         halt = Halt(view.id, view.scope, view.reason, view.by, view.at, view.spares)
         signed = sign_lift(halt, (await self.me()).name, self._clock(), self._key)
         return await self._post(f"/access/halts/{halt_id}/lift", _signed(signed))
+
+    async def looked_at(self, grant_id: str) -> Looked:
+        """A grant, read from the signed statement itself, its digest made here: what is shown is what is approved."""
+        detail = await self.get(f"/access/grants/{grant_id}", wire.GrantDetail)
+        signed = parse_grant(detail.signed.encode())
+        return Looked(signed.grant.to_json(), signed.grant.digest_of_terms, detail.view.approved_by)
 
     async def approve(self, grant_id: str, terms: str) -> wire.Done:
         """Sign a grant whose terms have this digest: those that the administrator has looked at, and no others."""

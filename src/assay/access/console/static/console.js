@@ -160,25 +160,44 @@ function problem(dialog, text) {
   dialog.querySelector(".actions").before(make("p", { class: "problem", role: "alert" }, said(text)));
 }
 
+const minute = (m) => `${String(Math.floor(m / 60)).padStart(2, "0")}:${String(m % 60).padStart(2, "0")}`;
+const SHOWN = [
+  "assay", "id", "version", "organisation", "purpose", "persons", "model", "digest", "tier", "level", "sector", "jurisdiction", "routes", "tools", "systems",
+  "networks", "quotas", "hours", "per_person_a_minute", "starts", "expires",
+];
+
 const acts = {
-  approve: ({ grant, digest, approved_by }) =>
+  // What is shown is read by this console from the signed statement, not from the list: what one sees is what one signs.
+  approve: async (listed) => {
+    let looked;
+    try {
+      looked = await call(`/api/grant/${listed.grant.id}`);
+    } catch (error) {
+      return error instanceof SignedOut ? leave("") : tell(error.message);
+    }
+    const { grant, digest, approved_by } = looked;
+    const words = (value) => said(typeof value === "object" ? JSON.stringify(value) : value);
     ask({
       title: "Approve this grant?",
       about: [
         facts(
           ["Grant", said(`${grant.id}, version ${grant.version}`)], ["Organisation", said(grant.organisation)], ["Purpose", said(grant.purpose)],
-          ["Persons", said(grant.persons.map((p) => `${shown(p.name)} (${p.key.slice(0, 10)}…)`).join(", "))],
+          ["Persons", make("span", {}, ...grant.persons.flatMap((p, i) => [i ? ", " : "", said(p.name), " ", make("code", { class: "small" }, p.key)]))],
           ["Model", said(grant.model)], ["Digest", said(grant.digest)],
           ["Tier, level", `${grant.tier}, ${grant.level}`], ["Where", `${grant.sector}, ${grant.jurisdiction}`], ["Routes", grant.routes.join(", ")],
           ["Tools", said(grant.tools.map(shown).join(", ") || "none")], ["Systems", said(grant.systems.map(shown).join(", ") || "none named")], ["Networks", said(grant.networks.map(shown).join(", "))],
           ["Quotas", grant.quotas.map((q) => `${count(q.requests)} requests, ${count(q.tokens)} tokens, ${count(q.money / 1e6)} in money a ${q.window}`).join("; ")],
+          ["Hours", grant.hours.length ? said(grant.hours.map((h) => `days ${h.days.join(", ")}, ${minute(h.start)} to ${minute(h.end)}, ${shown(h.zone)}`).join("; ")) : "any"],
+          ["A person", `${count(grant.per_person_a_minute)} requests a minute`],
+          ...Object.entries(grant).filter(([k]) => !SHOWN.includes(k)).map(([k, v]) => [k.replaceAll("_", " "), words(v)]),
           ["From", new Date(grant.starts).toLocaleString("en-GB")], ["Until", new Date(grant.expires).toLocaleString("en-GB")],
           ["Signed by", said(approved_by.map(shown).join(", "))], ["Terms", said(digest)],
         ),
       ],
       doing: "Approve",
       act: () => call("/api/approve", { id: grant.id, digest }),
-    }),
+    });
+  },
   revoke: ({ grant }) =>
     ask({
       title: "Revoke this grant?",

@@ -37,9 +37,9 @@ export function showModels(overview) {
         heading(said(r.model), " ", badge(r.verdict === "none" ? "no decision" : r.verdict, VERDICTS[r.verdict])),
         make("p", {}, SERVED[r.verdict], r.why ? make("span", { class: "soft" }, " ", said(r.why)) : ""),
         facts(
-          r.expires ? ["Holds for", clock(r.expires, "left")] : null,
+          r.expires ? ["Expiry", clock(r.expires, "left")] : null,
           r.epoch ? ["Epoch", count(r.epoch)] : null,
-          ["Digest", make("code", { title: r.digest }, `${r.digest.slice(0, r.digest.indexOf(":") + 13)}…`)],
+          ["Digest", make("code", { title: r.digest }, `${r.digest.slice(r.digest.indexOf(":") + 1).slice(0, 16)}…`)],
         ),
       ),
     ),
