@@ -70,6 +70,12 @@ def test_the_webhook_runs_with_the_least_and_its_rules_are_rules() -> None:
     known(" ".join([*container["command"], *container["args"]]))
 
 
+def test_the_rules_in_the_document_are_rules() -> None:
+    (text,) = re.findall(r"^```yaml\n(.*?)^```", (DEPLOY.parent / "docs/deploy.md").read_text(), re.MULTILINE | re.DOTALL)
+    rules: Rules = load_yaml(text, Rules, where="docs/deploy.md", error=AssayError)
+    assert "none" in rules.images.values()
+
+
 def test_the_kyverno_policy_asks_the_webhook_and_denies_what_it_does_not_allow() -> None:
     """Kyverno's own types are in no package that could be kept here: what the policy rests on is looked at, field by field."""
     value = yaml.safe_load((DEPLOY / "kyverno/require-release.yaml").read_text())

@@ -551,3 +551,7 @@ def test_a_damaged_record_is_named_and_the_others_are_shown(tmp_path: Path) -> N
     value = json.loads(done.stdout)
     assert [f["report"]["id"] for f in value["findings"]] == ["f-0123456789ab"]
     assert list(value["damaged"]) == ["f-000000000000"]
+    for key in ((), ("--key", "rania.pem"), ("--key", "stranger.pem")):  # others are not told that there is one
+        done = _run(tmp_path, "list", "--config", "gate.yaml", *key, "--json")
+        assert (done.returncode, json.loads(done.stdout)["damaged"]) == (0, {})
+        assert "there is no finding" in _run(tmp_path, "show", "f-000000000000", "--config", "gate.yaml", *key).stderr

@@ -94,7 +94,7 @@ def report(path: Path, config: Path, grant_id: str, person: str, key: KeyPlace |
 @click.option("--key", type=KEY_PLACE, help=_KEY_HELP)
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(config: Path, key: KeyPlace | None, as_json: bool) -> int:
-    """The findings that you may see. Exit code: 1 if a record does not hold."""
+    """The findings that you may see. Exit code: 1 if, to an administrator, a record does not hold."""
     loaded, store, snapshot = _gate(config)
     viewer = _viewer(loaded, snapshot, key)
     findings, damaged = _findings(loaded, store, viewer)
@@ -298,7 +298,8 @@ def _findings(config: Config, store: Store, viewer: Viewer) -> tuple[list[Findin
             if finding.report.id != finding_id:
                 raise AssayError("kept under the id of another")
         except AssayError as e:
-            damaged[finding_id] = e.what
+            if viewer.administrator:  # nobody else is told that there is one
+                damaged[finding_id] = e.what
             continue
         if visible(finding, viewer, _now_ms()):
             out.append(finding)
@@ -312,9 +313,14 @@ def _one(config: Config, store: Store, viewer: Viewer, finding_id: str, *, adopt
 
     version, record = store.records(KIND).get(finding_id, (0, {}))
     if version:
-        finding = open_record(record, config.admins.public(), config.admins.threshold, adopting=adopting and bool(viewer.administrator))
-        if finding.report.id == finding_id and visible(finding, viewer, _now_ms()):
-            return finding, record, version
+        try:
+            finding = open_record(record, config.admins.public(), config.admins.threshold, adopting=adopting and bool(viewer.administrator))
+        except FindingError:
+            if viewer.administrator:
+                raise
+        else:
+            if finding.report.id == finding_id and visible(finding, viewer, _now_ms()):
+                return finding, record, version
     raise FindingError(f"there is no finding '{finding_id[:40]}' that you may see", fix="Say who you are: --key KEY")
 
 
