@@ -15,6 +15,8 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey
 
@@ -630,3 +632,54 @@ def test_the_commands_make_rotate_and_show(tmp_path: Path) -> None:
     assert len(read_secrets(path)) == 2
     done = CliRunner().invoke(shown, ["--key", str(tmp_path / "key.pem")], catch_exceptions=False)
     assert done.stdout.strip() == thumbprint(key.public)
+
+
+_ANY = st.one_of(st.binary(max_size=300), st.text(max_size=60).map(lambda t: t.encode(errors="surrogatepass")))
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def _maybe(good: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.one_of(good, good, _JSON)
+
+
+_HEADS = st.fixed_dictionaries(
+    {
+        "typ": _maybe(st.just("dpop+jwt")),
+        "alg": _maybe(st.sampled_from(["EdDSA", "ES256", "none"])),
+        "jwk": _maybe(st.sampled_from([ED.as_dict(private=False), EC.as_dict(private=False)])),
+    }
+)
+_CLAIMS = st.fixed_dictionaries(
+    {
+        "jti": _maybe(st.just("x" * 20)),
+        "htm": _maybe(st.just("POST")),
+        "htu": _maybe(
+            st.one_of(st.just(f"https://{HOST}{PATH}"), st.text(max_size=60), st.text(max_size=20).map(lambda t: f"https://{t}{PATH}"))
+        ),
+        "iat": _maybe(st.just(NOW // 1000)),
+        "nonce": _maybe(st.text(max_size=40)),
+    }
+)
+_PROOFS = st.builds(
+    lambda head, claims, rest: b"%b.%b.%b" % (b64(json.dumps(head).encode()).encode(), b64(json.dumps(claims).encode()).encode(), rest),
+    _HEADS, _CLAIMS, st.one_of(st.just(b"A" * 86), st.binary(min_size=64, max_size=64).map(lambda b: b64(b).encode()), _ANY),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(_ANY, st.one_of(_ANY, _PROOFS), st.one_of(_ANY, st.just(HOST.encode())), _ANY, _ANY, st.one_of(_ANY, st.just(b'{"grant":"power"}')))
+def test_whatever_comes_it_is_denied_and_nothing_else_happens(
+    authorization: bytes, dpop: bytes, host: bytes, proof: bytes, path: bytes, body: bytes
+) -> None:
+    tokens = gate()
+    token = issued(tokens).access_token.encode()
+    for value in (authorization, b"DPoP " + token, b"Assay " + token, b"Bearer " + token, b"Assay 1." + authorization):
+        headers = {b"authorization": value, b"dpop": dpop, b"host": host, b"x-assay-proof": proof}
+        with pytest.raises(DeniedError):
+            tokens.check(headers, "POST", path, BODY, NOW)
+    with pytest.raises(DeniedError):
+        tokens.asked({b"dpop": dpop, b"host": host}, body, NOW)
