@@ -21,7 +21,7 @@ from assay.access.audit import AuditLog
 from assay.access.auditends import Ends, read_end
 from assay.access.auditread import Query, contents_of, search
 from assay.access.auditrecords import AuditError, AuditTamperedError, encode, hash_of, line_of, read_line, shown
-from assay.access.auditsegment import header_of, segments
+from assay.access.auditsegment import header_of, seal, segments
 from assay.access.auditverify import Verified, verify
 from assay.access.model import DeniedError
 from assay.errors import AssayError
@@ -38,7 +38,7 @@ def checks(found: Verified) -> set[str]:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line)["record"] for path in segments(folder) for line in path.read_bytes().splitlines()]
+    return [json.loads(line)["record"] for path in segments(folder) for line in path.read_bytes().split(b"\n") if line[:1] == b"{"]
 
 
 @pytest.fixture(scope="module")
@@ -438,6 +438,63 @@ def test_a_segment_cut_off_in_the_middle_of_a_line_is_found(copy: Path) -> None:
     path = segments(copy)[0]
     path.write_bytes(path.read_bytes()[:-40])
     assert {"truncated", "previous"} <= checks(verify(copy))
+
+
+def test_bytes_without_an_end_after_a_signed_end_are_found(copy: Path) -> None:
+    path = segments(copy)[0]
+    path.write_bytes(path.read_bytes() + b'{"after')
+    assert checks(verify(copy)) == {"added"}
+
+
+def test_a_torn_line_is_named_and_set_aside_by_the_next_start_alone(tmp_path: Path) -> None:
+    """What a killed worker leaves: the file as it was before its end was signed, and half a line."""
+    folder = tmp_path / "audit"
+
+    async def act(log: AuditLog) -> None:
+        await log.write(decided(1))
+        shutil.copytree(folder, tmp_path / "killed")
+
+    with_log(folder, act)
+    killed = tmp_path / "killed"
+    path = segments(killed)[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"after":"00')
+    assert (verify(killed).ok, verify(killed).torn) == (True, {path.stem: 12})
+    assert seal(killed, KEY, AT) == [path.stem]
+    assert seal(killed, KEY, AT) == []
+    found = verify(killed)
+    assert (found.ok, found.torn, found.signed) == (True, {path.stem: 12}, 2)
+    fill(killed, "w1", n=1)
+    assert path.read_bytes() == whole
+    assert path.with_suffix(".torn").read_bytes() == b'{"after":"00'
+    found = verify(killed)
+    assert (found.ok, found.torn) == (True, {path.stem: 12})
+    path.with_suffix(".torn").write_bytes(b"other")
+    assert checks(verify(killed)) == {"torn tail"}
+
+
+def test_a_long_tail_is_not_taken_for_a_torn_line(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+
+    async def act(log: AuditLog) -> None:
+        await log.write(decided(1))
+        shutil.copytree(folder, tmp_path / "killed")
+
+    with_log(folder, act)
+    path = segments(tmp_path / "killed")[0]
+    whole = path.read_bytes()
+    for tail in (b"x" * (2 << 20), b"x" * (9 << 20)):
+        path.write_bytes(whole + tail)
+        assert checks(verify(tmp_path / "killed")) == {"line"}
+    fill(tmp_path / "killed", "w1", n=1)
+    assert path.stat().st_size == len(whole) + (9 << 20)
+    alerts = [r for r in records(tmp_path / "killed") if r.get("kind") == "alert" and r["severity"] == "critical"]
+    assert path.stem in alerts[0]["what"]
+
+
+def test_where_no_log_is_nothing_holds(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="no audit log"):
+        verify(tmp_path)
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])

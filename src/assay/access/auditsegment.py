@@ -99,12 +99,12 @@ def alive(path: Path) -> bool:
     return False
 
 
-def end_of(path: Path, scanned: Scanned, now: int) -> End:
+def end_of(path: Path, scanned: Scanned, now: int, *, final: bool) -> End:
     """The last entry for a segment whose writer is gone. Raises `OSError`, `AssayError`."""
     content = max((f.offset + f.size for f in frames(content_path(path))), default=0)
     return End(
         at=now, segment=path.stem, records=scanned.records, length=scanned.length, last=scanned.last, root=scanned.root.hex(),
-        content=content, contents=contents_hash(content_path(path), content) or FIRST, final=True,
+        content=content, contents=contents_hash(content_path(path), content) or FIRST, final=final,
     )  # fmt: skip
 
 
@@ -117,7 +117,8 @@ def seal(folder: Path, key: PrivateKey, now: int) -> list[str]:
             _, _, dead, _ = _others(folder, ends, now, {}, repair=False)
     except OSError as e:
         raise AuditError(f"cannot read: {e.strerror}", where=str(folder)) from None
-    dead = [e for e in dead if e.segment not in ends.latest or not ends.latest[e.segment].final]
+    known = {(name, e.records, e.final) for name, e in ends.latest.items()}
+    dead = [e for e in dead if (e.segment, e.records, e.final) not in known]
     if dead:
         ends.add(*dead)
     return [e.segment for e in dead]
@@ -201,7 +202,7 @@ def _others(
         found = known.get(path)
         if found is None or found.length + found.rest != path.stat().st_size:
             found = scan(path)
-        torn = found.rest and found.rest <= MAX_BATCH + MAX_LINE
+        torn = 0 < found.rest <= MAX_BATCH + MAX_LINE
         short = latest is not None and (found.length < latest.length or (latest.final and found.length > latest.length))
         if not found.records or short or (found.rest and not torn):
             damaged.append(path.stem)
@@ -214,7 +215,7 @@ def _others(
             with content_path(path).open("rb") as file:
                 os.fsync(file.fileno())
         previous[path.stem] = Previous(found.records, found.last, settled=True)
-        dead.append(end_of(path, found, now))
+        dead.append(end_of(path, found, now, final=repair or not torn))
     return previous, repaired, dead, damaged
 
 

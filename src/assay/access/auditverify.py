@@ -8,15 +8,18 @@ What is found, and by what name, is in docs/access-audit.md. Works while workers
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.access.auditcontent import Contents, frames
-from assay.access.auditends import End, contents_hash, lines_of, read_end
+from assay.access.auditends import MAX_BATCH, End, contents_hash, lines_of, read_end
 from assay.access.auditrecords import (
     FIRST,
+    MAX_LINE,
+    AuditError,
     AuditTamperedError,
     Decided,
     Denied,
@@ -92,6 +95,8 @@ def verify(
     Raises `AuditError` if there is no audit log at all.
     """
     found = Verified()
+    if not (folder / ENDS).exists() and not segments(folder):
+        raise AuditError("there is no audit log here", where=str(folder))
     paths = segments(folder)  # before the ends: what is signed afterwards only adds to them
     view = _ends(folder, found, log_key)
     ends, prefix = _entries(view, found) if view else ({}, {})
@@ -212,8 +217,8 @@ def _walk(path: Path, ends: list[End], found: Verified, cosigned: int, identitie
         with path.open("rb") as file:
             for data in lines_of(file):
                 if not data.endswith(b"\n"):
-                    if not living:  # never acknowledged: it would have had its end
-                        found.torn[name] = len(data)
+                    if not living:
+                        _tail(name, len(data), os.fstat(file.fileno()).st_size - size, ends, found)
                     break
                 line = _check(data[:-1], name, out, found)
                 if line is None:
@@ -245,6 +250,16 @@ def _walk(path: Path, ends: list[End], found: Verified, cosigned: int, identitie
     if out.header is not None:
         _contents(path, out.header, ends, named if out.whole else set(), found, identities, living=living)
     return out
+
+
+def _tail(name: str, length: int, rest: int, ends: list[End], found: Verified) -> None:
+    """A last line without its end was never acknowledged. Nothing else is one: no batch is longer, and nothing comes after a signed end."""
+    if rest > min(length, MAX_BATCH + MAX_LINE):
+        found.failed("line", name, f"{rest:,} bytes without a line's end: nothing that is written at once is so long")
+    elif ends and ends[-1].final:
+        found.failed("added", name, f"{rest:,} bytes after the end that was signed")
+    else:
+        found.torn[name] = rest
 
 
 def _check(data: bytes, name: str, out: _Walked, found: Verified) -> Line | None:
