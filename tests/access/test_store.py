@@ -275,7 +275,10 @@ def test_a_lease_gives_what_is_wanted_then_parts_then_what_is_needed_then_nothin
     one, wanted = Amounts(1, 10, 10), Amounts(50, 500, 500)
     assert store.lease([KEY], [one], [wanted], NOW) == [Amounts(6, 62, 62)]
     given = Amounts(6, 62, 62)
-    while (got := store.lease([KEY], [one], [wanted], NOW)[0]) is not None:
+    for _ in range(200):
+        got = store.lease([KEY], [one], [wanted], NOW)[0]
+        if got is None:
+            break
         assert all(g >= o for g, o in zip(got, one, strict=True))
         given = Amounts(*(a + b for a, b in zip(given, got, strict=True)))
     assert store.used([KEY]) == [given]
@@ -306,6 +309,27 @@ def test_leases_of_many_threads_never_sum_to_more_than_the_quota(opened: Opened)
     assert [sum(a[i] for a in got) for i in range(3)] == [sum(u[i] for u in used) for i in range(3)]
     assert all(u.requests <= 300 and u.tokens <= 3000 and u.money <= 3000 for u in used)
     assert any(u.requests > 290 or u.tokens > 2900 or u.money > 2900 for u in used)
+
+
+def test_the_last_of_a_quota_is_given_to_so_many_as_there_are(opened: Opened) -> None:
+    store = opened()
+    one = Amounts(1, 1, 1)
+    keys = [KEY._replace(grant=f"g{i}", limit=Amounts(3, 99, 99)) for i in range(60)]
+    got: list[tuple[str, Amounts | None]] = []
+    together = threading.Barrier(6)
+
+    def work() -> None:
+        for key in keys:
+            together.wait(20)
+            got.append((key.grant, store.lease([key], [one], [one], NOW)[0]))
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for key in keys:
+        assert [a for g, a in got if g == key.grant and a is not None] == [one] * 3
 
 
 def test_ended_windows_are_forgotten(opened: Opened) -> None:
