@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import msgspec
@@ -31,8 +31,9 @@ from assay.access.model import Asked, DeniedError, Grant, Person, Route
 from assay.access.parse import Parsed, parse, texts
 from assay.access.passing import Passing
 from assay.access.policy import Ruled, Rules
-from assay.access.quota import Quotas
+from assay.access.quota import Quotas, Reservation
 from assay.access.secretfile import read_secrets
+from assay.access.sessions import Session, publish
 from assay.access.store import Amounts, Store
 from assay.access.teeth import Teeth, View
 from assay.access.tls import peer_certificate
@@ -54,6 +55,7 @@ ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length",
 JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 MAX_SYSTEM = 300
+HOURS = "hours"
 MAX_RULED = 20_000
 MAX_ANSWER = 64 << 20
 METRICS = "metrics"
@@ -90,6 +92,7 @@ class Gateway:
         self._ruled: dict[Any, Ruled] = {}
         self._ruled_epoch = self._followed = -1
         self._running = False
+        self._told = -1
         self._ticking: asyncio.Task[None] | None = None
 
     # Life
@@ -124,6 +127,12 @@ class Gateway:
             await asyncio.sleep(1.0)
             with suppress(AssayError):
                 await asyncio.to_thread(self._quotas.tick, _now_ms())
+            with suppress(AssayError):
+                under_way = [
+                    Session(x.id, x.grant.model, x.grant.id, x.grant.organisation, x.person, x.route, x.since, x.sent // 4)
+                    for x in self.live
+                ]
+                self._told = await asyncio.to_thread(publish, self._store, str(self._worker), under_way, _now_ms(), self._told)
 
     def _observed(self, seconds: float, waiting: int) -> None:
         self.metrics.fsync(seconds)
@@ -141,7 +150,7 @@ class Gateway:
         if view.epoch != self._followed:
             self._followed = view.epoch
             self._quotas.follow(view.grants)
-        self.live.cut(lambda live: view.closed(live.grant.id, live.grant.version, live.person, now))
+        self.live.cut(lambda live: view.closed(live.grant.id, live.grant.version, live.person, now) or view.cut.get(live.id, ""))
         self.metrics.view(view.epoch, self._teeth.age)
         for model, decided in view.decided.items():
             self.metrics.release(model, decided.until if decided.verdict != "none" else 0)
@@ -281,7 +290,7 @@ class Gateway:
                 self._flagged(await self._checks.request(asked, list(texts(parsed))), grant, person.name)
             prices = served.prices
             most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
-            reservation = await self._quotas.reserve_soon(grant, person.name, most, now)
+            reservation = await self._reserved(grant, person.name, most, now, view)
         except DeniedError as e:
             by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
             self._audit.note(
@@ -299,7 +308,7 @@ class Gateway:
             raise
         self.metrics.decided(grant.model, grant.tier, route, "allow", "")
         if self.live.full:
-            self._quotas.settle(reservation, Amounts(0, 0, 0))
+            self._settle(reservation, Amounts(0, 0, 0))
             raise DeniedError("streams", 503, "too much is under way")
         task = asyncio.current_task()
         if task is None:
@@ -333,7 +342,7 @@ class Gateway:
             outcome.how = e.what
             raise
         finally:
-            self._quotas.settle(reservation, used)
+            self._settle(reservation, used)
             self._ended(live, outcome, used, started)
 
     async def _forward(
@@ -411,6 +420,31 @@ class Gateway:
         if live.reason:
             self.metrics.cut(live.grant.model)
 
+    def _settle(self, reservation: Reservation | None, used: Amounts) -> None:
+        if reservation is not None:
+            self._quotas.settle(reservation, used)
+
+    async def _reserved(self, grant: Grant, person: str, most: Amounts, now: int, view: View) -> Reservation | None:
+        """What was set aside; None where an administrator has lifted the quota for this hour, which is recorded."""
+        try:
+            return await self._quotas.reserve_soon(grant, person, most, now)
+        except DeniedError:
+            if not self._lifted(grant, person, "quota", now, view):
+                raise
+            return None
+
+    def _lifted(self, grant: Grant, person: str, what: Literal["hours", "quota"], now: int, view: View) -> bool:
+        """Whether an exception lifts it; its use is recorded."""
+        exception = view.exceptions.lifts(grant, what, now)
+        if exception:
+            self._audit.note(
+                {
+                    "kind": "break-glass", "at": now, "state": "used", "by": exception, "reason": what, "grant": grant.id, "person": person,
+                    "organisation": grant.organisation, "model": grant.model,
+                }
+            )  # fmt: skip
+        return bool(exception)
+
     def _flagged(self, flags: Sequence[Flag], grant: Grant, person: str) -> None:
         for flag in flags:
             self._audit.note(
@@ -445,6 +479,11 @@ class Gateway:
         ruled = self._ruled.get(key)
         if ruled is None or asked.at > ruled.valid_until:
             ruled = self._rules.decide(asked, verdict, halted, parent)
+            if ruled.rules == (HOURS,) and not ruled.errors and self._lifted(asked.grant, asked.person.name, "hours", asked.at, view):
+                at_any_hour = msgspec.structs.replace(asked, grant=msgspec.structs.replace(asked.grant, hours=()))
+                ruled = self._rules.decide(at_any_hour, verdict, halted, parent)
+                if ruled.allowed:
+                    return ruled
             if not ruled.allowed:
                 raise RefusedError(self._rules.refusal(ruled), ruled)
             self._ruled[key] = ruled

@@ -20,10 +20,12 @@ from typing import Literal
 
 import msgspec
 
+from assay.access.breakglass import Exceptions
 from assay.access.config import Config, GateError
 from assay.access.grants import open_all
 from assay.access.model import DeniedError, Grant, Halt, covers
 from assay.access.orders import open_halts
+from assay.access.sessions import cuts
 from assay.access.store import Snapshot, Store, StoreError
 from assay.errors import AssayError
 from assay.evidence.release import parse_release
@@ -55,6 +57,8 @@ class View:
     halts: tuple[Halt, ...]
     decided: Mapping[str, Decided]
     refused: Mapping[str, str] = field(default_factory=dict)
+    exceptions: Exceptions = field(default_factory=lambda: Exceptions(()))
+    cut: Mapping[str, str] = field(default_factory=dict)
 
     def verdict(self, model: str, now_ms: int) -> Standing:
         """What may be acted on now."""
@@ -156,7 +160,7 @@ class Teeth:
 
     def _read(self) -> View:
         snapshot = self._store.snapshot()
-        now = self._clock()
+        now, admins = self._clock(), self._config.admins.public()
         grants, refused = open_all(snapshot, self._config.admins, now)
         decided = {}
         roles, why = self._roles(snapshot, now)
@@ -165,7 +169,13 @@ class Teeth:
             decided[name] = self._decide(served_model.digest, data, roles, now) if roles else Decided("none", 2**53, why=why)
         self._keep()
         return View(
-            snapshot.epoch, grants, tuple(h for h in open_halts(snapshot, self._config.admins.public()) if not h.lifted), decided, refused
+            snapshot.epoch,
+            grants,
+            tuple(h for h in open_halts(snapshot, admins) if not h.lifted),
+            decided,
+            refused,
+            Exceptions.read(self._store, admins, now),
+            {name: cut.reason for name, cut in cuts(self._store, now).items()},
         )
 
     def _keep(self) -> None:
