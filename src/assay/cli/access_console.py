@@ -19,8 +19,9 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--gate", required=True, metavar="ADDRESS", help="The administration's address, such as https://gate.example:8471.")
 @click.option("--key", required=True, type=KEY_PLACE, help="Your key: an administrator's, an auditor's or a viewer's.")
 @click.option("--ca", type=_FILE, help="The only authorities to believe (PEM).")
+@click.option("--certificate", type=_FILE, help="Your client's certificate with its key (PEM), where the gate wants one.")
 @click.option("--port", default=8472, show_default=True, type=click.IntRange(0, 65535), help="Here, on this machine; 0 takes any free one.")
-def command(gate: str, key: KeyPlace, ca: Path | None, port: int) -> None:
+def command(gate: str, key: KeyPlace, ca: Path | None, certificate: Path | None, port: int) -> None:
     """A page on this machine that shows the gate and acts on it. Your key stays in this process; the browser has none.
 
     \b
@@ -35,7 +36,7 @@ def command(gate: str, key: KeyPlace, ca: Path | None, port: int) -> None:
     from assay.access.console.remote import Remote
     from assay.web.serving import listen
 
-    remote = Remote(gate, load_key(key), ca=ca)
+    remote = Remote(gate, load_key(key), ca=ca, certificate=certificate)
     with listen("127.0.0.1", port) as socket:
         app, link = make_console(remote, port=socket.getsockname()[1])
         click.echo(f"Open this once, in a browser on this machine:\n\n  {link}\n")

@@ -54,11 +54,14 @@ class Looked(Struct, frozen=True):
 
 
 class Remote:
-    """One administrator at one gate. `ca` is a file with the only authorities to believe, if given."""
+    """One administrator at one gate. `ca` is a file with the only authorities to believe, if given; `certificate` a client's, with its key,
+    for a gate that wants one (both PEM). `clock` gives Unix milliseconds.
+    """
 
     def __init__(
-        self, address: str, key: PrivateKey, *, ca: Path | None = None, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    ) -> None:
+        self, address: str, key: PrivateKey, *, ca: Path | None = None, certificate: Path | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:  # fmt: skip
         try:
             url = URL(address)
             port = url.port
@@ -71,9 +74,11 @@ class Remote:
             raise RemoteError("over a network the administration is reached by https", where=address[:100])
         self._url, self._key, self._clock = url, key, clock
         try:
-            self._tls: ssl.SSLContext | bool = ssl.create_default_context(cafile=str(ca)) if ca else True
+            self._tls = ssl.create_default_context(cafile=str(ca) if ca else None)
+            if certificate is not None:
+                self._tls.load_cert_chain(certificate)
         except (OSError, ssl.SSLError) as e:
-            raise RemoteError(f"the authorities cannot be read: {e}", where=str(ca)) from None
+            raise RemoteError(f"the certificates cannot be read: {e}", where=str(ca or certificate)) from None
         self._me: wire.Me | None = None
 
     async def __aenter__(self) -> Self:

@@ -1,0 +1,129 @@
+"""The administration as it is run: `assay access admin` over TLS, called by the console's side; two at once; killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.access import adminwire as wire
+from assay.access.adminserve import searcher
+from assay.access.config import read_config
+from assay.access.console.remote import Remote, RemoteError
+from assay.access.grants import sign_grant
+from assay.access.model import Scope
+from assay.ledger import PrivateKey
+from tests.access.adminmaking import AUDITOR, public
+from tests.access.gate import ADMINS, Gate, free_port, wait_for
+from tests.access.gatestub import Certificates
+
+pytest.importorskip("starlette")
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@contextmanager
+def admin(gate: Gate) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "assay", "access", "admin", "--config", str(gate.folder / "gate.yaml")]
+    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    try:
+        wait_for(read_config(gate.folder / "gate.yaml").administration.address[1], process)
+        time.sleep(1.1)  # whatever was signed in the second in which the memory of nonces began is refused
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def made(folder: Path, **reading: Any) -> tuple[Gate, int]:
+    port = free_port()
+    return Gate(folder, administration={"listen": f"127.0.0.1:{port}", "auditors": {"aud": public(AUDITOR)}, **reading}), port
+
+
+def test_over_tls_with_a_clients_certificate_where_it_is_wanted(tmp_path: Path, certificates: Certificates) -> None:
+    server = str(certificates.file("ca-server"))
+    gate, port = made(tmp_path / "gate", tls={"certificate": server, "key": server, "client_ca": str(certificates.ca)})
+    address = f"https://127.0.0.1:{port}"
+    mine = certificates.file("ca-client")
+
+    async def me(**options: Any) -> wire.Me:
+        async with Remote(address, ADMINS["ines"], **options) as remote:
+            return await remote.me()
+
+    with admin(gate):
+        found = asyncio.run(me(ca=certificates.ca, certificate=mine))
+        assert (found.name, found.role) == ("ines", "admin")
+        for options in ({"ca": certificates.ca}, {"certificate": mine}, {"ca": certificates.stranger, "certificate": mine}):
+            with pytest.raises(RemoteError, match="cannot be reached"):
+                asyncio.run(me(**options))
+        with pytest.raises(RemoteError, match="cannot be reached"):
+            asyncio.run(me(ca=certificates.ca, certificate=certificates.file("stranger-client")))
+    gate.store.close()
+
+
+def test_a_halt_from_the_console_s_side_and_nothing_recorded_is_lost_by_a_kill(tmp_path: Path) -> None:
+    gate, port = made(tmp_path / "gate")
+    address = f"http://127.0.0.1:{port}"
+
+    async def stop(reason: str) -> wire.Done:
+        async with Remote(address, ADMINS["ines"]) as remote:
+            return await remote.halt(Scope(model="m7"), reason)
+
+    with admin(gate) as process:
+        first = asyncio.run(stop("the first"))
+        process.kill()
+        process.wait()
+    with admin(gate):
+        asyncio.run(stop("the second"))
+        with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
+            assert answer.read() == b'{"ready":true,"missing":[]}'
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{address}/access/me", timeout=5)
+        assert refused.value.code == 401
+    found = searcher(gate.folder / "audit")(wire.AuditQuery(kind="control")).records
+    assert [r["what"] for r in found] == ["the second", "the first"]
+    assert first.what.split()[1] in {r["subject"] for r in found}
+    assert {h.reason for h in gate.store.snapshot().halts.values()} == {"the first", "the second"}
+    gate.store.close()
+
+
+def test_strangers_and_other_terms_than_those_that_were_seen_are_refused(tmp_path: Path) -> None:
+    gate, port = made(tmp_path / "gate")
+    gate.store.put_grant(sign_grant(gate.grant(id="seen"), ADMINS["ines"]))
+
+    async def go() -> None:
+        address = f"http://127.0.0.1:{port}"
+        async with Remote(address, PrivateKey.generate()) as stranger:
+            with pytest.raises(RemoteError, match="no key that counts"):
+                await stranger.me()
+        async with Remote(address, AUDITOR) as auditor:
+            assert (await auditor.me()).role == "auditor"
+            with pytest.raises(RemoteError, match="this takes admin"):
+                await auditor.halt(Scope(), "x")
+        async with Remote(address, ADMINS["ivan"], clock=lambda: time.time_ns() // 1_000_000 - 120_000) as late:
+            with pytest.raises(RemoteError, match="clocks"):
+                await late.me()
+        async with Remote(address, ADMINS["ivan"]) as remote:
+            looked = await remote.looked_at("seen")
+            gate.store.put_grant(sign_grant(gate.grant(id="seen", version=2, purpose="another thing"), ADMINS["ines"]))
+            with pytest.raises(RemoteError, match="another than the one that you saw"):
+                await remote.approve("seen", looked.digest)
+            await remote.approve("seen", (await remote.looked_at("seen")).digest)
+
+    with admin(gate):
+        asyncio.run(go())
+    gate.store.close()
