@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from assay.access.alerts import listed
+from assay.access.auditrecords import AuditError, encode
 from assay.access.breakglass import KIND, REVIEW_MS, BreakGlassError, Exceptions, Opened, open_glass, read_all, review
 from assay.access.model import Halt, Scope
 from assay.access.store import Store, StoreError, open_store
@@ -29,13 +30,13 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def opened(store: Store, **changes: Any) -> Opened:
     given = {"key": ADMINS["ada"], "grant": grant(), "lifts": ("hours",), "reason": "turbine trip at night", "minutes": 30, "now": AT}
-    given |= changes
+    given |= {"record": [].append, **changes}
     key = given.pop("key")
     return open_glass(store, PUBLIC, key, **given)  # type: ignore[arg-type]
 
 
 def reviewed(store: Store, glass: str, who: str = "bea", at: int = AT + 31 * MINUTE) -> None:
-    review(store, PUBLIC, ADMINS[who], glass, justified=True, note="it is in the plant's log", now=at)
+    review(store, PUBLIC, ADMINS[who], glass, justified=True, note="it is in the plant's log", now=at, record=[].append)
 
 
 def test_it_lifts_what_it_says_for_its_grant_and_time_and_nothing_else(store: Store) -> None:
@@ -72,6 +73,20 @@ def test_without_a_record_of_the_alert_nothing_is_open(store: Store, monkeypatch
     with pytest.raises(StoreError):
         opened(store)
     assert store.records(KIND) == {}
+
+
+def test_without_a_record_in_the_audit_log_nothing_is_open_or_reviewed(store: Store) -> None:
+    def full(value: dict[str, Any]) -> None:
+        encode(value)
+        raise AuditError("the disk is full")
+
+    with pytest.raises(AuditError, match="full"):
+        opened(store, record=full)
+    assert store.records(KIND) == {}
+    one = opened(store)
+    with pytest.raises(AuditError, match="full"):
+        review(store, PUBLIC, ADMINS["bea"], one.id, justified=False, note="it is in no log", now=AT + 31 * MINUTE, record=full)
+    assert read_all(store, PUBLIC)[one.id].review is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +128,7 @@ def test_only_another_administrator_reviews_it_once_and_after_its_end(store: Sto
     with pytest.raises(BreakGlassError, match="no exception"):
         reviewed(store, "bg-" + "0" * 16)
     with pytest.raises(BreakGlassError, match="no administrator"):
-        review(store, PUBLIC, STRANGER, one.id, justified=True, note="it is in the log", now=AT + 31 * MINUTE)
+        review(store, PUBLIC, STRANGER, one.id, justified=True, note="it is in the log", now=AT + 31 * MINUTE, record=[].append)
     reviewed(store, one.id)
     assert read_all(store, PUBLIC)[one.id].state(AT + 31 * MINUTE) == "reviewed"
     with pytest.raises(BreakGlassError, match="reviewed already, by bea"):

@@ -17,6 +17,7 @@ import yaml
 
 from assay.access.alerts import Alert, alert_id, keep
 from assay.access.audit import AuditLog
+from assay.access.auditread import Query, search
 from assay.access.canaries import open_canaries
 from assay.access.config import read_config
 from assay.access.grants import sign_grant
@@ -73,6 +74,8 @@ def test_break_glass_is_opened_listed_and_not_reviewed_before_its_end_or_by_a_st
     assert "open still" in early.stderr
     alerts = json.loads(assay(folder, "alerts", "list", "--json").stdout)
     assert [(a["kind"], a["person"]) for a in alerts] == [("break-glass", "ada")]
+    (row,) = search(folder / "audit", Query(kinds=("break-glass",)))
+    assert (row.record.state, row.record.by, row.record.grant) == ("opened", "ada", "power")  # type: ignore[union-attr]
 
 
 def test_a_halt_stops_break_glass_at_the_command_line_too(folder: Path) -> None:

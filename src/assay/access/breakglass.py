@@ -1,19 +1,19 @@
 """Break-glass: one administrator lifts one grant's hours or quota, for an hour at most, at once; another reviews it afterwards.
 
-    opened = open_glass(store, admins, key, grant=grant, lifts=("hours",), reason="turbine trip, night shift", minutes=30, now=now_ms)
+    opened = open_glass(store, admins, key, grant=grant, lifts=("hours",), reason="turbine trip", minutes=30, now=now_ms, record=write)
     exceptions = Exceptions.read(store, admins, now_ms)         # what the gate looks at; read again whenever the store's epoch changes
     exceptions.lifts(grant, "hours", now_ms)
-    review(store, admins, other_key, opened.id, justified=True, note="the trip is in the plant's log", now=now_ms)
+    review(store, admins, other_key, opened.id, justified=True, note="the trip is in the plant's log", now=now_ms, record=write)
 
 It lifts hours and quota, for there are no other words for it: never a halt, a decision, a revocation, an expiry, a network or a rule. The
-alert is written before the exception; if it cannot be, nothing is opened. An exception that nobody has reviewed within `REVIEW_MS` of its
-end blocks every other one. Both papers are signed, and what the store says beside them counts for nothing.
+alert and the audit record are written before the exception; if they cannot be, nothing is opened. An exception that nobody has reviewed
+within `REVIEW_MS` of its end blocks every other one. Both papers are signed, and what the store says beside them counts for nothing.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -37,6 +37,8 @@ SKEW_MS = 5_000
 Lifted = Literal["hours", "quota"]
 Reason = Annotated[str, Meta(min_length=10, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]*\Z")]
 T = TypeVar("T")
+Record = Callable[[dict[str, Any]], None]
+"""Writes a record to the audit log and returns when it is on disk, or raises."""
 
 
 class BreakGlassError(AssayError):
@@ -94,6 +96,7 @@ def open_glass(
     reason: str,
     minutes: int,
     now: Ms,
+    record: Record,
     halts: Sequence[Halt] = (),
 ) -> Opened:
     """Open an exception for a grant that holds. Raises `BreakGlassError`: the key is no administrator's, the grant is stopped or over, the
@@ -127,13 +130,14 @@ def open_glass(
         (), (digest(_json(opened)),), {"minutes": float(minutes)},
     )  # fmt: skip
     keep(store, [alert])
+    record(_told("opened", by, opened.reason, grant, now) | {"until": opened.until})
     store.put_record(KIND, opened.id, {"opened": _signed(OPENED, opened.id, _json(opened), key), "review": None}, 0)
     store.touch()
     return opened
 
 
 def review(
-    store: Store, admins: Mapping[str, PublicKey], key: PrivateKey, glass: str, *, justified: bool, note: str, now: Ms
+    store: Store, admins: Mapping[str, PublicKey], key: PrivateKey, glass: str, *, justified: bool, note: str, now: Ms, record: Record
 ) -> Review:
     """Review an exception that has ended. Raises `BreakGlassError`: no such one, not over, opened by the same, reviewed; `StoreError`."""
     by = _name_of(key, admins)
@@ -150,9 +154,18 @@ def review(
     made = _converted(
         {"id": glass, "opened": digest(_json(one.opened)), "justified": justified, "note": note.strip(), "by": by, "at": now}, Review
     )
+    found = f"{glass} {'justified' if justified else 'not justified'}: {made.note}"[:300]
+    record({"kind": "break-glass", "at": now, "state": "reviewed", "by": by, "reason": found, "grant": one.opened.grant})
     store.put_record(KIND, glass, {**value, "review": _signed(REVIEWED, glass, _json(made), key)}, version)
     store.touch()
     return made
+
+
+def _told(state: str, by: str, reason: str, grant: Grant, now: Ms) -> dict[str, Any]:
+    return {
+        "kind": "break-glass", "at": now, "state": state, "by": by, "reason": reason, "grant": grant.id, "organisation": grant.organisation,
+        "model": grant.model,
+    }  # fmt: skip
 
 
 def read_all(store: Store, admins: Mapping[str, PublicKey]) -> dict[str, Glass]:

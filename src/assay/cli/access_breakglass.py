@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from assay.cli.access_record import recorder
 from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import plain, program, shell_path
 
@@ -63,8 +64,9 @@ def open_(grant: str, config: Path, lifts: tuple[Lifted, ...], reason: str, minu
         admins = read.admins.public()
         halts = open_halts(snapshot, admins)
         opened = open_glass(
-            store, admins, load_key(key), grant=grants[grant], lifts=lifts, reason=reason, minutes=minutes, now=now, halts=halts
-        )
+            store, admins, load_key(key), grant=grants[grant], lifts=lifts, reason=reason, minutes=minutes, now=now, halts=halts,
+            record=recorder(read, store),
+        )  # fmt: skip
     finally:
         store.close()
     click.echo(f"{opened.id}: {' and '.join(opened.lifts)} of {plain(grant)} lifted until {_when(opened.until)}, by {opened.by}.")
@@ -89,8 +91,9 @@ def review(glass: str, config: Path, justified: bool, note: str, key: KeyPlace) 
     store = open_store(read.store, Path(read.folder))
     try:
         made = review(
-            store, read.admins.public(), load_key(key), glass, justified=justified, note=note, now=time.time_ns() // 1_000_000
-        )
+            store, read.admins.public(), load_key(key), glass, justified=justified, note=note, now=time.time_ns() // 1_000_000,
+            record=recorder(read, store),
+        )  # fmt: skip
     finally:
         store.close()
     click.echo(f"{made.id}: {'justified' if made.justified else 'not justified'}, by {made.by}.")
