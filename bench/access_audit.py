@@ -22,8 +22,9 @@ import pyrage
 import uvloop
 
 from assay.access.audit import AuditLog
-from assay.access.auditread import Query, search, who
+from assay.access.auditread import Query, search
 from assay.access.auditverify import verify
+from assay.access.auditwho import who
 from assay.ledger import PrivateKey
 
 CONCURRENCY = 64

@@ -19,9 +19,10 @@ import pytest
 
 from assay.access.audit import AuditLog
 from assay.access.auditends import Ends, read_end
-from assay.access.auditread import Query, contents_of, search
+from assay.access.auditread import Query, search
 from assay.access.auditrecords import AuditError, AuditTamperedError, encode, hash_of, line_of, read_line, shown
 from assay.access.auditsegment import header_of, seal, segments
+from assay.access.audittext import contents_of
 from assay.access.auditverify import Verified, verify
 from assay.access.model import DeniedError
 from assay.errors import AssayError

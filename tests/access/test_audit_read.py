@@ -13,9 +13,11 @@ import pytest
 
 from assay.access.audit import AuditLog
 from assay.access.auditexport import COLUMNS, Prover, cell, check_proofs, write_csv, write_jsonl
-from assay.access.auditread import Query, readable, search, who
+from assay.access.auditread import CLOCK_MS, LONGEST_MS, Query, lines_between, search
 from assay.access.auditrecords import AuditError, AuditTamperedError
 from assay.access.auditsegment import segments
+from assay.access.audittext import readable
+from assay.access.auditwho import who
 from assay.evidence.log import read_log
 from assay.evidence.witness import show, witness
 from assay.ledger import PrivateKey
@@ -91,6 +93,30 @@ def test_everything_comes_in_order_of_time_with_its_end(folder: Path) -> None:
 )
 def test_what_is_asked_for_is_found_and_nothing_else(folder: Path, query: Query, found: list[int]) -> None:
     assert ids(search(folder, query)) == found
+
+
+def test_what_is_older_or_younger_is_not_read_at_all(tmp_path: Path) -> None:
+    hour = 3_600_000
+
+    async def act(log: AuditLog) -> None:
+        for i in range(3000):
+            log.note(decided(i * hour))
+            log.note(ended(i * hour))
+        await log.write(decided(3000 * hour))
+
+    with_log(tmp_path, act)
+    path = segments(tmp_path)[0]
+    for first, last in ((0, 0), (1000, 1010), (2999, 3000), (17, 18), (3000, 4000)):
+        since, until = AT + first * hour, AT + last * hour
+        expected = [i for i in range(first, last + 1) if i <= 3000]
+        rows = list(search(tmp_path, Query(since=since, until=until, kinds=("decided",))))
+        assert [(r.record.at - AT) // hour for r in rows] == expected
+        assert all(json.loads(path.read_bytes().splitlines()[r.n])["record"]["at"] == r.record.at for r in rows[:2])
+        assert all(r.ended is not None for r in rows if r.record.at < AT + 3000 * hour)
+        assert sum(s.requests for s in who(tmp_path, "m7", since, until)) == len(expected)
+        lines = [n for n, _ in lines_between(path, since, until)]
+        assert lines == list(range(lines[0], lines[-1] + 1))
+        assert len(lines) < 2 * (len(expected) + 4 + (CLOCK_MS + LONGEST_MS) // hour) + 2 * 65_536 // 200
 
 
 def test_denials_are_found_by_their_rule(folder: Path) -> None:

@@ -124,7 +124,7 @@ class AuditLog:
         """
         sealer = self._begun.sealer
         n, salt, salted = sealer.digest(data, sha256)
-        if sealer.keeps:
+        if sealer.keeps and not self._gone:
             self._queue.put(_Item(b"", None, content=(kind, n, salt, salted, data)))
         return "sha256:" + salted.hex()
 

@@ -2,7 +2,6 @@
 
     for row in search(Path("audit"), Query(person="Ada Tan", since=ms)):
         row.record, row.ended
-    who(Path("audit"), "m7")            # who saw what of which model, for what purpose
 
 Reading trusts the files; `auditverify` checks them. A million requests take some ten seconds: a line is decoded only if it can match.
 """
@@ -10,6 +9,7 @@ Reading trusts the files; `auditverify` checks them. A million requests take som
 from __future__ import annotations
 
 import heapq
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -22,6 +22,7 @@ from msgspec import Struct
 from assay.access.auditcontent import Contents
 from assay.access.auditends import lines_of
 from assay.access.auditrecords import (
+    MAX_HEADER,
     Alert,
     AnyRecord,
     AuditError,
@@ -36,7 +37,8 @@ from assay.access.auditrecords import (
     Token,
     quick_line,
 )
-from assay.access.auditsegment import content_path, header_of, segments
+from assay.access.auditsegment import segments
+from assay.access.audittext import contents_of, digests_of, says
 
 if TYPE_CHECKING:
     from pyrage.x25519 import Identity
@@ -47,7 +49,9 @@ KIND: dict[type, str] = {
 }  # fmt: skip
 EXACT = ("id", "grant", "person", "organisation", "model", "digest", "system", "route", "decision", "network")
 LAST = 2**53 - 1
-LONGEST_MS = 7_200_000
+CLOCK_MS = 60_000
+"""A clock is not set back by more."""
+LONGEST_MS = 7_260_000
 """No request takes longer, so an end is not waited for that long (`config.Bounds.answer_s`)."""
 
 
@@ -136,8 +140,12 @@ def search(folder: Path, query: Query, identities: Sequence[Identity] = ()) -> I
             continue
         if query.halt and (row.ended is None or row.ended.halt != query.halt):
             continue
-        if query.text and not _says(folder, row, query.text, identities, opened):
-            continue
+        if query.text:
+            digests = digests_of(row.record, row.ended)
+            if digests and row.segment not in opened:
+                opened[row.segment] = contents_of(folder, row.segment, identities)
+            if not digests or not says(opened[row.segment], digests, query.text):
+                continue
         yield row
 
 
@@ -168,7 +176,7 @@ def _rows(path: Path, query: Query) -> Iterator[Row]:
     waiting: deque[Row] = deque()
     unfinished: dict[bytes, Row] = {}
     own_ends = "ended" in query.kinds
-    for n, line in enumerate(whole_lines(path)):
+    for n, line in lines_between(path, query.since, query.until):
         if b'"kind":"ended"' in line and not own_ends:
             row = unfinished.pop(id_in(line), None)
             if row is not None:
@@ -176,7 +184,7 @@ def _rows(path: Path, query: Query) -> Iterator[Row]:
                 if isinstance(end, Ended):
                     row.ended, row.ended_n = end, n
         elif all(needle in line for needle in needles):
-            record = _record(line, path, n)
+            record = record_in(line, path, n)
             if fits(record, query):
                 row = Row(path.stem, n, record)
                 waiting.append(row)
@@ -191,17 +199,19 @@ def _finished(row: Row) -> bool:
     return not isinstance(row.record, Decided) or row.ended is not None
 
 
-def _record(line: bytes, path: Path, n: int) -> AnyRecord:
+def record_in(line: bytes, path: Path, n: int) -> AnyRecord:
+    """What a line says. Raises `AuditTamperedError` naming it."""
     try:
         return quick_line(line).record
     except AuditTamperedError as e:
         raise AuditTamperedError(e.what, where=f"{path}, line {n}", fix="Run: assay access audit verify") from None
 
 
-def whole_lines(path: Path) -> Iterator[bytes]:
-    """The lines that have their end, without it. Raises `AuditError`."""
+def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
+    """The lines that have their end, without it, from a line's beginning on. Raises `AuditError`."""
     try:
         with path.open("rb", buffering=1 << 20) as file:
+            file.seek(offset)
             for data in lines_of(file):
                 if not data.endswith(b"\n"):
                     return
@@ -210,159 +220,55 @@ def whole_lines(path: Path) -> Iterator[bytes]:
         raise AuditError(f"cannot read: {e.strerror}", where=str(path)) from None
 
 
+def lines_between(path: Path, since: int, until: int) -> Iterator[tuple[int, bytes]]:
+    """The lines that can matter to what was decided in that time, each with its place: from a minute before to as long after as an answer
+    may take. Found by halving, since a segment is in order of time.
+    """
+    last = until + LONGEST_MS
+    for line in whole_lines(path, _offset(path, since - CLOCK_MS) if since else 0):
+        at = time_in(line) if until < LAST else 0
+        if at > last:
+            return
+        yield place_in(line), line
+
+
+def _offset(path: Path, since: int) -> int:
+    """Where a line begins before which all are older."""
+    low, high = 0, path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            while high - low > 1 << 16:
+                middle = (low + high) // 2
+                file.seek(middle)
+                file.readline(MAX_HEADER)
+                begin = file.tell()
+                line = file.readline(MAX_HEADER)
+                if begin >= high or not line.endswith(b"\n") or time_in(line) >= since:
+                    high = middle
+                else:
+                    low = begin
+    except OSError as e:
+        raise AuditError(f"cannot read: {e.strerror}", where=str(path)) from None
+    return low
+
+
+_AT = re.compile(rb'"at":([0-9]{1,16})[,}]')
+_N = re.compile(rb'\{"after":"[0-9a-f]{64}","n":([0-9]{1,16}),')
+
+
+def time_in(line: bytes) -> int:
+    """A line's time; 0 if it has none. A text can hold no `"at":`, since its quotes are escaped."""
+    found = _AT.search(line)
+    return int(found[1]) if found else 0
+
+
+def place_in(line: bytes) -> int:
+    """A line's place in its segment; -1 if it is no line."""
+    found = _N.match(line)
+    return int(found[1]) if found else -1
+
+
 def id_in(line: bytes) -> bytes:
     """The id of a record as it stands in its line. A text can hold no `"id":"`, since its quotes are escaped."""
     begin = line.find(b'"id":"') + 6
     return line[begin : line.find(b'"', begin)]
-
-
-# Contents
-
-
-def contents_of(folder: Path, segment: str, identities: Sequence[Identity]) -> Contents:
-    """A segment's contents, for an auditor. Raises `AuditError`."""
-    path = folder / f"{segment}.jsonl"
-    return Contents.open(content_path(path), header_of(path), identities)
-
-
-def digests_of(row: Row) -> list[str]:
-    """The contents that a row names: what was asked, what was answered."""
-    asked = row.record.request_digest if isinstance(row.record, Decided | Denied) else ""
-    answered = row.ended.answer_digest if row.ended is not None else ""
-    if isinstance(row.record, Ended):
-        answered = row.record.answer_digest
-    return [d for d in (asked, answered) if d]
-
-
-def _says(folder: Path, row: Row, text: str, identities: Sequence[Identity], opened: dict[str, Contents]) -> bool:
-    digests = digests_of(row)
-    if not digests:
-        return False
-    if row.segment not in opened:
-        opened[row.segment] = contents_of(folder, row.segment, identities)
-    contents, wanted = opened[row.segment], text.casefold()
-    return any(d in contents and wanted in readable(contents[d][1]).casefold() for d in digests)
-
-
-def readable(data: bytes) -> str:
-    """The text of a content: the strings of JSON, and those of a stream's parts put together."""
-    if data.lstrip()[:1] in (b"{", b"["):
-        try:
-            return "\n".join(_strings(msgspec.json.decode(data)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return data.decode("utf-8", errors="replace")
-    parts: list[str] = []
-    for line in data.split(b"\n"):
-        if line.startswith(b"data:") and b"[DONE]" not in line:
-            try:
-                parts += _deltas(msgspec.json.decode(line[5:]))
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                parts.append(line.decode("utf-8", errors="replace"))
-    return "".join(parts) if parts else data.decode("utf-8", errors="replace")
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for one in value.values():
-            yield from _strings(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _strings(one)
-
-
-_SAID = frozenset({"content", "delta", "text", "arguments", "refusal", "reasoning_content"})
-
-
-def _deltas(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, one in value.items():
-            if name in _SAID and isinstance(one, str):
-                yield one
-            else:
-                yield from _deltas(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _deltas(one)
-
-
-# Who saw what of which model, for what purpose
-
-
-class Seen(Struct, kw_only=True):
-    """What one person saw of one model under one grant for one purpose, of one system. Times are Unix ms; money in millionths.
-
-    `answered` requests ended with an answer, or part of one; `open` have no end yet, or their worker was killed; `denied` never went on.
-    """
-
-    model: str
-    digest: str
-    person: str
-    organisation: str
-    grant: str
-    purpose: str
-    system: str
-    requests: int = 0
-    answered: int = 0
-    complete: int = 0
-    open: int = 0
-    denied: int = 0
-    tokens: int = 0
-    money: int = 0
-    routes: dict[str, int] = {}
-    tools: dict[str, int] = {}
-    networks: dict[str, int] = {}
-    first: int = 0
-    last: int = 0
-
-
-def who(folder: Path, model: str, since: int = 0, until: int = LAST) -> list[Seen]:
-    """Who saw what of this model (its name or its digest), for what purpose; most requests first. Raises `AuditError`."""
-    found: dict[tuple[str, ...], Seen] = {}
-    needle = msgspec.json.encode(model)
-    for path in segments(folder):
-        unfinished: dict[bytes, Seen] = {}
-        for n, line in enumerate(whole_lines(path)):
-            if b'"kind":"ended"' in line:
-                seen = unfinished.pop(id_in(line), None) if unfinished else None
-                if seen is not None:
-                    _ended(seen, _record(line, path, n))
-            elif needle in line:
-                record = _record(line, path, n)
-                if isinstance(record, Decided | Denied) and model in (record.model, record.digest) and since <= record.at <= until:
-                    seen = _seen(found, record)
-                    if isinstance(record, Decided) and record.route != "models":
-                        seen.open += 1
-                        unfinished[msgspec.json.encode(record.id)[1:-1]] = seen
-    return sorted(found.values(), key=lambda s: (-s.requests, s.person, s.grant, s.system))
-
-
-def _seen(found: dict[tuple[str, ...], Seen], record: Decided | Denied) -> Seen:
-    key = (record.model, record.digest, record.person, record.organisation, record.grant, record.purpose, record.system)
-    seen = found.get(key)
-    if seen is None:
-        seen = found[key] = Seen(
-            model=record.model, digest=record.digest, person=record.person, organisation=record.organisation, grant=record.grant,
-            purpose=record.purpose, system=record.system, first=record.at,
-        )  # fmt: skip
-    if isinstance(record, Denied):
-        seen.denied += 1
-    else:
-        seen.requests += 1
-        seen.routes[record.route] = seen.routes.get(record.route, 0) + 1
-        for tool in record.tools:
-            seen.tools[tool] = seen.tools.get(tool, 0) + 1
-    if record.network in seen.networks or len(seen.networks) < 1000:
-        seen.networks[record.network] = seen.networks.get(record.network, 0) + 1
-    seen.first, seen.last = min(seen.first, record.at), max(seen.last, record.at)
-    return seen
-
-
-def _ended(seen: Seen, record: AnyRecord) -> None:
-    if isinstance(record, Ended):
-        seen.open -= 1
-        seen.complete += record.how == "complete"
-        seen.answered += bool(record.first_ms >= 0 or record.how == "complete")
-        seen.tokens += record.tokens
-        seen.money += record.money

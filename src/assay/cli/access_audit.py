@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from pyrage.x25519 import Identity
 
-    from assay.access.auditread import Query, Row, Seen
+    from assay.access.auditread import Query, Row
     from assay.access.auditverify import Verified
+    from assay.access.auditwho import Seen
     from assay.ledger import KeyPlace
 
 _FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -119,7 +120,7 @@ def who(folder: Path, model: str, since: str, until: str, as_json: bool, as_csv:
     """Who saw what of MODEL (its name or digest), for what purpose."""
     import msgspec
 
-    from assay.access.auditread import who as whose
+    from assay.access.auditwho import who as whose
 
     found = whose(folder, model, *_span(since, until))
     if as_json:
@@ -260,20 +261,21 @@ def checkpoint(folder: Path, since: int | None, cosigned: Path | None, key: KeyP
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the contents to files in this folder.")
 def decrypt(folder: Path, request: str, identities: tuple[Path, ...], raw: bool, out: Path | None) -> None:
     """As an auditor: what was asked and answered in REQUEST (its id, as `search` shows it). Each is held against its digest in the log."""
-    from assay.access.auditread import Query, contents_of, digests_of, readable
+    from assay.access.auditread import Query
     from assay.access.auditread import search as find
     from assay.access.auditrecords import AuditError
+    from assay.access.audittext import contents_of, digests_of, readable
     from assay.evidence.log import write_durably
 
     if not identities:
         raise click.UsageError("contents are opened with an auditor's identity: --identity")
-    rows = [row for row in find(folder, Query(id=request)) if digests_of(row)]
+    rows = [row for row in find(folder, Query(id=request)) if digests_of(row.record, row.ended)]
     if not rows:
         raise AuditError(f"no record of {plain(request)[:80]} names contents", where=str(folder), fix=f"{program()} access audit search")
     mine = _identities(identities)
     for row in rows:
         contents = contents_of(folder, row.segment, mine)
-        for digest in digests_of(row):
+        for digest in digests_of(row.record, row.ended):
             if digest not in contents:
                 raise AuditError(f"the content {digest} was not kept, or is gone", where=row.segment)
             kind, data = contents[digest]
