@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from assay.access import dpop
 from assay.access.grants import (
     GrantError,
     narrower,
@@ -43,6 +44,7 @@ def denied(signed: Any, parents: dict[str, Any] | None = None, now: int = NOW, t
 def test_thumbprint_is_the_one_of_rfc_8037() -> None:
     public = base64.urlsafe_b64decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
     assert thumbprint(PublicKey(public)) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"  # RFC 8037, appendix A.3
+    assert dpop.thumbprint(HOLDER.public) == thumbprint(HOLDER.public)  # what proofs of possession name
 
 
 def test_two_administrators_open_a_grant_for_its_time() -> None:

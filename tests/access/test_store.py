@@ -16,8 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.access.grants import open_all
-from assay.access.model import Halt, Scope
+from assay.access.grants import open_all, sign_sub_grant, thumbprint
+from assay.access.model import Halt, Person, Scope
 from assay.access.orders import (
     Revoked,
     open_halts,
@@ -30,7 +30,18 @@ from assay.access.orders import (
 from assay.access.store import PROOF_MS, Amounts, ConflictError, LeaseKey, Store, StoreError, open_store
 from assay.access.store_sqlite import SqliteStore
 from assay.errors import AssayError
-from tests.access.grantmaking import ADMINS, HOLDER, NOW, TERMS, approved, grant, postgres_programs, postgres_server, sub_grant
+from tests.access.grantmaking import (
+    ADMINS,
+    HOLDER,
+    NOW,
+    STRANGER,
+    TERMS,
+    approved,
+    grant,
+    postgres_programs,
+    postgres_server,
+    sub_grant,
+)
 
 Opened = Callable[[], Store]
 
@@ -136,8 +147,6 @@ def test_a_changed_grant_is_a_new_version_and_the_old_one_holds_until_it_is_appr
 
 
 def test_a_revoked_grant_is_gone_for_ever_and_its_sub_grants_with_it(opened: Opened) -> None:
-    from assay.access.grants import sign_sub_grant
-
     store = opened()
     store.put_grant(approved())
     store.put_grant(sign_sub_grant(sub_grant(), grant(), HOLDER))
@@ -150,6 +159,16 @@ def test_a_revoked_grant_is_gone_for_ever_and_its_sub_grants_with_it(opened: Ope
     assert signer_of_revocation(snapshot.orders["power"], snapshot.revoked["power"], TERMS.public()) == "ada"
     with pytest.raises(StoreError, match="for ever"):
         store.put_grant(approved(grant(version=2)))
+
+
+def test_a_holder_cannot_take_another_grants_id_for_a_sub_grant(opened: Opened) -> None:
+    store = opened()
+    store.put_grant(approved())
+    water = grant(id="water", persons=(Person("Lee", thumbprint(STRANGER.public)),))
+    store.put_grant(approved(water))
+    with pytest.raises(StoreError, match="another grant"):
+        store.put_grant(sign_sub_grant(sub_grant(id="water", version=2), grant(), HOLDER))
+    assert open_all(store.snapshot(), TERMS, NOW)[0] == {"power": grant(), "water": water}
 
 
 @pytest.mark.parametrize("how", ["terms", "payload", "signature", "junk", "other-id", "other-version", "text"])

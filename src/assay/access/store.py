@@ -163,8 +163,12 @@ class Store(ABC):
             known = rows.run("SELECT version, data FROM grants WHERE id = ? ORDER BY version DESC LIMIT 1", grant.id)
             if known and known[0][0] > grant.version:
                 raise StoreError(f"'{grant.id}' has version {known[0][0]} already", fix=f"Write version: {known[0][0] + 1}")
-            if known and known[0][0] == grant.version:
-                signed = parse_grant(bytes(known[0][1])).merged(signed)
+            if known:
+                before = parse_grant(bytes(known[0][1]))
+                if before.grant.parent != grant.parent:
+                    raise StoreError(f"'{grant.id}' is another grant", fix="Give this one an id of its own.")
+                if before.grant.version == grant.version:
+                    signed = before.merged(signed)
             rows.run(
                 "INSERT INTO grants (id, version, data) VALUES (?, ?, ?) ON CONFLICT (id, version) DO UPDATE SET data = excluded.data",
                 grant.id, grant.version, signed.encoded(),
