@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify bench-access
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify bench-access fuzz-access
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -69,6 +69,9 @@ bench-verify: setup-dev ## How long it takes to verify a bundle of 100,000 trial
 
 bench-access: setup-dev ## The door: requests a second on one core, what it adds, how fast a halt cuts, memory (ARGS="--minutes 60")
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.access $(ARGS)
+
+fuzz-access: setup-dev ## Ten minutes of mutated requests at the gate (ARGS="--minutes 60")
+	@cd "$(HERE)" && "$(BIN)/python" -m tests.access.fuzz $(ARGS)
 
 setup: $(VENV)/.ready ## The virtual environment
 
