@@ -236,9 +236,10 @@ def test_what_is_under_way_is_seen_and_cut(api: Api) -> None:
 
 def test_an_access_in_an_emergency_is_reviewed_by_another(api: Api) -> None:
     now = now_ms()
+    written: list[dict[str, Any]] = []
     opened = open_glass(
         api.gate.store, api.config.admins.public(), INES, grant=api.gate.grant(starts=now - 10**6), lifts=("hours",),
-        reason="turbine trip at night", minutes=1, now=now - 120_000,
+        reason="turbine trip at night", minutes=1, now=now - 120_000, record=written.append,
     )  # fmt: skip
     [view] = api.ask("vic", "GET", "/access/exceptions")[1]["glasses"]
     assert (view["state"], view["by"]) == ("unreviewed", "ines")
@@ -256,6 +257,10 @@ def test_an_access_in_an_emergency_is_reviewed_by_another(api: Api) -> None:
     assert api.ask("ivan", "POST", path, review("ivan"))[0] == 422
     [view] = api.ask("vic", "GET", "/access/exceptions")[1]["glasses"]
     assert (view["state"], view["reviewed_by"]) == ("reviewed", "ivan")
+    [record] = api.ask("aud", "GET", "/access/audit?kind=break-glass")[1]["records"]
+    assert (record["state"], record["by"], record["grant"]) == ("reviewed", "ivan", "power")
+    assert written
+    assert ("review", opened.id, ("ivan",)) in api.controls()
     [alert] = [a for a in api.ask("vic", "GET", "/access/alerts")[1]["alerts"] if a["kind"] == "break-glass"]
     assert api.ask("ines", "POST", f"/access/alerts/{alert['id']}/close", {"reason": "looked into"})[0] == 200
     [alert] = [a for a in api.ask("vic", "GET", "/access/alerts")[1]["alerts"] if a["kind"] == "break-glass"]

@@ -303,11 +303,16 @@ class Acts:
             made = {**value, "review": msgspec.json.decode(call.body.signed.encode())}
         except (msgspec.MsgspecError, RecursionError):
             raise RefusedError("this is no signed review") from None
-        found = breakglass._glass(glass, made, self._admins).review
+        one = breakglass._glass(glass, made, self._admins)
+        found = one.review
         if found is None:
             raise RefusedError("this is no signed review")
         self._check_order(call, found.by, found.at, found.by)
         what = f"{'justified' if found.justified else 'not justified'}: {found.note}"
+
+        await self.log.write(
+            {"kind": "break-glass", "at": self.clock(), "state": "reviewed", "by": found.by, "reason": what[:300], "grant": one.opened.grant}
+        )
 
         def keep() -> None:
             self.store.put_record(breakglass.KIND, glass, made, version)

@@ -8,7 +8,8 @@ Functions of a snapshot: nothing is changed, and nothing is believed that is not
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -42,7 +43,7 @@ from assay.evidence.release import parse_release
 from assay.evidence.releasecheck import check_release
 from assay.evidence.roles import Roles
 from assay.evidence.seen import Seen
-from assay.ledger import digest
+from assay.ledger import Cosigned, PublicKey, digest
 
 MOST_ALERTS = 200
 Records = Mapping[str, tuple[int, Mapping[str, Any]]]
@@ -51,15 +52,16 @@ Records = Mapping[str, tuple[int, Mapping[str, Any]]]
 def grant_views(config: Config, snapshot: Snapshot, now: int, store: Store | None = None) -> tuple[GrantView, ...]:
     """Of every grant the version in force, and a newer one that is not. With the store, what of the quotas is used."""
     opened, refused = open_all(snapshot, config.admins, now)
+    used = _used(store, opened.values(), now) if store else {}
     out = []
     for grant_id, versions in snapshot.versions.items():
         newest = versions[0]
         known = opened.get(grant_id)
         if known is not None and known.version != newest.grant.version:
             in_force = next(v for v in versions if v.grant.version == known.version)
-            out.append(_grant_view(config, snapshot, in_force, "active" if known.starts <= now else "not begun", "", store, now))
+            out.append(_grant_view(config, snapshot, in_force, "active" if known.starts <= now else "not begun", "", used))
         state, why = _state(config, snapshot, newest, known, refused.get(grant_id, ""), now)
-        out.append(_grant_view(config, snapshot, newest, state, why, store if state == "active" else None, now))
+        out.append(_grant_view(config, snapshot, newest, state, why, used if state == "active" else {}))
     return tuple(out)
 
 
@@ -79,33 +81,41 @@ def _state(
 
 
 def _grant_view(
-    config: Config, snapshot: Snapshot, signed: SignedGrant, state: GrantState, why: str, store: Store | None, now: int
+    config: Config, snapshot: Snapshot, signed: SignedGrant, state: GrantState, why: str, used: Mapping[str, tuple[Used, ...]]
 ) -> GrantView:
     grant = signed.grant
     revoked = snapshot.revoked.get(grant.id)
     return GrantView(
         grant, state, grant.digest_of_terms, tuple(_signers(config, signed)), 0 if grant.parent else config.admins.threshold, why,
-        _used(store, grant, now) if store else (), revoked.by if revoked else "", revoked.reason if revoked else "",
+        used.get(grant.id, ()), revoked.by if revoked else "", revoked.reason if revoked else "",
     )  # fmt: skip
 
 
 def _signers(config: Config, signed: SignedGrant) -> list[str]:
+    return _who(signed.envelope, tuple(config.admins.public().items()))
+
+
+@lru_cache(8192)
+def _who(envelope: Cosigned, admins: tuple[tuple[str, PublicKey], ...]) -> list[str]:
     try:
-        return signed.signers(config.admins.public())
+        return envelope.signers(dict(admins))
     except AssayError:
         return []
 
 
-def _used(store: Store, grant: Grant, now: int) -> tuple[Used, ...]:
-    keys = []
-    for quota in grant.quotas:
-        length = WINDOWS_MS[quota.window]
-        starts = now - now % length if length else 0
-        keys.append(LeaseKey(grant.id, "", quota.window, starts, Amounts(quota.requests, quota.tokens, quota.money)))
-    used = store.used(keys)
-    return tuple(
-        Used(q.window, u.requests, q.requests, u.tokens, q.tokens, u.money, q.money) for q, u in zip(grant.quotas, used, strict=True)
-    )
+def _used(store: Store, grants: Iterable[Grant], now: int) -> dict[str, tuple[Used, ...]]:
+    """Of every grant's quotas, what is used in the windows of now; asked of the store in one go."""
+    asked = []
+    for grant in grants:
+        for quota in grant.quotas:
+            length = WINDOWS_MS[quota.window]
+            limit = Amounts(quota.requests, quota.tokens, quota.money)
+            asked.append((quota, LeaseKey(grant.id, "", quota.window, now - now % length if length else 0, limit)))
+    out: dict[str, tuple[Used, ...]] = {}
+    for (q, key), u in zip(asked, store.used([key for _, key in asked]), strict=True):
+        used = Used(q.window, u.requests, q.requests, u.tokens, q.tokens, u.money, q.money)
+        out[key.grant] = (*out.get(key.grant, ()), used)
+    return out
 
 
 def halt_views(config: Config, snapshot: Snapshot) -> tuple[HaltView, ...]:
