@@ -7,14 +7,18 @@ import codecs
 import random
 import re
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.access.canaries import DAY_MS, Canaries, Issued, Named, day_name, find, marked_response, with_note
+from assay.access.parse import Parsed, parse
 from assay.access.style import STYLE_LEVEL, Styler, agreement, sites_of, tail
-from tests.access.grantmaking import NOW
+from assay.access.styled import Styled
+from tests.access.grantmaking import NOW, grant
 
 CANARIES = Canaries(bytes(range(32)))
 OTHER = Canaries(bytes(range(1, 33)))
@@ -154,6 +158,63 @@ def test_the_same_text_comes_out_however_it_was_cut_and_reads_the_same(parts: li
 
     assert bare(once) == bare(text)
     assert agreement(sites_of(once), b"k" * 32) == len(sites_of(once))
+
+
+CHAT = ["It’s a test — and", " it isn't", " over...", " We don't know—", "really. That's", " all"]
+
+
+def asking(route: str = "chat.completions", **more: Any) -> Parsed:
+    body = {"model": "m7", "messages": [], **more} if route == "chat.completions" else {"model": "m7", "input": "q", **more}
+    return parse(route, msgspec.json.encode(body), 100)  # type: ignore[arg-type]
+
+
+def events(*, finish: bool) -> list[bytes]:
+    out = []
+    for n, text in enumerate(CHAT):
+        for index in (0, 1):
+            last = finish and n == len(CHAT) - 1
+            choice = {"index": index, "delta": {"content": text}, "finish_reason": "stop" if last else None}
+            out.append(b"data: " + msgspec.json.encode({"id": "c", "model": "m7", "choices": [choice]}) + b"\n\n")
+    return [*out, b'data: {"id":"c","choices":[],"usage":{"total_tokens":3}}\n\n', b"data: [DONE]\n\n"]
+
+
+def said(data: bytes, index: int) -> str:
+    values = [msgspec.json.decode(line[6:]) for line in data.split(b"\n\n") if line.startswith(b"data: {")]
+    return "".join(c["delta"].get("content") or "" for v in values for c in v["choices"] if c["index"] == index)
+
+
+@pytest.mark.parametrize("finish", [True, False])
+def test_a_streamed_answer_is_set_as_the_whole_one_is(finish: bool) -> None:
+    terms = grant(canaries=("style",))
+    styled_answer = Styled(CANARIES, terms, asking(stream=True))
+    assert styled_answer.on
+    data = b"".join([styled_answer.part(e) for e in events(finish=finish)]) + styled_answer.end()
+    whole = msgspec.json.encode({"choices": [{"index": 0, "message": {"content": "".join(CHAT)}}], "usage": {"total_tokens": 3}})
+    once = msgspec.json.decode(Styled(CANARIES, terms, asking()).part(whole))
+    assert said(data, 0) == said(data, 1) == once["choices"][0]["message"]["content"]
+    assert agreement(sites_of(said(data, 0)), CANARIES.style_key(terms.id, "m7")) == len(sites_of("".join(CHAT))) == 7
+    assert data.endswith(b"data: [DONE]\n\n")
+    assert b'"usage":{"total_tokens":3}' in data
+    response = {"output": [{"type": "message", "content": [{"type": "output_text", "text": "".join(CHAT)}]}]}
+    read = msgspec.json.decode(Styled(CANARIES, terms, asking("responses")).part(msgspec.json.encode(response)))
+    assert read["output"][0]["content"][0]["text"] == said(data, 0)
+
+
+def test_what_is_no_prose_for_a_person_or_was_not_agreed_to_is_not_set() -> None:
+    terms = grant(canaries=("style",))
+    off = [
+        Styled(CANARIES, grant(canaries=("note", "ids")), asking()),
+        Styled(CANARIES, terms, asking(response_format={"type": "json_object"})),
+        Styled(CANARIES, terms, asking(logprobs=True)),
+        Styled(CANARIES, terms, asking("responses", stream=True)),
+        Styled(CANARIES, terms, asking("responses", text={"format": {"type": "json_schema"}})),
+    ]
+    assert [s.on for s in off] == [False] * 5
+    on = Styled(CANARIES, terms, asking(stream=True))
+    for odd in (b"data: {not json}\n\n", b": a comment\n\n", b"event: x\ndata: [1]\n\n", b'data: {"choices":[3,{"delta":null}]}\n\n', b""):
+        assert on.part(odd) == odd
+    call = b'data: {"choices":[{"index":0,"delta":{"tool_calls":[{"function":{"arguments":"it\'s"}}]}}]}\n\n'
+    assert on.part(call) == call
 
 
 def test_code_json_tables_links_and_quotes_from_them_are_left_alone() -> None:
