@@ -310,9 +310,8 @@ class Acts:
         self._check_order(call, found.by, found.at, found.by)
         what = f"{'justified' if found.justified else 'not justified'}: {found.note}"
 
-        await self.log.write(
-            {"kind": "break-glass", "at": self.clock(), "state": "reviewed", "by": found.by, "reason": what[:300], "grant": one.opened.grant}
-        )
+        paper = {"state": "reviewed", "by": found.by, "reason": f"{glass} {what}"[:300], "grant": one.opened.grant}
+        await self.log.write({"kind": "break-glass", "at": self.clock(), **paper})
 
         def keep() -> None:
             self.store.put_record(breakglass.KIND, glass, made, version)

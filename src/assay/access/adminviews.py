@@ -86,13 +86,18 @@ def _grant_view(
     grant = signed.grant
     revoked = snapshot.revoked.get(grant.id)
     return GrantView(
-        grant, state, grant.digest_of_terms, tuple(_signers(config, signed)), 0 if grant.parent else config.admins.threshold, why,
+        grant, state, _terms(grant), tuple(_signers(config, signed)), 0 if grant.parent else config.admins.threshold, why,
         used.get(grant.id, ()), revoked.by if revoked else "", revoked.reason if revoked else "",
     )  # fmt: skip
 
 
 def _signers(config: Config, signed: SignedGrant) -> list[str]:
     return _who(signed.envelope, tuple(config.admins.public().items()))
+
+
+@lru_cache(8192)
+def _terms(grant: Grant) -> str:
+    return grant.digest_of_terms
 
 
 @lru_cache(8192)
