@@ -459,6 +459,24 @@ def test_with_a_client_authority_only_its_clients_are_answered(cluster: Cluster,
         other.stop()
 
 
+def test_an_approval_that_comes_back_after_a_halt_is_stale(cluster: Cluster) -> None:
+    """Whoever writes to the store puts the old release back; the webhook has seen the newer one."""
+    other = copy.copy(cluster)
+    other.start()
+    try:
+        assert other.asked(review(pod(cluster.approved)))[0]
+        stated = Stated(epoch=1, issued=time.time_ns() // 1_000_000, verdict="halt", reason="seen")
+        cluster.store.put_release(cluster.approved, encoded(new_halt("m", cluster.approved, cluster.roles, KEYS["ada"], stated)))
+        assert not other.asked(review(pod(cluster.approved)))[0]
+        cluster.store.put_release(cluster.approved, encoded(cluster.release))
+        allowed, said = other.asked(review(pod(cluster.approved)))
+        assert not allowed
+        assert "epoch" in said
+    finally:
+        other.stop()
+        cluster.store.put_release(cluster.approved, encoded(cluster.release))
+
+
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "assay", "access", "admission", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
