@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from starlette.routing import Route
 
-from assay.access.adminacts import Acts, Call
+from assay.access.adminacts import Acts
+from assay.access.adminlooks import Call
 from assay.access.adminops import OPERATIONS
 from assay.access.adminserve import searcher
 from assay.access.adminwire import AuditQuery, Signed

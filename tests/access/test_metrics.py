@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from assay.access.health import Facts, Ready, healthz, missing
-from assay.access.metrics import LAYOUT, MAX_RULES, Metrics, MetricsError, exposition
+from assay.access.metrics import LAYOUT, MAX_RULES, Metrics, MetricsError
+from assay.access.metricstext import exposition
 from assay.access.traces import open_traces
 
 parser = pytest.importorskip("prometheus_client.parser")

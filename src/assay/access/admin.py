@@ -28,11 +28,12 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from assay.access import adminwire as wire
-from assay.access.adminacts import Acts, Call, NotFoundError, RefusedError
+from assay.access.adminacts import Acts
+from assay.access.adminlooks import Call, NotFoundError, RefusedError
 from assay.access.adminops import OPERATIONS, Operation
 from assay.access.config import Config
 from assay.access.health import Ready, healthz
-from assay.access.metrics import CONTENT_TYPE, exposition
+from assay.access.metricstext import CONTENT_TYPE, exposition
 from assay.access.model import DeniedError
 from assay.access.signedhttp import Proof, check_signature
 from assay.access.store import ConflictError

@@ -10,41 +10,26 @@ A request's signer must be who signed what it carries.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
-from msgspec import Struct
 
-from assay.access import adminviews as views
 from assay.access import adminwire as wire
-from assay.access import alerts, breakglass, findings
+from assay.access import alerts, breakglass
+from assay.access.adminlooks import Call, Looks, NotFoundError, RefusedError, Search, in_thread
 from assay.access.config import Config
 from assay.access.grants import open_all, parse_grant, problems
 from assay.access.model import DeniedError, Halt
 from assay.access.orders import HALT, REVOCATION, Revoked, halt_digest, open_halts, open_lift, signer_of_halt, signer_of_revocation
 from assay.access.sessions import ask_cut, under_way
-from assay.access.store import Snapshot, Store
-from assay.errors import AssayError
-from assay.evidence.seen import Seen, SeenRelease, follow, read_seen
+from assay.access.store import Store
 from assay.ledger import Cosigned
-
-if TYPE_CHECKING:
-    from assay.evidence.roles import Roles
 
 T = TypeVar("T")
 CLOCK_SLACK_MS = 5 * 60_000
-
-
-class RefusedError(AssayError):
-    """What is asked for cannot be done: it does not hold, or is not signed as it must be."""
-
-
-class NotFoundError(AssayError):
-    """There is no such thing."""
 
 
 class Log(Protocol):
@@ -55,106 +40,15 @@ class Log(Protocol):
         ...
 
 
-class Call(Struct, frozen=True):
-    """A request whose signature holds: by whom, in which role, and what came with it."""
-
-    name: str
-    role: wire.RoleName
-    ids: dict[str, str] = {}
-    query: Any = None
-    body: Any = None
-
-
-Search = Callable[[wire.AuditQuery], wire.AuditFound]
-
-
-class Acts:
-    """All acts, over one store and one log. `search` looks in the audit log; `clock` gives Unix milliseconds."""
+class Acts(Looks):
+    """All acts, over one store and one log, and all that is looked at. `clock` gives Unix milliseconds."""
 
     def __init__(
         self, config: Config, store: Store, log: Log, search: Search, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     ) -> None:
-        self.config, self.store, self.log, self.clock = config, store, log, clock
-        self._search = search
+        super().__init__(config, store, search, clock)
+        self.log = log
         self._admins = config.admins.public()
-
-    # Looking
-
-    async def me(self, call: Call) -> wire.Me:
-        """Who asks."""
-        return wire.Me(call.name, call.role, self.clock(), self.config.admins.threshold)
-
-    async def overview(self, call: Call) -> wire.Overview:
-        """Everything that the console shows first."""
-        return await _thread(self._overview, await self.me(call))
-
-    def _overview(self, me: wire.Me) -> wire.Overview:
-        now, snapshot, problem = self.clock(), self.store.snapshot(), ""
-        roles, seen = None, Seen()
-        try:
-            roles, seen = self._roles(snapshot, now)
-        except AssayError as e:
-            problem = f"no roles that hold: {e.what}"
-        return wire.Overview(
-            me, snapshot.epoch, self.clock() - now, problem, views.grant_views(self.config, snapshot, now, self.store),
-            views.halt_views(self.config, snapshot), views.release_views(self.config, snapshot, roles, seen, now),
-            views.session_views(self.store, now), views.alert_views(self.store),
-            views.glass_views(self.config, self.store, now), views.finding_views(self.config, self.store.records(findings.KIND)),
-        )  # fmt: skip
-
-    async def grants(self, call: Call) -> wire.Grants:
-        """All grants."""
-        snapshot = await _thread(self.store.snapshot)
-        return wire.Grants(await _thread(views.grant_views, self.config, snapshot, self.clock(), self.store), snapshot.damaged)
-
-    async def grant(self, call: Call) -> wire.GrantDetail:
-        """One grant, its newest version, with what was signed."""
-        snapshot = await _thread(self.store.snapshot)
-        versions = snapshot.versions.get(call.ids["id"])
-        if not versions:
-            raise NotFoundError(f"there is no grant '{call.ids['id']}'")
-        all_views = await _thread(views.grant_views, self.config, snapshot, self.clock(), self.store)
-        view = next(v for v in all_views if v.grant.id == call.ids["id"] and v.grant.version == versions[0].grant.version)
-        return wire.GrantDetail(view, versions[0].encoded().decode(), tuple(v.grant.version for v in versions))
-
-    async def halts(self, call: Call) -> wire.Halts:
-        """All halts."""
-        return wire.Halts(views.halt_views(self.config, await _thread(self.store.snapshot)))
-
-    async def releases(self, call: Call) -> wire.Releases:
-        """What holds of every served model."""
-        return wire.Releases((await self.overview(call)).releases)
-
-    def release_ends(self) -> tuple[dict[str, int], int]:
-        """Until when each served model's release holds, of those that have one, and the epoch. Raises `AssayError`."""
-        now, snapshot = self.clock(), self.store.snapshot()
-        roles, seen = self._roles(snapshot, now)
-        found = views.release_views(self.config, snapshot, roles, seen, now)
-        return {v.model: v.expires for v in found if v.verdict != "none"}, snapshot.epoch
-
-    async def sessions(self, call: Call) -> wire.Sessions:
-        """What is under way."""
-        return await _thread(views.session_views, self.store, self.clock())
-
-    async def findings(self, call: Call) -> wire.Findings:
-        """All findings."""
-        return wire.Findings(views.finding_views(self.config, await _thread(self.store.records, findings.KIND)))
-
-    async def alerts(self, call: Call) -> wire.Alerts:
-        """Alerts."""
-        return wire.Alerts(await _thread(views.alert_views, self.store))
-
-    async def glasses(self, call: Call) -> wire.Glasses:
-        """Accesses in an emergency."""
-        return wire.Glasses(await _thread(views.glass_views, self.config, self.store, self.clock()))
-
-    async def audit(self, call: Call) -> wire.AuditFound:
-        """Records of the audit log."""
-        return await _thread(self._search, call.query)
-
-    async def configuration(self, call: Call) -> wire.ConfigView:
-        """The gate's file, without secrets."""
-        return views.config_view(self.config)
 
     # Grants
 
@@ -171,7 +65,7 @@ class Acts:
         foreign = {keyid for keyid, _ in signed.envelope.signatures} - {k.keyid for k in self._admins.values()}
         if foreign:
             raise RefusedError(f"signed with a key that is no administrator's: {min(foreign)[:16]}...")
-        known = (await _thread(self.store.snapshot)).versions.get(grant.id, ())
+        known = (await in_thread(self.store.snapshot)).versions.get(grant.id, ())
         same = any(v.grant.version == grant.version for v in known)
         did = "approve" if same else "grant"
         what = f"version {grant.version}"
@@ -180,7 +74,7 @@ class Acts:
     async def approve(self, call: Call) -> wire.Done:
         """The caller's signature on a grant that is there already: the very same terms."""
         signed = parse_grant(call.body.signed.encode())
-        snapshot = await _thread(self.store.snapshot)
+        snapshot = await in_thread(self.store.snapshot)
         known = snapshot.versions.get(call.ids["id"])
         if not known:
             raise NotFoundError(f"there is no grant '{call.ids['id']}'")
@@ -195,7 +89,7 @@ class Acts:
         if not grant.parent:
             raise RefusedError("this is no sub-grant", fix="Send it to /access/grants.")
         self._check_terms(grant)
-        snapshot = await _thread(self.store.snapshot)
+        snapshot = await in_thread(self.store.snapshot)
         others = {i: v for i, v in snapshot.versions.items() if i != grant.id}
         trial = msgspec.structs.replace(snapshot, versions={**others, grant.id: (signed,)})
         _, refused = open_all(trial, self.config.admins, now)
@@ -211,7 +105,7 @@ class Acts:
         self._check_order(call, revoked.by, revoked.at, signer_of_revocation(data, revoked, self._admins))
         if revoked.id != call.ids["id"]:
             raise RefusedError("what you signed revokes another grant")
-        if revoked.id not in (await _thread(self.store.snapshot)).versions:
+        if revoked.id not in (await in_thread(self.store.snapshot)).versions:
             raise NotFoundError(f"there is no grant '{revoked.id}'")
         return await self._done(
             call, "revoke", revoked.id, revoked.reason, "",
@@ -227,14 +121,14 @@ class Acts:
         self._check_order(call, halt.by, halt.at, signer_of_halt(data, halt, self._admins))
         if halt.lifted:
             raise RefusedError("a halt does not begin lifted")
-        if halt.id in (await _thread(self.store.snapshot)).halts:
+        if halt.id in (await in_thread(self.store.snapshot)).halts:
             raise RefusedError(f"there was a halt '{halt.id}' already", fix="Give it another id.")
         return await self._done(call, "halt", halt.id, halt.reason, halt_digest(halt), lambda: self.store.put_halt(halt, data))
 
     async def lift(self, call: Call) -> wire.Done:
         """End a halt."""
         data = call.body.signed.encode()
-        halts = {h.id: h for h in open_halts(await _thread(self.store.snapshot), self._admins)}
+        halts = {h.id: h for h in open_halts(await in_thread(self.store.snapshot), self._admins)}
         halt = halts.get(call.ids["id"])
         if halt is None:
             raise NotFoundError(f"there is no halt '{call.ids['id']}'")
@@ -258,8 +152,8 @@ class Acts:
         served = [name for name, m in self.config.models.items() if m.digest == release.target]
         if not served:
             raise RefusedError(f"no served model has the digest {release.target}")
-        snapshot = await _thread(self.store.snapshot)
-        roles, seen = await _thread(self._roles, snapshot, now)
+        snapshot = await in_thread(self.store.snapshot)
+        roles, seen = await in_thread(self.roles, snapshot, now)
         found = check_release(release, roles, now, target=release.target, seen=seen)
         if not found.ok:
             raise RefusedError("; ".join(f"{f.check}: {f.what}" for f in found.findings[:5]))
@@ -272,7 +166,7 @@ class Acts:
     async def cut(self, call: Call) -> wire.Done:
         """Cut a request that is under way."""
         session, now = call.ids["id"], self.clock()
-        told = await _thread(under_way, self.store, now)
+        told = await in_thread(under_way, self.store, now)
         live = next((s for t in told.values() for s in t.live if s.id == session), None)
         if live is None:
             raise NotFoundError("this is not under way any more")
@@ -284,7 +178,7 @@ class Acts:
     async def close_alert(self, call: Call) -> wire.Done:
         """Close an alert, and say why."""
         alert, why = call.ids["id"], call.body.reason
-        known = await _thread(self.store.records, alerts.KIND)
+        known = await in_thread(self.store.records, alerts.KIND)
         if alert not in known:
             raise NotFoundError(f"there is no alert '{alert[:60]}'")
         return await self._done(
@@ -294,7 +188,7 @@ class Acts:
     async def review(self, call: Call) -> wire.Done:
         """Keep a signed review of an access in an emergency; who opened it does not review it."""
         glass = call.ids["id"]
-        version, value = (await _thread(self.store.records, breakglass.KIND)).get(glass, (0, {}))
+        version, value = (await in_thread(self.store.records, breakglass.KIND)).get(glass, (0, {}))
         if not version:
             raise NotFoundError(f"there is no exception '{glass[:40]}'")
         if value.get("review") is not None:
@@ -335,41 +229,14 @@ class Acts:
         if abs(self.clock() - at) > CLOCK_SLACK_MS:
             raise RefusedError("the order's time is not now: look at both clocks")
 
-    def _roles(self, snapshot: Snapshot, now: int) -> tuple[Roles, Seen]:
-        authority = self.config.authority
-        seen = read_seen(self.config.path(authority.state))
-        try:
-            signed = msgspec.json.decode(snapshot.roles or self.config.path(authority.roles).read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as e:
-            raise RefusedError(f"the roles cannot be read: {e}") from None
-        roles = follow(seen, signed, authority.owners, now_ms=now)
-        held = seen.followed(roles, signed)
-        return roles, _with_kept(held, roles, snapshot)
-
     async def _done(self, call: Call, did: str, subject: str, what: str, digest: str, do: Callable[[], object]) -> wire.Done:
         """On disk first, then done."""
         record = {
             "kind": "control", "at": self.clock(), "did": did, "subject": subject, "by": [call.name], "what": what[:300], "digest": digest,
         }  # fmt: skip
         number = await self.log.write(record)
-        await _thread(do)
-        return wire.Done(await _thread(self.store.epoch), number, f"{did} {subject}")
-
-
-def _with_kept(seen: Seen, roles: Roles, snapshot: Snapshot) -> Seen:
-    """What was seen, and besides it what the store keeps: an older release than that one is stale."""
-    from assay.evidence.release import parse_release
-
-    for target, data in snapshot.releases.items():
-        try:
-            release = parse_release(data)
-        except AssayError:
-            continue
-        before = seen.release(roles.authority, target)
-        if release.terms.authority == roles.authority and (before is None or before.epoch < release.terms.epoch):
-            own = SeenRelease(release.terms.epoch, hashlib.sha256(release.decision.payload).hexdigest())
-            seen = seen.with_release(roles.authority, target, own)
-    return seen
+        await in_thread(do)
+        return wire.Done(await in_thread(self.store.epoch), number, f"{did} {subject}")
 
 
 def _read_order(data: bytes, kind: str, form: type[T]) -> T:
@@ -381,7 +248,3 @@ def _read_order(data: bytes, kind: str, form: type[T]) -> T:
         return msgspec.convert(statement.get("predicate"), form)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
         raise RefusedError(f"this is no signed order: {e}") from None
-
-
-async def _thread(do: Callable[..., T], *args: Any) -> T:
-    return await asyncio.to_thread(do, *args)

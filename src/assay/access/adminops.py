@@ -12,7 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from assay.access import adminwire as wire
-from assay.access.adminacts import Acts, Call
+from assay.access.adminacts import Acts
+from assay.access.adminlooks import Call
 
 KIB, MIB = 1 << 10, 1 << 20
 Act = Callable[[Acts, Call], Awaitable[Any]]

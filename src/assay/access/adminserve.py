@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from assay.access.admin import People, make_admin
-from assay.access.adminacts import Acts, Search
+from assay.access.adminacts import Acts
+from assay.access.adminlooks import Search
 from assay.access.adminwire import AuditFound, AuditQuery
 from assay.access.audit import AuditLog
 from assay.access.auditread import Query, search

@@ -3,7 +3,7 @@
     metrics = Metrics(folder, models=("m7",))
     metrics.decided("m7", "operator", "chat.completions", "allow", "")
     metrics.first_token(0.21, "m7")
-    exposition(folder)                        # Prometheus text of all workers
+    metricstext.exposition(folder)            # Prometheus text of all workers
 
 Every worker counts in a file of its own, mapped into memory: an act costs an addition there, no lock, no system call. The files are
 numbered; a worker takes the first that nobody holds and goes on counting there, so that sums never fall. What it holds now (streams,
@@ -32,7 +32,6 @@ from assay.errors import AssayError
 
 if TYPE_CHECKING:
     Numbers = memoryview[float]
-    from prometheus_client.metrics_core import Metric
 
 SLOTS = 16_384
 MAX_RULES = 100
@@ -42,10 +41,9 @@ ADDED_S = (0.0002, 0.0005, 0.001, 0.0015, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05
 FIRST_S = (0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
 ANSWER_S = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
 FSYNC_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.0)
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _RULE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9 ._:-]{0,63}\Z")
-_COUNTERS = {
+COUNTERS = {
     "assay_gate_requests": ("Requests, by what was decided and by which rule.", ("model", "tier", "route", "decision", "rule")),
     "assay_gate_answers": ("Answers that were begun, by how they ended.", ("model", "tier", "route", "outcome")),
     "assay_gate_tokens": ("Tokens that were settled.", ("model", "kind")),
@@ -53,13 +51,13 @@ _COUNTERS = {
     "assay_gate_quota_denials": ("Requests for which no quota was left.", ("model", "tier")),
     "assay_gate_upstream_failures": ("Requests that the upstream did not answer.", ("model",)),
 }
-_HISTOGRAMS = {
+HISTOGRAMS = {
     "assay_gate_added_seconds": ("Time that the gateway itself took before the upstream was asked.", ("model",), ADDED_S),
     "assay_gate_first_token_seconds": ("Time until the first part of an answer.", ("model",), FIRST_S),
     "assay_gate_answer_seconds": ("Time until an answer ended.", ("model",), ANSWER_S),
     "assay_gate_audit_fsync_seconds": ("Time of one write of audit records to the disk.", (), FSYNC_S),
 }
-_GAUGES = {
+GAUGES = {
     "assay_gate_streams": ("Streams under way.", ("model",), "sum"),
     "assay_gate_audit_queue": ("Audit records that wait for the disk.", (), "sum"),
     "assay_gate_epoch": ("The store's epoch that the slowest worker acts on.", (), "least"),
@@ -67,7 +65,7 @@ _GAUGES = {
     "assay_gate_release_expiry_timestamp_seconds": ("When the release of a model ends; 0 where there is none.", ("model",), "least"),
 }
 Key = tuple[str, ...]
-LAYOUT = hashlib.sha256(repr((SLOTS, _COUNTERS, _HISTOGRAMS, _GAUGES)).encode()).hexdigest()[:12]
+LAYOUT = hashlib.sha256(repr((SLOTS, COUNTERS, HISTOGRAMS, GAUGES)).encode()).hexdigest()[:12]
 """In the files' names: another release of Assay that counts otherwise begins anew."""
 
 
@@ -75,7 +73,7 @@ class MetricsError(AssayError):
     """The file in which a worker counts cannot be made or read."""
 
 
-class _Named(Struct, frozen=True, forbid_unknown_fields=True):
+class Named(Struct, frozen=True, forbid_unknown_fields=True):
     """The line that says what a slot counts: name of the metric, values of its labels, the bucket's bound if it is one, the slot."""
 
     name: str
@@ -96,16 +94,16 @@ class Metrics:
         self._rules: set[str] = {""}
         self._at: dict[Key, int] = {}
         self._free = 1
-        for named in _read_names(self._names.path):
+        for named in read_names(self._names.path):
             self._at[(named.name, *named.labels, named.part)] = named.slot
             self._free = max(self._free, named.slot + 1)
-            if named.name in _GAUGES:
+            if named.name in GAUGES:
                 self._slots[named.slot] = 0.0
             if named.name == "assay_gate_requests":
                 self._rules.add(named.labels[4])
         self._answers: dict[tuple[str, str, str, str], int] = {}
         self._requests: dict[tuple[str, str, str, str, str], int] = {}
-        self._histograms = {name: {m: self._histogram(name, (m,)) for m in (*models, OTHER)} for name in list(_HISTOGRAMS)[:3]}
+        self._histograms = {name: {m: self._histogram(name, (m,)) for m in (*models, OTHER)} for name in list(HISTOGRAMS)[:3]}
         self._fsync = self._histogram("assay_gate_audit_fsync_seconds", ())
         self._streams = {m: self._slot("assay_gate_streams", (m,)) for m in (*models, OTHER)}
         self._expiry = {m: self._slot("assay_gate_release_expiry_timestamp_seconds", (m,)) for m in models}
@@ -220,13 +218,13 @@ class Metrics:
             if self._free >= SLOTS:
                 return SLOTS - 1  # never read: nothing bounded comes here, and nothing is worth failing a request
             at, self._free = self._free, self._free + 1
-            self._names.write(msgspec.json.encode(_Named(name, labels, part, at)) + b"\n")
+            self._names.write(msgspec.json.encode(Named(name, labels, part, at)) + b"\n")
             self._at[(name, *labels, part)] = at
         return at
 
     def _histogram(self, name: str, labels: Key) -> int:
         """The first of the slots of a histogram that lie side by side: one for each bucket, one for what is above, one for the sum."""
-        bounds = _HISTOGRAMS[name][2]
+        bounds = HISTOGRAMS[name][2]
         first = self._slot(name, labels, str(bounds[0]))
         for part in (*map(str, bounds[1:]), "+Inf", "sum"):
             self._slot(name, labels, part)
@@ -244,74 +242,6 @@ def _tier(tier: str) -> str:
 
 def _route(route: str) -> str:
     return route if route in ("chat.completions", "responses", "embeddings", "models") else OTHER
-
-
-def exposition(folder: Path, now: float | None = None) -> bytes:
-    """The sums of all workers that counted in this folder, in Prometheus' text format 0.0.4. Needs the extra `access`."""
-    from prometheus_client import generate_latest
-    from prometheus_client.registry import Collector, CollectorRegistry
-
-    families = list(_families(folder, time.time() if now is None else now))
-
-    class _All(Collector):
-        def collect(self) -> Iterator[Metric]:
-            yield from families
-
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_All())
-    return generate_latest(registry)
-
-
-def read_counts(folder: Path) -> dict[Key, list[float]]:
-    """What each worker counted, by metric, labels and part; of gauges only workers that live."""
-    out: dict[Key, list[float]] = {}
-    for path in sorted(folder.glob(f"*-{LAYOUT}.names")):
-        try:
-            data = path.with_suffix(".slots").read_bytes()
-        except OSError:
-            continue
-        slots = memoryview(data[: SLOTS * 8]).cast("d") if len(data) >= SLOTS * 8 else memoryview(b"").cast("d")
-        if not len(slots):
-            continue
-        living = _held(path)
-        for named in _read_names(path):
-            if living or named.name not in _GAUGES:
-                out.setdefault((named.name, *named.labels, named.part), []).append(slots[named.slot])
-    return out
-
-
-def _families(folder: Path, now: float) -> Iterator[Metric]:
-    from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-
-    counts = read_counts(folder)
-    for name, (text, labels) in _COUNTERS.items():
-        counter = CounterMetricFamily(name, text, labels=labels)
-        for key, values in counts.items():
-            if key[0] == name:
-                counter.add_metric(key[1:-1], sum(values))
-        yield counter
-    for name, (text, labels, bounds) in _HISTOGRAMS.items():
-        histogram = HistogramMetricFamily(name, text, labels=labels)
-        for given in sorted({key[1:-1] for key in counts if key[0] == name}):
-            buckets, total = [], 0.0
-            for part in (*map(str, bounds), "+Inf"):
-                total += sum(counts.get((name, *given, part), ()))
-                buckets.append((part, total))
-            histogram.add_metric(given, buckets, sum(counts.get((name, *given, "sum"), ())))
-        yield histogram
-    for name, (text, labels, how) in _GAUGES.items():
-        found = {key[1:-1]: sum(values) if how == "sum" else min(values) for key, values in counts.items() if key[0] == name}
-        gauge = GaugeMetricFamily(name, text, labels=labels)
-        for given, value in found.items():
-            gauge.add_metric(given, value)
-        yield gauge
-        if name == "assay_gate_store_heard_timestamp_seconds" and found:
-            yield GaugeMetricFamily("assay_gate_lease_age_seconds", "Since the store was last heard of.", max(now - found[()], 0.0))
-        if name == "assay_gate_release_expiry_timestamp_seconds":
-            left = GaugeMetricFamily("assay_gate_release_expiry_seconds", "Until a model's release ends; negative after.", labels=labels)
-            for given, value in found.items():
-                left.add_metric(given, value - now)
-            yield left
 
 
 def _open(folder: Path) -> tuple[_Lines, Numbers]:
@@ -342,7 +272,7 @@ class _Lines:
     def taken(cls, path: Path) -> _Lines | None:
         """The file, held from now on; None if another holds it. (Who reads holds it for a moment, too: then the next one is taken.)"""
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if not _lock(descriptor, fcntl.LOCK_EX):
+        if not lock(descriptor, fcntl.LOCK_EX):
             os.close(descriptor)
             return None
         os.ftruncate(descriptor, path.read_bytes().rfind(b"\n") + 1)
@@ -355,7 +285,8 @@ class _Lines:
         os.close(self._descriptor)
 
 
-def _lock(descriptor: int, how: int) -> bool:
+def lock(descriptor: int, how: int) -> bool:
+    """Whether the lock could be had at once."""
     try:
         fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -363,22 +294,14 @@ def _lock(descriptor: int, how: int) -> bool:
     return True
 
 
-def _held(path: Path) -> bool:
-    """Whether a process that lives counts here. (Its number would not say so: another may have it by now.)"""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        return not _lock(descriptor, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
-
-
-def _read_names(path: Path) -> Iterator[_Named]:
-    decoder = msgspec.json.Decoder(_Named)
+def read_names(path: Path) -> Iterator[Named]:
+    """What the slots of a worker's file count. Raises `MetricsError`."""
+    decoder = msgspec.json.Decoder(Named)
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
         for line in lines:
             named = decoder.decode(line)
-            if 0 < named.slot < SLOTS - 1 and named.name in {**_COUNTERS, **_HISTOGRAMS, **_GAUGES}:
+            if 0 < named.slot < SLOTS - 1 and named.name in {**COUNTERS, **HISTOGRAMS, **GAUGES}:
                 yield named
     except (OSError, msgspec.MsgspecError) as e:
         raise MetricsError(f"cannot read what is counted: {e}", where=str(path), fix="Remove the folder: counting begins anew.") from None
