@@ -683,3 +683,10 @@ def test_whatever_comes_it_is_denied_and_nothing_else_happens(
             tokens.check(headers, "POST", path, BODY, NOW)
     with pytest.raises(DeniedError):
         tokens.asked({b"dpop": dpop, b"host": host}, body, NOW)
+
+
+def test_one_text_stands_for_the_same_bytes() -> None:
+    assert unb64("AA") == b"\0"
+    for text in ("AB", "AA==", "A", "A A", "A+", "A/", "A\n", "é"):
+        with pytest.raises(ValueError, match=r".*"):
+            unb64(text)
