@@ -24,7 +24,7 @@ from assay.access.grants import sign_grant
 from assay.access.model import Scope
 from assay.ledger import PrivateKey
 from tests.access.adminmaking import AUDITOR, public
-from tests.access.gate import ADMINS, Gate, free_port, wait_for
+from tests.access.gate import ADMINS, Gate, free_port, now_ms, wait_for
 from tests.access.gatestub import Certificates
 
 pytest.importorskip("starlette")
@@ -49,9 +49,10 @@ def admin(gate: Gate) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def made(folder: Path, **reading: Any) -> tuple[Gate, int]:
+def made(folder: Path, *, workers: int = 1, **reading: Any) -> tuple[Gate, int]:
     port = free_port()
-    return Gate(folder, administration={"listen": f"127.0.0.1:{port}", "auditors": {"aud": public(AUDITOR)}, **reading}), port
+    listener = {"listen": f"127.0.0.1:{port}", "auditors": {"aud": public(AUDITOR)}, **reading}
+    return Gate(folder, workers=workers, administration=listener), port
 
 
 def test_over_tls_with_a_clients_certificate_where_it_is_wanted(tmp_path: Path, certificates: Certificates) -> None:
@@ -127,3 +128,48 @@ def test_strangers_and_other_terms_than_those_that_were_seen_are_refused(tmp_pat
     with admin(gate):
         asyncio.run(go())
     gate.store.close()
+
+
+def counted(port: int) -> dict[str, float]:
+    """What Prometheus reads from the administration."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        families = parser.text_string_to_metric_families(answer.read().decode())
+        return {f"{s.name}{sorted(s.labels.values())}": s.value for f in families for s in f.samples}
+
+
+def test_a_stream_of_the_gate_is_seen_cut_and_counted(tmp_path: Path) -> None:
+    """Gateway, administration and console's side together, each in its own process."""
+    gate, port = made(tmp_path / "gate", workers=2)
+    body = {"model": "m7", "messages": [{"role": "user", "content": "hello"}], "stream": True, "max_tokens": 3000, "user": "slow:10"}
+
+    async def go() -> tuple[float, str, list[Any]]:
+        async with gate.client() as client, Remote(f"http://127.0.0.1:{port}", ADMINS["ines"]) as remote:
+            await client("/v1/chat/completions", {**body, "stream": False, "max_tokens": 5, "user": "x"})
+            begun = now_ms()
+            stream = asyncio.create_task(client("/v1/chat/completions", body))
+            for _ in range(100):
+                everything = (await remote.get("/access/sessions", wire.Sessions)).sessions
+                if sessions := [s for s in everything if s.since >= begun]:
+                    break
+                await asyncio.sleep(0.05)
+            [session] = sessions
+            assert (session.model, session.grant, session.person, session.route) == ("m7", "power", "Tan", "chat.completions")
+            asked = time.monotonic()
+            await remote.cut(session.id, "asked by its owner")
+            _, events = await stream
+            return time.monotonic() - asked, session.id, events
+
+    gate.put(gate.grant())
+    with gate, admin(gate):
+        seconds, _, events = asyncio.run(go())
+        found = counted(port)
+    print(f"cut {1000 * seconds:.0f} ms after it was asked for, its record on disk in between")
+    assert seconds < 2.0
+    assert len(events) < 3000
+    assert found["assay_gate_requests_total['', 'allow', 'chat.completions', 'm7', 'operator']"] == 2
+    assert found["assay_gate_answers_total['chat.completions', 'complete', 'm7', 'operator']"] == 1
+    assert found["assay_gate_answers_total['chat.completions', 'cut', 'm7', 'operator']"] == 1
+    assert found["assay_gate_streams_cut_total['m7']"] == 1
+    assert found["assay_gate_release_expiry_seconds['m7']"] > 86_400
+    assert found["assay_gate_lease_age_seconds[]"] < 2
