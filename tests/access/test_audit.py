@@ -697,6 +697,24 @@ def test_contents_changed_cut_off_or_removed_are_found(tmp_path: Path, auditor: 
     assert verify(tmp_path).ok
 
 
+@pytest.mark.parametrize("tail", [b"\0" * 5000, b"\xff" * 5000, b"\0" * 44, b"x"], ids=["zeros", "ones", "a header", "a byte"])
+def test_what_power_loss_leaves_after_the_last_content_keeps_nothing_from_starting(tmp_path: Path, auditor: Any, tail: bytes) -> None:
+    folder = tmp_path / "audit"
+
+    async def act(log: AuditLog) -> None:
+        await log.write(decided(1, request_digest=log.content("request", "", b"data")))
+        shutil.copytree(folder, tmp_path / "killed")
+
+    with_log(folder, act, auditors=[str(auditor.to_public())])
+    killed = tmp_path / "killed"
+    path = segments(killed)[0].with_suffix(".content")
+    path.write_bytes(path.read_bytes() + tail)
+    fill(killed, "w1", n=1)
+    found = verify(killed, identities=[])
+    assert found.ok, found.findings
+    assert contents_of(killed, path.stem, [auditor])[records(killed)[1]["request_digest"]] == ("request", b"data")
+
+
 def test_a_content_that_was_exchanged_is_not_opened(tmp_path: Path, auditor: Any) -> None:
     """Before anything was signed of it: the digest is bound to the ciphertext."""
     fill(tmp_path, auditors=[str(auditor.to_public())])
