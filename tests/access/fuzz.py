@@ -1,8 +1,8 @@
 """A fuzzer of the gate's HTTP surface: `python -m tests.access.fuzz --minutes 10` (`make fuzz-access`); tests run some seconds of it.
 
-Good requests, mutated in their bytes, headers, bodies and timing, over raw sockets. What must hold: nothing is served but a request of which
-all that decides is untouched; nothing ends in the gate's own failure (500); the process lives, says nothing on its output, and does not grow;
-and after every burst a good request is still answered.
+Good requests, mutated in their bytes, headers, bodies and timing, over raw sockets. What must hold: nothing is served but a request of
+which all that decides is untouched; nothing ends in the gate's own failure (500); the process lives, says nothing on its output, and does
+not grow; and after every burst a good request is still answered.
 """
 
 from __future__ import annotations

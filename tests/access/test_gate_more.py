@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import aiohttp
 import msgspec
 import pytest
 
+from assay.access.breakglass import open_glass
 from assay.access.grants import thumbprint
-from assay.access.model import Person, Quota
+from assay.access.model import Hours, Person, Quota
 from assay.evidence.release import write_release
 from assay.evidence.roles import sign_roles
-from tests.access.gate import ASSAY, CHAT, CONTRACTOR, HOLDER, DeniedHere, Gate, run
+from tests.access.gate import ADMINS, ASSAY, CHAT, CONTRACTOR, HOLDER, DeniedHere, Gate, now_ms, run
 from tests.evidence.authority import KEYS, roles_of
 
 PATH = "/v1/chat/completions"
@@ -282,3 +284,43 @@ def test_releases_and_roles_are_given_to_a_gate_at_the_command_line(tmp_path: Pa
         (gate.folder / "later.json").write_bytes(msgspec.json.encode(sign_roles(later, KEYS["olga"], KEYS["otto"])))
         assert "version 2" in call(gate, "access", "roles", "later.json", "--config", "gate.yaml")
         soon(gate, 403)
+
+
+def test_a_halt_that_is_deleted_from_the_store_stays_in_force(tmp_path: Path) -> None:
+    with Gate(tmp_path / "gate", workers=2) as gate:
+        gate.put(gate.grant())
+        time.sleep(0.3)
+        gate.stop_all()
+        soon(gate, 403)
+        with sqlite3.connect(tmp_path / "gate" / "gate.db") as db:
+            db.execute("DELETE FROM halts")
+            db.execute("UPDATE settings SET value = value + 1 WHERE name = 'epoch'")
+        time.sleep(1.5)
+        assert status(gate) == 403
+        gate.stop()
+        gate.start()
+        assert status(gate) == 403
+
+
+def test_break_glass_lifts_hours_and_quota_for_its_grant_and_no_halt(tmp_path: Path) -> None:
+    with Gate(tmp_path / "gate") as gate:
+        never = (Hours((1,), 0, 1, "UTC"),) if datetime.now(UTC).isoweekday() != 1 else (Hours((2,), 0, 1, "UTC"),)
+        grant = gate.put(gate.grant(hours=never, quotas=(Quota("total", 0, 0, 0),)))
+        time.sleep(0.3)
+        assert status(gate) == 403
+        admins = {name: key.public for name, key in ADMINS.items()}
+        given = {
+            "grant": grant,
+            "lifts": ("hours", "quota"),
+            "reason": "turbine trip, night shift",
+            "minutes": 5,
+            "now": now_ms(),
+            "record": lambda _: None,
+        }
+        open_glass(gate.store, admins, ADMINS["ines"], **given)  # type: ignore[arg-type]
+        soon(gate, 200)
+        gate.stop_all()
+        soon(gate, 403)
+        gate.stop()
+        used = [r for r in audited(gate) if r["kind"] == "break-glass"]
+        assert {r["reason"] for r in used} == {"hours", "quota"}

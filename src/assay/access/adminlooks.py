@@ -1,7 +1,7 @@
 """What administrators look at: the store's contents as `adminviews` shows them, asked for by a signed call.
 
-    looks = Looks(config, store, search)
-    await looks.overview(call)
+looks = Looks(config, store, search)
+await looks.overview(call)
 """
 
 from __future__ import annotations

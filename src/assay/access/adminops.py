@@ -1,6 +1,6 @@
 """All that can be asked of the administration's API: the one list from which routes and the OpenAPI description are made.
 
-    next(o for o in OPERATIONS if o.name == "halt").path
+next(o for o in OPERATIONS if o.name == "halt").path
 """
 
 from __future__ import annotations

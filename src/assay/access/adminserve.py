@@ -1,7 +1,7 @@
 """Running the administration's API: a process of its own beside the gateway's workers, on the same store, with its own audit segment.
 
-    serve_admin(config)             # until it is stopped; what `assay access admin` calls
-    app = open_admin(config)        # the application, which opens log and store when its lifespan begins
+serve_admin(config)             # until it is stopped; what `assay access admin` calls
+app = open_admin(config)        # the application, which opens log and store when its lifespan begins
 """
 
 from __future__ import annotations

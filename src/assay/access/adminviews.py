@@ -65,9 +65,7 @@ def grant_views(config: Config, snapshot: Snapshot, now: int, store: Store | Non
     return tuple(out)
 
 
-def _state(
-    config: Config, snapshot: Snapshot, signed: SignedGrant, known: Grant | None, why: str, now: int
-) -> tuple[GrantState, str]:
+def _state(config: Config, snapshot: Snapshot, signed: SignedGrant, known: Grant | None, why: str, now: int) -> tuple[GrantState, str]:
     grant = signed.grant
     if grant.id in snapshot.revoked:
         return "revoked", snapshot.revoked[grant.id].reason

@@ -46,7 +46,12 @@ class AnswerText:
             return
         for choice in value.get("choices") or ():
             if isinstance(choice, dict):
-                yield from _texts(f"{choice.get('index', 0)}", choice.get("delta"))
+                delta = choice.get("delta")
+                calls = delta.pop("tool_calls", None) if isinstance(delta, dict) else None
+                yield from _texts(f"{choice.get('index', 0)}", delta)
+                for call in calls if isinstance(calls, list) else ():
+                    if isinstance(call, dict):  # parts of several calls come mixed: each says which it is of
+                        yield from _texts(f"{choice.get('index', 0)}/call/{call.get('index', 0)}", call.get("function"))
 
 
 def _read(data: bytes) -> dict[str, Any]:

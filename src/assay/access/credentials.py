@@ -116,7 +116,7 @@ class _Keys(Struct, frozen=True):
 
 class _Wanted(Struct, frozen=True, forbid_unknown_fields=True):
     grant: Id
-    person: Plain | Literal[""] = ""
+    person: Annotated[str, Meta(max_length=300)] = ""
 
 
 _claims = msgspec.json.Decoder(Claims).decode

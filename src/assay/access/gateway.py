@@ -22,7 +22,7 @@ import msgspec
 from assay.access.audit import AuditLog
 from assay.access.auditrecords import shown
 from assay.access.canaries import Canaries, with_note
-from assay.access.checks import Checks, Flag
+from assay.access.checks import CheckDeniedError, Checks, Flag
 from assay.access.config import Config
 from assay.access.credentials import Proven, Tokens, holder
 from assay.access.live import Live, Registry
@@ -34,6 +34,7 @@ from assay.access.policy import Ruled, Rules
 from assay.access.quota import Quotas, Reservation
 from assay.access.secretfile import read_secrets
 from assay.access.sessions import Session, publish
+from assay.access.sketches import Sketcher, last_words
 from assay.access.store import Amounts, Store
 from assay.access.teeth import Teeth, View
 from assay.access.tls import peer_certificate
@@ -81,6 +82,7 @@ class Gateway:
         self._teeth = Teeth(config, store)
         self._rules = Rules.load(config.path(config.policies) if config.policies else None)
         self._canaries = Canaries(read_secrets(config.path(config.canary_secret or config.secret))[0].value)
+        self._sketcher = Sketcher(read_secrets(config.path(config.canary_secret or config.secret))[0].value)
         self._checks = Checks.load(
             config.checks, config.path(config.check_settings) if config.check_settings else None, context=self._canaries
         )
@@ -286,12 +288,13 @@ class Gateway:
         }  # fmt: skip
         try:
             ruled = self._decide(asked, view)
-            if len(self._checks):
-                self._flagged(await self._checks.request(asked, list(texts(parsed))), grant, person.name)
+            flags = await self._checks.request(asked, list(texts(parsed))) if len(self._checks) else []
             prices = served.prices
             most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
             reservation = await self._reserved(grant, person.name, most, now, view)
         except DeniedError as e:
+            if isinstance(e, CheckDeniedError):
+                self._flagged(e.flags, grant, person.name, "")
             by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
             self._audit.note(
                 {
@@ -305,6 +308,8 @@ class Gateway:
                 }
             )
             self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
+            if e.rule == "quota":
+                self.metrics.quota_denied(grant.model, grant.tier)
             raise
         self.metrics.decided(grant.model, grant.tier, route, "allow", "")
         if self.live.full:
@@ -316,7 +321,10 @@ class Gateway:
         live = Live(f"req_{os.urandom(12).hex()}", grant, person.name, route, now, task)
         used = most  # what is not known to be less counts in full
         outcome = _Outcome()
+        outcome.flags += flags
+        outcome.sketch = self._sketcher.sketch(last_words(parsed.value))
         try:
+            self.metrics.stream_opened(grant.model)
             with self.live.entered(live):
                 await self._audit.write(
                     {
@@ -340,8 +348,13 @@ class Gateway:
             await answer.cut_off(live.reason, stream=parsed.stream)
         except DeniedError as e:
             outcome.how = e.what
+            if e.rule == "upstream":
+                self.metrics.upstream_failed(grant.model)
+            if isinstance(e, CheckDeniedError):
+                outcome.flags += e.flags
             raise
         finally:
+            self.metrics.stream_closed(grant.model)
             self._settle(reservation, used)
             self._ended(live, outcome, used, started)
 
@@ -363,7 +376,7 @@ class Gateway:
             streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
             if streams != parsed.stream:
                 raise DeniedError("upstream", 502, "the model's server answered in another form than was asked for")
-            passing = Passing(self._checks.answer(asked), parsed, grant, self._canaries, asked.at)
+            passing = outcome.passing = Passing(self._checks.answer(asked), parsed, grant, self._canaries, asked.at)
             if streams:
                 await answer.start(200, STREAM_HEADERS, live.id)
                 async for chunk in response.content.iter_any():
@@ -385,8 +398,8 @@ class Gateway:
                 await answer.start(200, JSON_HEADERS, live.id)
                 await answer.part(data)
                 await answer.end()
-            self._flagged(passing.flags, grant, live.person)
             outcome.how = "complete"
+            self.metrics.first_token(outcome.first_ms / 1000, grant.model)
         except (aiohttp.ClientError, TimeoutError, OSError):
             if not answer.started:
                 raise DeniedError("upstream", 502, "the model's server broke off") from None
@@ -402,23 +415,26 @@ class Gateway:
         if found is None:
             return most
         prompt, completion = found
+        self.metrics.tokens(grant.model, prompt, completion)
         used = Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
         return Amounts(1, min(used.tokens, most.tokens), min(used.money, most.money))
 
     def _ended(self, live: Live, outcome: _Outcome, used: Amounts, started: float) -> None:
         answer = b"".join(outcome.chunks)
         seconds = time.perf_counter() - started
+        flags = list(dict.fromkeys([*outcome.flags, *(outcome.passing.flags if outcome.passing else ())]))
         halt = outcome.how.removeprefix("halt ") if outcome.how.startswith("halt ") else ""
         self._audit.note(
             {
                 "kind": "ended", "at": _now_ms(), "id": live.id, "how": shown(outcome.how or "denied"), "halt": halt, "tokens": used.tokens,
                 "money": used.money, "answer_digest": self._audit.content("answer", live.id, answer), "ms": int(seconds * 1000),
-                "first_ms": outcome.first_ms,
+                "first_ms": outcome.first_ms, "flags": [shown(str(f)) for f in flags[:100]], "sketch": outcome.sketch,
             }
         )  # fmt: skip
         self.metrics.ended(live.grant.model, live.grant.tier, live.route, outcome.how, seconds)
         if live.reason:
             self.metrics.cut(live.grant.model)
+        self._flagged(flags, live.grant, live.person, live.id)
 
     def _settle(self, reservation: Reservation | None, used: Amounts) -> None:
         if reservation is not None:
@@ -445,12 +461,12 @@ class Gateway:
             )  # fmt: skip
         return bool(exception)
 
-    def _flagged(self, flags: Sequence[Flag], grant: Grant, person: str) -> None:
+    def _flagged(self, flags: Sequence[Flag], grant: Grant, person: str, request: str) -> None:
         for flag in flags:
             self._audit.note(
                 {
                     "kind": "alert", "at": _now_ms(), "alert": "content", "what": shown(str(flag)), "severity": "medium", "grant": grant.id,
-                    "person": person, "organisation": grant.organisation, "model": grant.model,
+                    "person": person, "organisation": grant.organisation, "model": grant.model, "id": request,
                 }
             )  # fmt: skip
 
@@ -509,9 +525,12 @@ class Gateway:
 class _Outcome:
     """How a request ended, and what came back."""
 
-    __slots__ = ("chunks", "first_ms", "how")
+    __slots__ = ("chunks", "first_ms", "flags", "how", "passing", "sketch")
 
     def __init__(self) -> None:
+        self.flags: list[Flag] = []
+        self.passing: Passing | None = None
+        self.sketch = ""
         self.how = ""
         self.first_ms = -1
         self.chunks: list[bytes] = []

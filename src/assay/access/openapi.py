@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 description of the administration's API, made from the same list and the same Structs as the API itself.
 
-    describe(OPERATIONS)["paths"]["/access/halts"]["post"]
+describe(OPERATIONS)["paths"]["/access/halts"]["post"]
 """
 
 from __future__ import annotations

@@ -128,7 +128,8 @@ def _strings(value: Any) -> Iterator[str]:
         for inner in value:
             yield from _strings(inner)
     elif isinstance(value, dict):
-        for inner in value.values():
+        for name, inner in value.items():
+            yield name
             yield from _strings(inner)
 
 

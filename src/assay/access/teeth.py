@@ -22,9 +22,8 @@ import msgspec
 
 from assay.access.breakglass import Exceptions
 from assay.access.config import Config, GateError
-from assay.access.grants import open_all
 from assay.access.model import DeniedError, Grant, Halt, covers
-from assay.access.orders import open_halts
+from assay.access.remembered import Remembered
 from assay.access.sessions import cuts
 from assay.access.store import Snapshot, Store, StoreError
 from assay.errors import AssayError
@@ -36,6 +35,7 @@ from assay.evidence.seen import Seen, SeenRelease, follow, lock_seen, newest, re
 Standing = Literal["approve", "delay", "halt", "none"]
 POLL_S = 0.02
 RECHECK_S = 1.0
+REMEMBERED = "gate.seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,7 @@ class Teeth:
         self._config, self._store, self._clock = config, store, clock
         self._view: View | None = None
         self._heard = float("-inf")
+        self._remembered = Remembered(config.path(REMEMBERED))
         self._seen = self._kept = Seen()
         self._task: asyncio.Task[None] | None = None
         self.problem = "nothing was read yet"
@@ -161,7 +162,7 @@ class Teeth:
     def _read(self) -> View:
         snapshot = self._store.snapshot()
         now, admins = self._clock(), self._config.admins.public()
-        grants, refused = open_all(snapshot, self._config.admins, now)
+        opened = self._remembered.open(snapshot, self._config.admins, now)
         decided = {}
         roles, why = self._roles(snapshot, now)
         for name, served_model in self._config.models.items():
@@ -170,10 +171,10 @@ class Teeth:
         self._keep()
         return View(
             snapshot.epoch,
-            grants,
-            tuple(h for h in open_halts(snapshot, admins) if not h.lifted),
+            opened.grants,
+            tuple(h for h in opened.halts if not h.lifted),
             decided,
-            refused,
+            opened.refused,
             Exceptions.read(self._store, admins, now),
             {name: cut.reason for name, cut in cuts(self._store, now).items()},
         )

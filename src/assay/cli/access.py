@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "new": ("access_new", "Make a gate: its file, its secret, its audit key."),
     "serve": ("access_serve", "Serve the models, to those who have grants, as decisions and halts allow."),
     "grant": ("access_grants", "Propose a grant: checked, signed by a first administrator, pending until others approve."),
     "approve": ("access_grants:approve", "Add another administrator's approval to a grant."),

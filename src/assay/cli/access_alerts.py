@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from assay.access.alerts import Alert
     from assay.ledger import KeyPlace
 
-CONFIG = click.option(
-    "--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file."
-)
+CONFIG = click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file.")
 DAY_MS = 86_400_000
 
 

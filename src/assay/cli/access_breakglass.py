@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from assay.access.breakglass import Lifted
     from assay.ledger import KeyPlace
 
-CONFIG = click.option(
-    "--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file."
-)
+CONFIG = click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file.")
 
 
 @click.group()

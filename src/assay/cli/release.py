@@ -225,11 +225,15 @@ def verify(
 
 @command.command()
 @click.argument("release", type=_FILE)
-def show(release: Path) -> None:
+@click.option("--digest", is_flag=True, help="Only the target's digest.")
+def show(release: Path, digest: bool) -> None:
     """What RELEASE says. Signatures are not checked."""
     from assay.evidence.release import read_release
 
     loaded = read_release(release)
+    if digest:
+        click.echo(loaded.target)
+        return
     _print(loaded)
     for envelope in loaded.envelopes:
         keys = ", ".join(plain(keyid[:16]) for keyid, _ in envelope.signatures) or "nobody"

@@ -64,7 +64,7 @@ def new(path: Path, authority: str, owners: tuple[str, ...], evaluators: tuple[s
     keys: dict[str, str] = {}
     roles = {"owner": (owners, len(owners)), "evaluator": (evaluators, 1), "approver": (approvers, 2)}
     for given, _ in roles.values():
-        for name, key in (_named(text) for text in given):
+        for name, key in (named_key(text) for text in given):
             fits(name, Name, f"'{plain(name)}' is no name of a key: lower-case letters, digits, and . _ - between them, 64 at most")
             try:
                 public_key(key)
@@ -82,7 +82,7 @@ def new(path: Path, authority: str, owners: tuple[str, ...], evaluators: tuple[s
         "keys:",
         *(f"  {json.dumps(name)}: {{public: {json.dumps(key)}}}" for name, key in keys.items()),
         *(
-            f"{role}: {{keys: [{', '.join(json.dumps(_named(text)[0]) for text in given)}], threshold: {threshold}}}"
+            f"{role}: {{keys: [{', '.join(json.dumps(named_key(text)[0]) for text in given)}], threshold: {threshold}}}"
             for role, (given, threshold) in roles.items()
         ),
         "revoked: {}          # key id: reason; takes a key out at once, whatever it has signed",
@@ -182,7 +182,7 @@ def _print(roles: Roles) -> None:
         click.echo(f"  revoked: {keyid}  {plain(json.dumps(reason, ensure_ascii=False))}")
 
 
-def _named(text: str) -> tuple[str, str]:
+def named_key(text: str) -> tuple[str, str]:
     """NAME=KEY, KEY being a public key or a file with one. Raises `click.UsageError`."""
     name, equals, key = text.partition("=")
     if not equals or not name or not key:
