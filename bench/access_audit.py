@@ -21,10 +21,10 @@ from typing import Any
 import pyrage
 import uvloop
 
-from assay.access.audit import AuditLog
-from assay.access.auditread import Query, search
-from assay.access.auditverify import verify
-from assay.access.auditwho import who
+from assay.access.audit.log import AuditLog
+from assay.access.audit.read import Query, search
+from assay.access.audit.verify import verify
+from assay.access.audit.who import who
 from assay.ledger import PrivateKey
 
 CONCURRENCY = 64

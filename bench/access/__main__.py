@@ -29,7 +29,7 @@ import msgspec
 import uvloop
 from tests.access.gate import CHAT, Client, Gate, free_port, now_ms, wait_for
 
-from assay.access.credentials import proof_header
+from assay.access.credentials.tokens import proof_header
 from bench.access.wire import PARTS, load
 
 RESULTS = Path(__file__).parents[1] / "results" / "access.json"

@@ -11,9 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from assay.access.adminserve import open_admin
+from assay.access.admin.serve import open_admin
+from assay.access.admin.signedhttp import sign_request
 from assay.access.config import read_config
-from assay.access.signedhttp import sign_request
 from assay.ledger import PrivateKey
 from tests.access.gate import ADMINS, Gate, free_port
 

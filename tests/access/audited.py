@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.access.audit import AuditLog
+from assay.access.audit.log import AuditLog
 from assay.ledger import PrivateKey
 
 ROOT = Path(__file__).parents[2]

@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import msgspec
 
-from assay.access.alerts import Alert, alert_id, keep
-from assay.access.grants import sign_grant, thumbprint
+from assay.access.gate.sessions import Session, publish
+from assay.access.grants.grant import sign_grant, thumbprint
+from assay.access.grants.quota import Quotas
 from assay.access.model import Grant, Person, Quota
-from assay.access.quota import Quotas
-from assay.access.sessions import Session, publish
-from assay.access.store import Amounts
+from assay.access.safety.alerts import Alert, alert_id, keep
+from assay.access.store.base import Amounts
 from assay.ledger import PrivateKey, write_key
 from tests.access.adminmaking import AUDITOR, VIEWER, public
 from tests.access.gate import ADMINS, Gate, free_port, now_ms, wait_for

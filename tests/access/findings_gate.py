@@ -9,11 +9,11 @@ from typing import Any
 import yaml
 
 from assay.access.config import Config, read_config
-from assay.access.finding_steps import Change, approve, open_record, propose
-from assay.access.findings import Finding, Report, new_record
-from assay.access.grants import sign_grant, thumbprint
+from assay.access.findings.finding import Finding, Report, new_record
+from assay.access.findings.steps import Change, approve, open_record, propose
+from assay.access.grants.grant import sign_grant, thumbprint
 from assay.access.model import Grant, Person, Quota
-from assay.access.store import Store, open_store
+from assay.access.store.base import Store, open_store
 from assay.ledger import PrivateKey, write_key
 
 DAY = 86_400_000

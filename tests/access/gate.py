@@ -26,12 +26,12 @@ import aiohttp
 import msgspec
 import yaml
 
-from assay.access.credentials import proof_header
-from assay.access.dpop import make_proof, unb64
-from assay.access.grants import sign_grant, sign_sub_grant, thumbprint
+from assay.access.credentials.dpop import make_proof, unb64
+from assay.access.credentials.tokens import proof_header
+from assay.access.grants.grant import sign_grant, sign_sub_grant, thumbprint
+from assay.access.grants.orders import Revoked, sign_halt, sign_lift, sign_revocation
 from assay.access.model import Grant, Halt, Person, Quota, Scope
-from assay.access.orders import Revoked, sign_halt, sign_lift, sign_revocation
-from assay.access.store import Store, open_store
+from assay.access.store.base import Store, open_store
 from assay.decision import Verdict
 from assay.evidence.release import Release, write_release
 from assay.evidence.releasemake import Stated, new_halt, new_release, read_basis, sign_release

@@ -24,10 +24,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 
-from assay.access.credentials import HEADERS, Tokens, holder
+from assay.access.credentials.secretfile import Secret
+from assay.access.credentials.tls import PeerProtocol, peer_certificate
+from assay.access.credentials.tokens import HEADERS, Tokens, holder
 from assay.access.model import DeniedError, Grant, Person, Quota
-from assay.access.secretfile import Secret
-from assay.access.tls import PeerProtocol, peer_certificate
 
 WORDS = ("Close", " the", " valve", " 阀门", ".")
 

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from assay.access.config import Admins
-from assay.access.grants import SignedGrant, sign_grant, thumbprint
+from assay.access.grants.grant import SignedGrant, sign_grant, thumbprint
 from assay.access.model import Grant, Person, Quota
 from assay.ledger import PrivateKey
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.access.grants import sign_grant
+from assay.access.grants.grant import sign_grant
 from assay.access.model import Grant, Halt, Scope
-from assay.access.policy import LIBRARY
-from assay.access.policycheck import read_base
-from assay.access.store import open_store
+from assay.access.rules.check import read_base
+from assay.access.rules.decide import LIBRARY
+from assay.access.store.base import open_store
 from assay.ledger import PrivateKey
 
 BIN = Path(sys.executable).parent

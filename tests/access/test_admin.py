@@ -13,21 +13,21 @@ import msgspec
 import pytest
 from starlette.routing import Route
 
-from assay.access.adminacts import Acts
-from assay.access.adminlooks import Call
-from assay.access.adminops import OPERATIONS
-from assay.access.adminserve import searcher
-from assay.access.adminwire import AuditQuery, Signed
-from assay.access.audit import AuditLog
-from assay.access.auditrecords import AuditError
-from assay.access.breakglass import REVIEWED, Review, open_glass
+from assay.access.admin.acts import Acts
+from assay.access.admin.looks import Call
+from assay.access.admin.openapi import describe
+from assay.access.admin.operations import OPERATIONS
+from assay.access.admin.serve import searcher
+from assay.access.admin.signedhttp import sign_request
+from assay.access.admin.wire import AuditQuery, Signed
+from assay.access.audit.log import AuditLog
+from assay.access.audit.records import AuditError
 from assay.access.config import GateError, read_config
-from assay.access.grants import SignedGrant, open_all, parse_grant, sign_grant, sign_sub_grant, thumbprint
+from assay.access.gate.sessions import Session, cuts, publish
+from assay.access.grants.grant import SignedGrant, open_all, parse_grant, sign_grant, sign_sub_grant, thumbprint
+from assay.access.grants.orders import Revoked, open_halts, sign_halt, sign_lift, sign_revocation
 from assay.access.model import Grant, Halt, Person, Scope, covers
-from assay.access.openapi import describe
-from assay.access.orders import Revoked, open_halts, sign_halt, sign_lift, sign_revocation
-from assay.access.sessions import Session, cuts, publish
-from assay.access.signedhttp import sign_request
+from assay.access.safety.breakglass import REVIEWED, Review, open_glass
 from assay.evidence.release import write_release
 from assay.ledger import Cosigned, PrivateKey, digest, load_key
 from tests.access.adminmaking import PEOPLE, Api, public

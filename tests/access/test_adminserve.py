@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from assay.access import adminwire as wire
-from assay.access.adminserve import searcher
+from assay.access.admin import wire
+from assay.access.admin.console.remote import Remote, RemoteError
+from assay.access.admin.serve import searcher
 from assay.access.config import read_config
-from assay.access.console.remote import Remote, RemoteError
-from assay.access.grants import sign_grant
+from assay.access.grants.grant import sign_grant
 from assay.access.model import Scope
 from assay.ledger import PrivateKey
 from tests.access.adminmaking import AUDITOR, public

@@ -23,12 +23,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.access.admission import Standing, answer, judge, read_review
-from assay.access.admission_objects import PODS, AdmissionError, Rules
+from assay.access.admission.decide import Standing, answer, judge, read_review
+from assay.access.admission.objects import PODS, AdmissionError, Rules
 from assay.access.config import read_config
+from assay.access.grants.orders import sign_halt
 from assay.access.model import Halt, Scope
-from assay.access.orders import sign_halt
-from assay.access.store import open_store
+from assay.access.store.base import open_store
 from assay.errors import AssayError
 from assay.evidence.release import Release
 from assay.evidence.releasemake import Stated, new_halt, new_release, read_basis, sign_release
@@ -275,7 +275,7 @@ def test_an_administrators_halt_shuts_it_at_once_and_one_for_people_does_not(clu
         halt = Halt(f"h{number}", scope, "seen", "ann", now)
         cluster.store.put_halt(halt, sign_halt(halt, ADMINS["ann"]))
         assert cluster.asked(review(pod(cluster.approved)))[0] is not shuts
-    from assay.access.orders import sign_lift
+    from assay.access.grants.orders import sign_lift
 
     cluster.store.lift("h3", "ann", now, sign_lift(halt, "ann", now, ADMINS["ann"]))
     assert cluster.asked(review(pod(cluster.approved)))[0]
@@ -563,7 +563,7 @@ def test_an_annotation_on_the_deployment_alone_does_not_count_for_its_pods() -> 
 
 
 def test_errors_of_the_gate_are_errors(tmp_path: Path) -> None:
-    from assay.access.admission_objects import read_rules
+    from assay.access.admission.objects import read_rules
 
     with pytest.raises(AssayError):
         read_rules(tmp_path / "none.yaml")

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from assay.access.alerts import KIND, Alert, AlertError, Watch, alert_id, close, keep, listed, watch_all
-from assay.access.auditrecords import Alert as Noted
-from assay.access.auditrecords import Decided, Denied, Ended, encode
-from assay.access.habits import Habits, HabitSettings, Request, Unusual, block_of
-from assay.access.likeness import Alike, Likeness, LikenessSettings, Prompt
-from assay.access.sketches import Sketcher, last_words, likeness, read
-from assay.access.store import Store, open_store
+from assay.access.audit.records import Alert as Noted
+from assay.access.audit.records import Decided, Denied, Ended, encode
+from assay.access.safety.alerts import KIND, Alert, AlertError, Watch, alert_id, close, keep, listed, watch_all
+from assay.access.safety.habits import Habits, HabitSettings, Request, Unusual, block_of
+from assay.access.safety.likeness import Alike, Likeness, LikenessSettings, Prompt
+from assay.access.safety.sketches import Sketcher, last_words, likeness, read
+from assay.access.store.base import Store, open_store
 from tests.access.grantmaking import NOW
 
 HOUR = 3_600_000

@@ -17,13 +17,13 @@ from typing import Any
 import pyrage
 import pytest
 
-from assay.access.audit import AuditLog
-from assay.access.auditends import Ends, read_end
-from assay.access.auditread import Query, search
-from assay.access.auditrecords import AuditError, AuditTamperedError, encode, hash_of, line_of, read_line, shown
-from assay.access.auditsegment import header_of, seal, segments
-from assay.access.audittext import contents_of
-from assay.access.auditverify import Verified, verify
+from assay.access.audit.ends import Ends, read_end
+from assay.access.audit.log import AuditLog
+from assay.access.audit.read import Query, search
+from assay.access.audit.records import AuditError, AuditTamperedError, encode, hash_of, line_of, read_line, shown
+from assay.access.audit.segment import header_of, seal, segments
+from assay.access.audit.text import contents_of
+from assay.access.audit.verify import Verified, verify
 from assay.access.model import DeniedError
 from assay.errors import AssayError
 from assay.evidence.log import read_log
@@ -601,7 +601,7 @@ def test_another_key_than_the_one_that_was_told_is_found(copy: Path) -> None:
 def test_checkpoints_are_signed_while_it_writes_and_old_ones_that_nobody_cosigned_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assay.access.auditends.KEPT_NOTES", 5)
+    monkeypatch.setattr("assay.access.audit.ends.KEPT_NOTES", 5)
 
     async def act(log: AuditLog) -> None:
         for i in range(200):

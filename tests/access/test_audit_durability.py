@@ -16,8 +16,8 @@ from typing import Any
 import pyrage
 import pytest
 
-from assay.access.auditsegment import seal, segments
-from assay.access.auditverify import verify
+from assay.access.audit.segment import seal, segments
+from assay.access.audit.verify import verify
 from tests.access.audited import KEY, ROOT, child, fill
 from tests.runs.test_power_loss import replayed
 
@@ -30,7 +30,7 @@ def auditor() -> Any:
 WRITER = """
 import asyncio, os, sys
 from pathlib import Path
-from assay.access.audit import AuditLog
+from assay.access.audit.log import AuditLog
 from assay.ledger import load_key
 from tests.access.audited import decided, ended, fresh
 async def main():
@@ -92,7 +92,7 @@ def records_that_hold(folder: Path) -> list[dict[str, Any]]:
 LOSING = """
 import asyncio, os, sys
 from pathlib import Path
-from assay.access.audit import AuditLog
+from assay.access.audit.log import AuditLog
 from assay.ledger import load_key
 from tests.access.audited import decided, fresh
 async def main():

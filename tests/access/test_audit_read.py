@@ -11,13 +11,13 @@ from typing import Any
 import pyrage
 import pytest
 
-from assay.access.audit import AuditLog
-from assay.access.auditexport import COLUMNS, Prover, cell, check_proofs, write_csv, write_jsonl
-from assay.access.auditread import CLOCK_MS, LONGEST_MS, Query, lines_between, search
-from assay.access.auditrecords import AuditError, AuditTamperedError
-from assay.access.auditsegment import segments
-from assay.access.audittext import readable
-from assay.access.auditwho import who
+from assay.access.audit.export import COLUMNS, Prover, cell, check_proofs, write_csv, write_jsonl
+from assay.access.audit.log import AuditLog
+from assay.access.audit.read import CLOCK_MS, LONGEST_MS, Query, lines_between, search
+from assay.access.audit.records import AuditError, AuditTamperedError
+from assay.access.audit.segment import segments
+from assay.access.audit.text import readable
+from assay.access.audit.who import who
 from assay.evidence.log import read_log
 from assay.evidence.witness import show, witness
 from assay.ledger import PrivateKey

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from assay.access.alerts import listed
-from assay.access.auditrecords import AuditError, encode
-from assay.access.breakglass import KIND, REVIEW_MS, BreakGlassError, Exceptions, Opened, open_glass, read_all, review
+from assay.access.audit.records import AuditError, encode
 from assay.access.model import Halt, Scope
-from assay.access.store import Store, StoreError, open_store
+from assay.access.safety.alerts import listed
+from assay.access.safety.breakglass import KIND, REVIEW_MS, BreakGlassError, Exceptions, Opened, open_glass, read_all, review
+from assay.access.store.base import Store, StoreError, open_store
 from assay.ledger import Cosigned
 from tests.access.grantmaking import ADMINS, DAY, HOLDER, NOW, STRANGER, TERMS, grant
 

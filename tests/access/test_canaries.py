@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.access.canaries import DAY_MS, Canaries, Issued, Named, day_name, find, marked_response, with_note
-from assay.access.parse import Parsed, parse
-from assay.access.style import STYLE_LEVEL, Styler, agreement, sites_of, tail
-from assay.access.styled import Styled
+from assay.access.gate.parse import Parsed, parse
+from assay.access.safety.canaries import DAY_MS, Canaries, Issued, Named, day_name, find, marked_response, with_note
+from assay.access.safety.style import STYLE_LEVEL, Styler, agreement, sites_of, tail
+from assay.access.safety.styled import Styled
 from tests.access.grantmaking import NOW, grant
 
 CANARIES = Canaries(bytes(range(32)))

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.access import checks as checks_module
-from assay.access.builtin_checks import entropy
-from assay.access.canaries import Canaries
-from assay.access.checks import MAX_LANES, Answer, CheckDeniedError, Checks, Flag, Found, Reader, Settings
 from assay.access.config import GateError
 from assay.access.model import Asked
-from assay.access.personal import kinds_in, luhn, verhoeff
+from assay.access.safety import checks as checks_module
+from assay.access.safety.builtin_checks import entropy
+from assay.access.safety.canaries import Canaries
+from assay.access.safety.checks import MAX_LANES, Answer, CheckDeniedError, Checks, Flag, Found, Reader, Settings
+from assay.access.safety.personal import kinds_in, luhn, verhoeff
 from tests.access.grantmaking import NOW, grant
 
 ASKED = Asked(grant(canaries=("note",)), grant().persons[0], "chat.completions", (), True, False, "10.0.0.1", "relay-lab", NOW)

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from assay.access.grants import open_all, thumbprint
+from assay.access.grants.grant import open_all, thumbprint
+from assay.access.grants.orders import open_halts, signer_of_halt, signer_of_revocation
 from assay.access.model import Halt, Scope
-from assay.access.orders import open_halts, signer_of_halt, signer_of_revocation
-from assay.access.store import Store, open_store
+from assay.access.store.base import Store, open_store
 from assay.cli import main
 from assay.ledger import write_key
 from tests.access.grantmaking import ADMINS, CONTRACTOR, HOLDER, STRANGER, TERMS

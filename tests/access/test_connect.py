@@ -25,10 +25,10 @@ from typing import Any
 import openai
 import pytest
 
-from assay.access.connect import Connector, local_secret
-from assay.access.credentials import proof_header
-from assay.access.dpop import certificate_thumbprint, thumbprint
-from assay.access.gateclient import ConnectError, GateClient, Link
+from assay.access.credentials.connect import Connector, local_secret
+from assay.access.credentials.dpop import certificate_thumbprint, thumbprint
+from assay.access.credentials.gateclient import ConnectError, GateClient, Link
+from assay.access.credentials.tokens import proof_header
 from assay.access.model import Person
 from assay.errors import AssayError
 from assay.ledger import PrivateKey, write_key

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from assay.access.admin.console.app import IDLE_S, LONGEST_S, _Sessions
+from assay.access.admin.console.remote import Remote, RemoteError
 from assay.access.config import read_config
-from assay.access.console.app import IDLE_S, LONGEST_S, _Sessions
-from assay.access.console.remote import Remote, RemoteError
-from assay.access.grants import open_all
-from assay.access.orders import open_halts
-from assay.access.sessions import cuts
+from assay.access.gate.sessions import cuts
+from assay.access.grants.grant import open_all
+from assay.access.grants.orders import open_halts
 from assay.ledger import PrivateKey
 from tests.access.consolescene import HOSTILE, Scene
 from tests.access.gate import free_port, now_ms

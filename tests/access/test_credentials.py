@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, OKPKey
 
-from assay.access import grants
 from assay.access.config import GateError
-from assay.access.credentials import AHEAD_MS, CACHED, NONCE_MS, PATH, REREAD_MS, WINDOW_MS, Claims, Tokens, holder, proof_header
-from assay.access.dpop import b64, check_proof, make_proof, thumbprint, token_hash, unb64
+from assay.access.credentials.dpop import b64, check_proof, make_proof, thumbprint, token_hash, unb64
+from assay.access.credentials.secretfile import LONGEST_TOKEN_MS, MAX_LINES, Secret, read_secrets, rotate_secret, write_secret
+from assay.access.credentials.tokens import AHEAD_MS, CACHED, NONCE_MS, PATH, REREAD_MS, WINDOW_MS, Claims, Tokens, holder, proof_header
+from assay.access.grants import grant as grants
 from assay.access.model import DeniedError, Grant, Person, Quota
-from assay.access.secretfile import LONGEST_TOKEN_MS, MAX_LINES, Secret, read_secrets, rotate_secret, write_secret
 from assay.ledger import PrivateKey, PublicKey
 
 NOW = 1_790_000_000_000
@@ -225,7 +225,7 @@ def test_the_nonce_of_one_token_cannot_be_spent_by_another() -> None:
     tokens = gate()
     first, second = issued(tokens), issued(tokens)
     _, ms, nonce, _ = headers_of(first)[b"x-assay-proof"].split(b".")
-    from assay.access.credentials import canonical
+    from assay.access.credentials.tokens import canonical
 
     marks = set()
     for answer in (first, second):

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 import yaml
 
-from assay.access.admission_objects import PODS, Rules
+from assay.access.admission.objects import PODS, Rules
 from assay.catalog.yamlfile import load_yaml
 from assay.errors import AssayError
 from assay.evidence.release import write_release

@@ -19,11 +19,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from assay.access.csaf import Publisher, csaf_document
-from assay.access.finding_form import FORM, day_end_ms, read_form
-from assay.access.finding_scenario import drafts, with_drafts, write_drafts
-from assay.access.finding_steps import Change, approve, may_export, open_record, propose
-from assay.access.findings import (
+from assay.access.findings.csaf import Publisher, csaf_document
+from assay.access.findings.finding import (
     MOVES,
     EmbargoError,
     FindingError,
@@ -34,7 +31,10 @@ from assay.access.findings import (
     severity_of,
     visible,
 )
-from assay.access.osv import osv_record
+from assay.access.findings.form import FORM, day_end_ms, read_form
+from assay.access.findings.osv import osv_record
+from assay.access.findings.scenario import drafts, with_drafts, write_drafts
+from assay.access.findings.steps import Change, approve, may_export, open_record, propose
 from assay.errors import AssayError
 from assay.ledger import PrivateKey
 from tests.access.findings_gate import (
@@ -232,7 +232,7 @@ def test_only_what_is_marked_for_others_is_disclosed() -> None:
 
 
 def test_a_reporter_who_is_not_of_the_grant_is_refused(tmp_path: Path) -> None:
-    from assay.access.grants import open_all
+    from assay.access.grants.grant import open_all
 
     _, config, store = gate(tmp_path)
     grants, _ = open_all(store.snapshot(), config.admins, time.time_ns() // 1_000_000)
@@ -532,7 +532,7 @@ def test_at_the_command_line_from_the_form_to_the_advisory(tmp_path: Path) -> No
 
 
 def test_two_who_move_one_finding_at_once_do_not_overwrite_each_other(tmp_path: Path) -> None:
-    from assay.access.store import ConflictError
+    from assay.access.store.base import ConflictError
 
     _, _, store = gate(tmp_path)
     record = fresh()

@@ -18,9 +18,9 @@ import aiohttp
 import msgspec
 import pytest
 
-from assay.access.breakglass import open_glass
-from assay.access.grants import thumbprint
+from assay.access.grants.grant import thumbprint
 from assay.access.model import Hours, Person, Quota
+from assay.access.safety.breakglass import open_glass
 from assay.evidence.release import write_release
 from assay.evidence.roles import sign_roles
 from tests.access.gate import ADMINS, ASSAY, CHAT, CONTRACTOR, HOLDER, DeniedHere, Gate, now_ms, run

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.access import dpop
-from assay.access.grants import (
+from assay.access.credentials import dpop
+from assay.access.grants.grant import (
     GrantError,
     narrower,
     open_grant,
@@ -25,8 +25,8 @@ from assay.access.grants import (
     sign_sub_grant,
     thumbprint,
 )
+from assay.access.grants.narrow import in_hours, networks_within
 from assay.access.model import Asked, DeniedError, Grant, Hours, Person, Quota
-from assay.access.narrow import in_hours, networks_within
 from assay.errors import AssayError
 from assay.ledger import Cosigned, PrivateKey, PublicKey
 from tests.access.grantmaking import ADMINS, CONTRACTOR, DAY, HOLDER, NOW, STRANGER, TERMS, approved, grant, sub_grant

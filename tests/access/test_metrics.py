@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from assay.access.health import Facts, Ready, healthz, missing
-from assay.access.metrics import LAYOUT, MAX_RULES, Metrics, MetricsError
-from assay.access.metricstext import exposition
-from assay.access.traces import open_traces
+from assay.access.gate.health import Facts, Ready, healthz, missing
+from assay.access.gate.metrics import LAYOUT, MAX_RULES, Metrics, MetricsError
+from assay.access.gate.metricstext import exposition
+from assay.access.gate.traces import open_traces
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -37,7 +37,7 @@ def samples(folder: Path, now: float | None = None) -> dict[str, float]:
 CHILD = """
 import sys
 from pathlib import Path
-from assay.access.metrics import Metrics
+from assay.access.gate.metrics import Metrics
 metrics = Metrics(Path(sys.argv[1]), models=("m7",))
 for _ in range(100):
     metrics.decided("m7", "operator", "chat.completions", "allow", "")
@@ -257,7 +257,7 @@ def test_traces_continue_a_callers_trace_if_it_is_one() -> None:
 
 def test_without_traces_nothing_is_imported_or_sent_on() -> None:
     code = (
-        "import sys\nfrom assay.access.traces import open_traces\nt = open_traces('')\n"
+        "import sys\nfrom assay.access.gate.traces import open_traces\nt = open_traces('')\n"
         "with t.request('models', '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01') as s:\n"
         "    s.set('assay.decision', 'deny'); assert s.headers() == {}\n"
         "assert not [m for m in sys.modules if m.startswith('opentelemetry')]\n"

@@ -17,11 +17,11 @@ from cedarpy import Decision, Entities, is_authorized
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.access import policyfacts as facts
+from assay.access.grants.narrow import permits
 from assay.access.model import Asked, Grant, Hours, Person
-from assay.access.narrow import permits
-from assay.access.policy import LIBRARY, SCHEMA, Rules, RulesError, source
-from assay.access.policycheck import RuleTest, asked_of, mutants, read_base, read_tests, run_tests
+from assay.access.rules import facts
+from assay.access.rules.check import RuleTest, asked_of, mutants, read_base, read_tests, run_tests
+from assay.access.rules.decide import LIBRARY, SCHEMA, Rules, RulesError, source
 
 TESTS = LIBRARY / "tests"
 RULES = Rules.load()
@@ -527,7 +527,7 @@ def test_alone_every_rule_says_what_it_says() -> None:
 
 
 def test_a_full_memory_of_grants_is_emptied_and_decides_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.access.policy.MAX_KNOWN", 3)
+    monkeypatch.setattr("assay.access.rules.decide.MAX_KNOWN", 3)
     rules = Rules.load()
     for n in range(20):
         ruled = rules.decide(base({"id": f"g{n % 5}"}, {"model": f"m{n % 8}"}), "delay", halted=False)

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from assay.access.grants.quota import IDLE_MS, Amounts, Quotas
 from assay.access.model import DeniedError, Grant, Quota
-from assay.access.quota import IDLE_MS, Amounts, Quotas
-from assay.access.store import LeaseKey, Store, StoreError, open_store
+from assay.access.store.base import LeaseKey, Store, StoreError, open_store
 from tests.access.grantmaking import NOW, grant, sub_grant
 from tests.access.test_store import Opened, opened, server  # noqa: F401 (fixtures)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from assay.access.grants.orders import sign_halt, sign_lift
+from assay.access.grants.remembered import Remembered
 from assay.access.model import Halt, Scope
-from assay.access.orders import sign_halt, sign_lift
-from assay.access.remembered import Remembered
-from assay.access.store import Store, StoreError, open_store
+from assay.access.store.base import Store, StoreError, open_store
 from tests.access.grantmaking import ADMINS, NOW, TERMS, approved, grant
 
 HALT = Halt("stop-1", Scope(jurisdiction="SG"), "directive", "ada", NOW)

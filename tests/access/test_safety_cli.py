@@ -15,13 +15,13 @@ import msgspec
 import pytest
 import yaml
 
-from assay.access.alerts import Alert, alert_id, keep
-from assay.access.audit import AuditLog
-from assay.access.auditread import Query, search
-from assay.access.canaries import open_canaries
+from assay.access.audit.log import AuditLog
+from assay.access.audit.read import Query, search
 from assay.access.config import read_config
-from assay.access.grants import sign_grant
-from assay.access.store import open_store
+from assay.access.grants.grant import sign_grant
+from assay.access.safety.alerts import Alert, alert_id, keep
+from assay.access.safety.canaries import open_canaries
+from assay.access.store.base import open_store
 from assay.ledger import PrivateKey, write_key
 from tests.access.grantmaking import ADMINS, DAY, STRANGER, grant
 
@@ -79,8 +79,8 @@ def test_break_glass_is_opened_listed_and_not_reviewed_before_its_end_or_by_a_st
 
 
 def test_a_halt_stops_break_glass_at_the_command_line_too(folder: Path) -> None:
+    from assay.access.grants.orders import sign_halt
     from assay.access.model import Halt, Scope
-    from assay.access.orders import sign_halt
 
     store = open_store("gate.db", folder)
     halt = Halt("stop", Scope(organisation="Grid Ltd"), "directive", "ada", now_ms())
@@ -159,7 +159,7 @@ def test_a_text_without_marks_names_nobody_and_a_rotated_secret_can_be_given(fol
 
 
 def test_a_grant_says_which_canaries_its_holder_agreed_to_and_a_sub_grant_drops_none() -> None:
-    from assay.access.narrow import narrower
+    from assay.access.grants.narrow import narrower
     from tests.access.grantmaking import sub_grant
 
     parent = grant(canaries=("note", "ids"))

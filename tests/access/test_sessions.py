@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.access.sessions import CUT_MS, MOST, STALE_MS, Session, ask_cut, cuts, publish, under_way
-from assay.access.store import ConflictError, Store, StoreError, open_store
+from assay.access.gate.sessions import CUT_MS, MOST, STALE_MS, Session, ask_cut, cuts, publish, under_way
+from assay.access.store.base import ConflictError, Store, StoreError, open_store
 
 NOW = 1_800_000_000_000
 

@@ -9,8 +9,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from assay.access.admin.signedhttp import WINDOW_S, Proof, check_signature, content_digest, sign_request
 from assay.access.model import DeniedError
-from assay.access.signedhttp import WINDOW_S, Proof, check_signature, content_digest, sign_request
 from assay.ledger import PrivateKey
 
 NOW = 1_790_000_000

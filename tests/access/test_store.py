@@ -16,9 +16,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from assay.access.grants import open_all, sign_sub_grant, thumbprint
-from assay.access.model import Halt, Person, Scope
-from assay.access.orders import (
+from assay.access.grants.grant import open_all, sign_sub_grant, thumbprint
+from assay.access.grants.orders import (
     Revoked,
     open_halts,
     sign_halt,
@@ -27,8 +26,9 @@ from assay.access.orders import (
     signer_of_halt,
     signer_of_revocation,
 )
-from assay.access.store import PROOF_MS, Amounts, ConflictError, LeaseKey, Store, StoreError, open_store
-from assay.access.store_sqlite import SqliteStore
+from assay.access.model import Halt, Person, Scope
+from assay.access.store.base import PROOF_MS, Amounts, ConflictError, LeaseKey, Store, StoreError, open_store
+from assay.access.store.sqlite import SqliteStore
 from assay.errors import AssayError
 from tests.access.grantmaking import (
     ADMINS,

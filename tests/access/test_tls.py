@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from assay.access.dpop import certificate_thumbprint
-from assay.access.tls import PeerProtocol, Telling, peer_certificate
+from assay.access.credentials.dpop import certificate_thumbprint
+from assay.access.credentials.tls import PeerProtocol, Telling, peer_certificate
 from tests.access.gatestub import Certificates, serving, whole
 
 

@@ -1,17 +1,16 @@
 """The door: an OpenAI-compatible gateway that lets operators reach a model early, by grant and by decision, and shuts at once.
 
-| to | modules |
+| folder | what it does |
 |---|---|
-| agree on words | `model`, `config` |
-| serve | `serve`, `protocol`, `gateway` (the pipeline), `parse`, `upstream`, `passing`, `answertext`, `live` |
-| know who it is | `credentials`, `dpop`, `tls`, `secretfile`; on the operator's side `connect`, `gateclient` |
-| know what they may | `grants`, `grantfile`, `narrow`, `standing`; `policy` and `policies/` (Cedar), `policyfacts`, `policycheck`, `policywords` |
-| know what holds now | `teeth` (releases, halts, lease), `orders` (signed halts, lifts, revocations), `remembered` |
-| keep and count | `store`, `store_sqlite`, `store_postgres`, `quota`, `sessions` |
-| record | `audit`, `auditrecords`, `auditsegment`, `auditends`, `auditcontent`; to read `auditverify`, `auditread` |
-| watch | `checks`, `builtin_checks`, `personal`; `canaries`, `style`, `styled`; `alerts`, `habits`, `likeness`, `sketches`; `breakglass` |
-| hear of weaknesses | `findings`, `finding_form`, `finding_steps`, `finding_scenario`, `csaf`, `osv` |
-| keep the unreleased undeployed | `admission`, `admission_objects`, `admission_server` |
-| administer | `admin`, `adminops`, `adminacts`, `adminlooks`, `adminviews`, `adminwire`, `adminserve`, `signedhttp`, `openapi`, `console/` |
-| measure | `metrics`, `metricstext`, `health`, `traces` |
+| `model.py`, `config.py` | what the others speak of; the gate's file |
+| `gate/` | the pipeline: parse, decide by what the others know, forward, count what is under way, cut it (`teeth`); metrics |
+| `credentials/` | who it is: tokens, proofs of possession, certificates; the connector on the operator's machine |
+| `grants/` | what they may: grants, sub-grants, what an administrator orders alone, quotas |
+| `store/` | what all workers share: SQLite or PostgreSQL |
+| `rules/` | whether a request passes: Cedar, checked, tested, explained |
+| `audit/` | what happened: a log that shows tampering and is on disk first |
+| `safety/` | content checks, canaries, alerts, break-glass |
+| `findings/` | weaknesses that operators found, and how they are told |
+| `admission/` | nothing unreleased is even deployed |
+| `admin/` | signed calls, their description, the page |
 """

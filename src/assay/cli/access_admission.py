@@ -36,10 +36,10 @@ def command(
     Examples:
       assay access admission --config gate.yaml --rules admission.yaml --listen 0.0.0.0:8444 --certificate tls.crt --private-key tls.key
     """
-    from assay.access.admission_objects import AdmissionError, Rules, read_rules
-    from assay.access.admission_server import Releases, Webhook, serve
+    from assay.access.admission.objects import AdmissionError, Rules, read_rules
+    from assay.access.admission.server import Releases, Webhook, serve
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.store.base import open_store
     from assay.web.serving import check_tls
     from assay.web.serving import listen as listening
 

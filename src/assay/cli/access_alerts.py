@@ -14,7 +14,7 @@ from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
-    from assay.access.alerts import Alert
+    from assay.access.safety.alerts import Alert
     from assay.ledger import KeyPlace
 
 CONFIG = click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file.")
@@ -41,9 +41,9 @@ def list_(config: Path, every: bool, as_json: bool) -> None:
     """Alerts, the open and the gravest first."""
     import msgspec
 
-    from assay.access.alerts import listed
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.safety.alerts import listed
+    from assay.access.store.base import open_store
 
     read = read_config(config)
     store = open_store(read.store, Path(read.folder))
@@ -67,10 +67,10 @@ def list_(config: Path, every: bool, as_json: bool) -> None:
 @click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How far back: habits are learnt from it.")
 def scan(config: Path, days: int) -> None:
     """Read the audit log of the last days, and keep what is unusual as alerts. What was found before is not found again."""
-    from assay.access.alerts import watch_all
-    from assay.access.auditread import Query, search
+    from assay.access.audit.read import Query, search
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.safety.alerts import watch_all
+    from assay.access.store.base import open_store
 
     read = read_config(config)
     since = time.time_ns() // 1_000_000 - days * DAY_MS
@@ -93,9 +93,9 @@ def scan(config: Path, days: int) -> None:
 @click.option("--key", required=True, type=KEY_PLACE, help="An administrator's key: says who closes it.")
 def close(alert: str, config: Path, why: str, key: KeyPlace) -> None:
     """Close ALERT, by whom and why. It stays in the store, closed."""
-    from assay.access.alerts import AlertError, close
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.safety.alerts import AlertError, close
+    from assay.access.store.base import open_store
     from assay.ledger import load_key
 
     read = read_config(config)

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from pyrage.x25519 import Identity
 
-    from assay.access.auditread import Query, Row
-    from assay.access.auditverify import Verified
-    from assay.access.auditwho import Seen
+    from assay.access.audit.read import Query, Row
+    from assay.access.audit.verify import Verified
+    from assay.access.audit.who import Seen
     from assay.ledger import KeyPlace
 
 _FOLDER = click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -93,8 +93,8 @@ def search(folder: Path, limit: int, as_json: bool, **asked: Any) -> None:
     """Show what fits everything that is given, in order of time. A decision and its end are one line."""
     import msgspec
 
-    from assay.access.auditexport import to_json
-    from assay.access.auditread import search as find
+    from assay.access.audit.export import to_json
+    from assay.access.audit.read import search as find
 
     shown = 0
     for row in find(folder, _query(asked), _identities(asked["identities"])):
@@ -120,13 +120,13 @@ def who(folder: Path, model: str, since: str, until: str, as_json: bool, as_csv:
     """Who saw what of MODEL (its name or digest), for what purpose."""
     import msgspec
 
-    from assay.access.auditwho import who as whose
+    from assay.access.audit.who import who as whose
 
     found = whose(folder, model, *_span(since, until))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found), indent=2))
     elif as_csv:
-        from assay.access.auditexport import write_table
+        from assay.access.audit.export import write_table
 
         columns = tuple(type(found[0]).__struct_fields__) if found else ("model",)
         write_table((msgspec.to_builtins(s) for s in found), columns, sys.stdout.buffer, times=("first", "last"))
@@ -157,14 +157,14 @@ def verify(
     """
     import msgspec
 
-    from assay.access.auditverify import verify as check
+    from assay.access.audit.verify import verify as check
     from assay.cli.log import note_key
 
     trusted = note_key(log_key, 1) if log_key else None
     witnesses = [note_key(k, 4) for k in witness_keys]
     needed = len({w.public.raw for w in witnesses}) if need is None else need
     if what.is_file():
-        from assay.access.auditexport import check_proofs
+        from assay.access.audit.export import check_proofs
 
         if trusted is None:
             raise click.UsageError("exported records are checked with the log's key: --log-key")
@@ -195,8 +195,8 @@ def verify(
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="The file; standard output unless given.")
 def export(folder: Path, form: str, proofs: bool, out: Path | None, **asked: Any) -> None:
     """Take out what fits everything that is given; everything, if nothing is."""
-    from assay.access.auditexport import Prover, write_csv, write_jsonl
-    from assay.access.auditread import search as find
+    from assay.access.audit.export import Prover, write_csv, write_jsonl
+    from assay.access.audit.read import search as find
     from assay.runs import whole_file
 
     if proofs and form == "csv":
@@ -232,7 +232,7 @@ def checkpoint(folder: Path, since: int | None, cosigned: Path | None, key: KeyP
 
     The other party keeps it, or cosigns it with `assay log witness`, and finds by it whatever is changed, dropped or rolled back.
     """
-    from assay.access.auditsegment import seal
+    from assay.access.audit.segment import seal
     from assay.cli.log import read_bounded
     from assay.evidence.log import Log, read_log, write_durably
     from assay.evidence.witness import request, show
@@ -261,10 +261,10 @@ def checkpoint(folder: Path, since: int | None, cosigned: Path | None, key: KeyP
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Write the contents to files in this folder.")
 def decrypt(folder: Path, request: str, identities: tuple[Path, ...], raw: bool, out: Path | None) -> None:
     """As an auditor: what was asked and answered in REQUEST (its id, as `search` shows it). Each is held against its digest in the log."""
-    from assay.access.auditread import Query
-    from assay.access.auditread import search as find
-    from assay.access.auditrecords import AuditError
-    from assay.access.audittext import contents_of, digests_of, readable
+    from assay.access.audit.read import Query
+    from assay.access.audit.read import search as find
+    from assay.access.audit.records import AuditError
+    from assay.access.audit.text import contents_of, digests_of, readable
     from assay.evidence.log import write_durably
 
     if not identities:
@@ -295,7 +295,7 @@ def decrypt(folder: Path, request: str, identities: tuple[Path, ...], raw: bool,
 
 
 def _query(asked: dict[str, Any]) -> Query:
-    from assay.access.auditread import Query
+    from assay.access.audit.read import Query
 
     since, until = _span(asked["since"], asked["until"])
     return Query(**{name: asked[name] for name in FIELDS}, kinds=asked["kinds"], since=since, until=until)
@@ -310,7 +310,7 @@ def _identities(paths: Sequence[Path]) -> list[Identity]:
 
 
 def _span(since: str, until: str) -> tuple[int, int]:
-    from assay.access.auditread import LAST
+    from assay.access.audit.read import LAST
 
     return (_time(since, end=False) if since else 0), (_time(until, end=True) if until else LAST)
 
@@ -340,7 +340,7 @@ def _notes(path: Path) -> list[Any]:
 
 
 def _when(at: int) -> str:
-    from assay.access.auditexport import iso
+    from assay.access.audit.export import iso
 
     return iso(at)
 

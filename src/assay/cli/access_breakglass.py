@@ -14,7 +14,7 @@ from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
-    from assay.access.breakglass import Lifted
+    from assay.access.safety.breakglass import Lifted
     from assay.ledger import KeyPlace
 
 CONFIG = click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file.")
@@ -43,11 +43,11 @@ def command() -> None:
 @click.option("--key", required=True, type=KEY_PLACE, help="An administrator's signing key.")
 def open_(grant: str, config: Path, lifts: tuple[Lifted, ...], reason: str, minutes: int, key: KeyPlace) -> None:
     """Lift GRANT's hours or quota now. It alerts at once, and must be reviewed by another administrator when it has ended."""
-    from assay.access.breakglass import BreakGlassError, open_glass
     from assay.access.config import read_config
-    from assay.access.grants import open_all
-    from assay.access.orders import open_halts
-    from assay.access.store import open_store
+    from assay.access.grants.grant import open_all
+    from assay.access.grants.orders import open_halts
+    from assay.access.safety.breakglass import BreakGlassError, open_glass
+    from assay.access.store.base import open_store
     from assay.ledger import load_key
 
     read = read_config(config)
@@ -80,9 +80,9 @@ def open_(grant: str, config: Path, lifts: tuple[Lifted, ...], reason: str, minu
 @click.option("--key", required=True, type=KEY_PLACE, help="The signing key of an administrator who has not opened it.")
 def review(glass: str, config: Path, justified: bool, note: str, key: KeyPlace) -> None:
     """Review GLASS, an exception that has ended, and that another administrator opened."""
-    from assay.access.breakglass import review
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.safety.breakglass import review
+    from assay.access.store.base import open_store
     from assay.ledger import load_key
 
     read = read_config(config)
@@ -102,9 +102,9 @@ def review(glass: str, config: Path, justified: bool, note: str, key: KeyPlace) 
 @CONFIG
 def list_(config: Path) -> None:
     """All exceptions, what is still to review first."""
-    from assay.access.breakglass import read_all
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.safety.breakglass import read_all
+    from assay.access.store.base import open_store
 
     read = read_config(config)
     now = time.time_ns() // 1_000_000

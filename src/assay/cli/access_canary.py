@@ -35,10 +35,10 @@ def find(source: str, config: Path, secrets: tuple[Path, ...]) -> int:
 
     Exit code: 0 if a grant is named, 1 if none is. A text without marks names nobody.
     """
-    from assay.access.canaries import find as look
-    from assay.access.canaries import issued_in, open_canaries
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.safety.canaries import find as look
+    from assay.access.safety.canaries import issued_in, open_canaries
+    from assay.access.store.base import open_store
 
     read = read_config(config)
     now = time.time_ns() // 1_000_000

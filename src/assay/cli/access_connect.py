@@ -14,7 +14,7 @@ from assay.cli.words import plain, shell_path
 from assay.errors import AssayError
 
 if TYPE_CHECKING:
-    from assay.access.gateclient import Link
+    from assay.access.credentials.gateclient import Link
     from assay.ledger import KeyPlace, PrivateKey
 
 
@@ -41,7 +41,7 @@ def command(
       assay access connect --gate https://gate.example --grant power --person Aisyah --key aisyah.pem
       assay access connect --gate https://gate.example --grant power --person Aisyah --key aisyah.pem --secret-file ~/.assay-local
     """
-    from assay.access.gateclient import ConnectError, Link
+    from assay.access.credentials.gateclient import ConnectError, Link
     from assay.ledger import load_key
 
     if key is None and certificate is None:
@@ -55,8 +55,8 @@ def command(
 
 
 def _run(link: Link, signer: PrivateKey | None, host: str, port: int, secret_file: Path | None) -> int:
-    from assay.access.connect import Connector, local_secret
-    from assay.access.gateclient import GateClient
+    from assay.access.credentials.connect import Connector, local_secret
+    from assay.access.credentials.gateclient import GateClient
 
     async def serve() -> None:
         stop = asyncio.Event()

@@ -32,8 +32,8 @@ def command(gate: str, key: KeyPlace, ca: Path | None, certificate: Path | None,
     _need()
     import uvicorn
 
-    from assay.access.console.app import make_console
-    from assay.access.console.remote import Remote
+    from assay.access.admin.console.app import make_console
+    from assay.access.admin.console.remote import Remote
     from assay.web.serving import listen
 
     remote = Remote(gate, load_key(key), ca=ca, certificate=certificate)
@@ -55,7 +55,7 @@ def command(gate: str, key: KeyPlace, ca: Path | None, certificate: Path | None,
 def admin(config: Path) -> None:
     """Serve the administration's API on the listener that the gate's file names: a process of its own, beside `assay access serve`."""
     _need()
-    from assay.access.adminserve import serve_admin
+    from assay.access.admin.serve import serve_admin
     from assay.access.config import read_config
     from assay.web.serving import listen
 

@@ -14,8 +14,8 @@ from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
     from assay.access.config import Config
-    from assay.access.findings import Finding, Viewer
-    from assay.access.store import Snapshot, Store
+    from assay.access.findings.finding import Finding, Viewer
+    from assay.access.store.base import Snapshot, Store
     from assay.ledger import KeyPlace, PrivateKey
 
 _PATH = click.Path(path_type=Path)
@@ -41,7 +41,7 @@ def command() -> None:
 @click.argument("out", type=_PATH)
 def form(out: Path) -> None:
     """Write an empty form to OUT: general words only, never how it is done."""
-    from assay.access.finding_form import FORM
+    from assay.access.findings.form import FORM
 
     _write(out, FORM.encode())
     click.echo(f"Wrote {shell_path(out)}. Fill it in, in general words, then:\n")
@@ -56,10 +56,10 @@ def form(out: Path) -> None:
 @click.option("--key", type=KEY_PLACE, help="Your key in it; it signs the report.")
 def report(path: Path, config: Path, grant_id: str, person: str, key: KeyPlace | None) -> None:
     """Report what the form PATH says; or take in a report that was signed elsewhere (a .json file, with nothing else given)."""
-    from assay.access.finding_form import Reporter, read_form, read_record, report_of
-    from assay.access.finding_steps import open_record
-    from assay.access.findings import KIND, FindingError, check_reporter, new_record
-    from assay.access.grants import open_all, thumbprint
+    from assay.access.findings.finding import KIND, FindingError, check_reporter, new_record
+    from assay.access.findings.form import Reporter, read_form, read_record, report_of
+    from assay.access.findings.steps import open_record
+    from assay.access.grants.grant import open_all, thumbprint
     from assay.ledger import load_key
 
     loaded, store, snapshot = _gate(config)
@@ -128,7 +128,7 @@ def show(finding_id: str, config: Path, key: KeyPlace | None, as_json: bool) -> 
     click.echo("\n".join(plain(line) for line in r.description.split("\n")))
     click.echo(f"\nReported by {plain(r.person)}, {plain(r.organisation)}, grant {r.grant}, on {_day(r.at)}; model {r.model}, {r.digest}")
     if finding.severity:
-        from assay.access.findings import severity_of
+        from assay.access.findings.finding import severity_of
 
         s = severity_of(finding.severity)
         click.echo(f"Severity {s.score} ({s.rating}), {s.vector}")
@@ -166,9 +166,9 @@ def update(
     fixed: tuple[str, ...], adopt: bool, approves: bool,
 ) -> None:  # fmt: skip
     """Move a finding on, or change it: signed by you, kept with when and why."""
-    from assay.access.finding_form import day_end_ms
-    from assay.access.finding_steps import Change, approve, open_record, propose
-    from assay.access.findings import KIND, severity_of
+    from assay.access.findings.finding import KIND, severity_of
+    from assay.access.findings.form import day_end_ms
+    from assay.access.findings.steps import Change, approve, open_record, propose
 
     loaded, store, snapshot = _gate(config)
     admins, threshold, now = loaded.admins.public(), loaded.admins.threshold, _now_ms()
@@ -208,8 +208,8 @@ def export(
     finding_id: str, config: Path, key: KeyPlace | None, form_name: str, publisher: str, namespace: str, prefix: str, out: Path | None
 ) -> None:
     """A finding as an advisory. Exit code: 1 while its embargo, its state or its mark does not let it leave."""
-    from assay.access.csaf import Publisher, csaf_document
-    from assay.access.osv import osv_record
+    from assay.access.findings.csaf import Publisher, csaf_document
+    from assay.access.findings.osv import osv_record
 
     loaded, store, snapshot = _gate(config)
     finding, _, _ = _one(loaded, store, _viewer(loaded, snapshot, key), finding_id)
@@ -233,8 +233,8 @@ def export(
 @click.option("--out", required=True, type=_PATH, help="The folder to write.")
 def scenario(finding_id: str, config: Path, key: KeyPlace | None, hazard: str, plan_name: str, max_rate: float | None, out: Path) -> None:
     """Drafts from a finding: a scenario for the catalogue and a requirement for a plan, with what is missing left out and named."""
-    from assay.access.finding_scenario import drafts, write_drafts
-    from assay.access.findings import FindingError
+    from assay.access.findings.finding import FindingError
+    from assay.access.findings.scenario import drafts, write_drafts
     from assay.plan import plan_path
 
     loaded, store, snapshot = _gate(config)
@@ -254,7 +254,7 @@ def scenario(finding_id: str, config: Path, key: KeyPlace | None, hazard: str, p
 
 def _gate(path: Path) -> tuple[Config, Store, Snapshot]:
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.store.base import open_store
 
     config = read_config(path)
     store = open_store(config.store, Path(config.folder))
@@ -268,15 +268,15 @@ def _load(key: KeyPlace) -> PrivateKey:
 
 
 def _viewer(config: Config, snapshot: Snapshot, key: KeyPlace | None) -> Viewer:
-    from assay.access.findings import Viewer
+    from assay.access.findings.finding import Viewer
 
     return _viewer_of(config, snapshot, _load(key)) if key else Viewer()
 
 
 def _viewer_of(config: Config, snapshot: Snapshot, key: PrivateKey) -> Viewer:
     """Whose key it is: an administrator's, or of a person of a grant that holds."""
-    from assay.access.findings import Viewer
-    from assay.access.grants import open_all, thumbprint
+    from assay.access.findings.finding import Viewer
+    from assay.access.grants.grant import open_all, thumbprint
 
     name = next((n for n, k in config.admins.public().items() if k == key.public), "")
     if name:
@@ -287,8 +287,8 @@ def _viewer_of(config: Config, snapshot: Snapshot, key: PrivateKey) -> Viewer:
 
 
 def _findings(config: Config, store: Store, viewer: Viewer) -> tuple[list[Finding], dict[str, str]]:
-    from assay.access.finding_steps import open_record
-    from assay.access.findings import KIND, visible
+    from assay.access.findings.finding import KIND, visible
+    from assay.access.findings.steps import open_record
     from assay.errors import AssayError
 
     out, damaged = [], {}
@@ -308,8 +308,8 @@ def _findings(config: Config, store: Store, viewer: Viewer) -> tuple[list[Findin
 
 def _one(config: Config, store: Store, viewer: Viewer, finding_id: str, *, adopting: bool = False) -> tuple[Finding, dict[str, Any], int]:
     """A finding that this viewer may see; one that they may not is as good as not there."""
-    from assay.access.finding_steps import open_record
-    from assay.access.findings import KIND, FindingError, visible
+    from assay.access.findings.finding import KIND, FindingError, visible
+    from assay.access.findings.steps import open_record
 
     version, record = store.records(KIND).get(finding_id, (0, {}))
     if version:
@@ -325,8 +325,8 @@ def _one(config: Config, store: Store, viewer: Viewer, finding_id: str, *, adopt
 
 
 def _doubt(config: Config, snapshot: Snapshot, finding: Finding) -> None:
-    from assay.access.findings import UntrustedFindingError, check_reporter
-    from assay.access.grants import open_all
+    from assay.access.findings.finding import UntrustedFindingError, check_reporter
+    from assay.access.grants.grant import open_all
 
     try:
         check_reporter(finding.report, open_all(snapshot, config.admins, finding.report.at)[0])
@@ -352,7 +352,7 @@ def _now_ms() -> int:
 
 
 def _write(path: Path, data: bytes) -> None:
-    from assay.access.findings import FindingError
+    from assay.access.findings.finding import FindingError
 
     try:
         with path.open("xb") as file:

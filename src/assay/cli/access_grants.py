@@ -31,8 +31,8 @@ def command(file: Path, config_path: Path, key_place: KeyPlace) -> None:
     Examples:
       assay access grant power.yaml --config gate.yaml --key ada.pem
     """
-    from assay.access.grantfile import read_grant
-    from assay.access.grants import sign_grant
+    from assay.access.grants.grant import sign_grant
+    from assay.access.grants.grantfile import read_grant
 
     with opened(config_path) as (config, store):
         name, key = admin(config, key_place)
@@ -64,7 +64,7 @@ def approve(grant_id: str, version: int | None, expected: str | None, config_pat
       assay access show power --config gate.yaml
       assay access approve power --config gate.yaml --key bea.pem
     """
-    from assay.access.grants import GrantError
+    from assay.access.grants.grant import GrantError
 
     with opened(config_path) as (config, store):
         name, key = admin(config, key_place)
@@ -105,8 +105,8 @@ def sub_grant(parent_id: str, file: Path, config_path: Path, key_place: KeyPlace
     Examples:
       assay access sub-grant power relays.yaml --config gate.yaml --key holder.pem
     """
-    from assay.access.grantfile import read_grant
-    from assay.access.grants import GrantError, open_all, sign_sub_grant
+    from assay.access.grants.grant import GrantError, open_all, sign_sub_grant
+    from assay.access.grants.grantfile import read_grant
     from assay.ledger import load_key
 
     key = load_key(key_place)
@@ -129,7 +129,7 @@ def sub_grant(parent_id: str, file: Path, config_path: Path, key_place: KeyPlace
 
 
 def _served(config: Config, grant: Grant, where: str) -> None:
-    from assay.access.grants import GrantError
+    from assay.access.grants.grant import GrantError
 
     served = config.models.get(grant.model)
     if served is None:

@@ -16,7 +16,7 @@ from assay.cli.words import plain, program, shell_path
 if TYPE_CHECKING:
     from assay.access.config import Config
     from assay.access.model import Halt
-    from assay.access.store import Snapshot
+    from assay.access.store.base import Snapshot
     from assay.ledger import KeyPlace
 
 KEY_HELP = "An administrator's signing key."
@@ -44,8 +44,8 @@ def command(everything: bool, reason: str, spares: tuple[str, ...], config_path:
       assay access halt --all --reason "leak" --config gate.yaml --key ada.pem
       assay access halt --jurisdiction SG --tier operator --spare power --reason "directive 7" --config gate.yaml --key ada.pem
     """
+    from assay.access.grants.orders import sign_halt
     from assay.access.model import Halt, Scope, covers
-    from assay.access.orders import sign_halt
 
     if everything == any(scope.values()):
         raise click.UsageError("say what to halt: --all, or one or more of --model, --grant, --organisation, --person, --sector and so on")
@@ -74,8 +74,8 @@ def lift(halt_id: str, config_path: Path, key_place: KeyPlace) -> None:
     Examples:
       assay access lift halt-20270131-101500-3fa9c1 --config gate.yaml --key ada.pem
     """
-    from assay.access.orders import open_halts, sign_lift
-    from assay.access.store import StoreError
+    from assay.access.grants.orders import open_halts, sign_lift
+    from assay.access.store.base import StoreError
 
     with opened(config_path) as (config, store):
         name, key = admin(config, key_place)
@@ -100,8 +100,8 @@ def revoke(grant_id: str, reason: str, config_path: Path, key_place: KeyPlace) -
     Examples:
       assay access revoke power --reason "contract ended" --config gate.yaml --key ada.pem
     """
-    from assay.access.grants import GrantError
-    from assay.access.orders import Revoked, sign_revocation
+    from assay.access.grants.grant import GrantError
+    from assay.access.grants.orders import Revoked, sign_revocation
 
     with opened(config_path) as (config, store):
         name, key = admin(config, key_place)
@@ -119,7 +119,7 @@ def _checked(value: Any) -> Any:
     """The same value, if it is one that the store can read again. Raises `OrderError`."""
     import msgspec
 
-    from assay.access.orders import OrderError
+    from assay.access.grants.orders import OrderError
 
     try:
         return msgspec.convert(msgspec.to_builtins(value), type(value), strict=True)
@@ -129,8 +129,8 @@ def _checked(value: Any) -> Any:
 
 def _known(halt: Halt, config: Config, snapshot: Snapshot) -> None:
     """A name with a slip in it would halt nothing, or spare nobody. Raises `OrderError`."""
+    from assay.access.grants.orders import OrderError
     from assay.access.model import Tier
-    from assay.access.orders import OrderError
 
     scope = halt.scope
     grants = [s.grant for versions in snapshot.versions.values() for s in versions]

@@ -12,9 +12,9 @@ from assay.cli.accessopen import config_option, day, now_ms, opened, terms
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
+    from assay.access.grants.standing import Standing
     from assay.access.model import Halt, Scope
-    from assay.access.standing import Standing
-    from assay.access.store import Store
+    from assay.access.store.base import Store
 
 
 @click.command()
@@ -28,8 +28,8 @@ def command(as_json: bool, config_path: Path) -> None:
       assay access list --config gate.yaml
       assay access list --json
     """
-    from assay.access.orders import open_halts
-    from assay.access.standing import standings
+    from assay.access.grants.orders import open_halts
+    from assay.access.grants.standing import standings
 
     with opened(config_path) as (config, store):
         now = now_ms()
@@ -70,8 +70,8 @@ def show(grant_id: str, as_json: bool, config_path: Path) -> None:
     Examples:
       assay access show power --config gate.yaml
     """
-    from assay.access.grants import GrantError
-    from assay.access.standing import standings
+    from assay.access.grants.grant import GrantError
+    from assay.access.grants.standing import standings
 
     with opened(config_path) as (config, store):
         now = now_ms()
@@ -111,7 +111,7 @@ def scope_words(scope: Scope) -> str:
 def _used(store: Store, s: Standing, now: int) -> list[str]:
     if s.grant is None:
         return []
-    from assay.access.quota import quota_keys
+    from assay.access.grants.quota import quota_keys
 
     keys = quota_keys(s.grant, now)
     return [

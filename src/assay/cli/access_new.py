@@ -50,8 +50,8 @@ def command(
 ) -> None:
     """Make a gate in FOLDER: its file, its secret, the key of its audit log, and an empty store."""
     from assay.access.config import GateError, read_config
-    from assay.access.secretfile import write_secret
-    from assay.access.store import open_store
+    from assay.access.credentials.secretfile import write_secret
+    from assay.access.store.base import open_store
     from assay.cli.roles import named_key
     from assay.ledger import PrivateKey, write_key
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from assay.access.breakglass import Record
     from assay.access.config import Config
-    from assay.access.store import Store
+    from assay.access.safety.breakglass import Record
+    from assay.access.store.base import Store
 
 
 def recorder(config: Config, store: Store) -> Record:
@@ -20,7 +20,7 @@ def recorder(config: Config, store: Store) -> Record:
     def record(value: dict[str, Any]) -> None:
         import asyncio
 
-        from assay.access.audit import AuditLog
+        from assay.access.audit.log import AuditLog
         from assay.ledger import digest, load_key
 
         async def write() -> None:

@@ -13,7 +13,7 @@ from assay.cli.words import STYLE, SYMBOL, plain, program, shell_path
 
 if TYPE_CHECKING:
     from assay.access.config import Config
-    from assay.access.store import Snapshot
+    from assay.access.store.base import Snapshot
     from assay.evidence.roles import Roles
 
 _CONFIG = click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file.")
@@ -29,7 +29,7 @@ def command(release: Path, config: Path) -> int:
     Exit code: 0 if the gate took it, 1 if it does not hold, 2 if it cannot be read.
     """
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.store.base import open_store
     from assay.evidence.release import MAX_BYTES, ReleaseError, parse_release
     from assay.evidence.releasecheck import check_release
     from assay.evidence.seen import SeenRelease, lock_seen, read_seen, write_seen
@@ -70,7 +70,7 @@ def command(release: Path, config: Path) -> int:
 def roles(signed: Path, config: Path) -> None:
     """Give the gate a later version of the authority's roles: rotated or revoked keys take effect at once."""
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.store.base import open_store
     from assay.evidence.roles import read_signed
     from assay.evidence.seen import follow, lock_seen, read_seen, write_seen
 

@@ -14,7 +14,7 @@ from assay.cli.words import plain, program, shell_path
 if TYPE_CHECKING:
     from assay.access.config import Config
     from assay.access.model import Asked, Grant
-    from assay.access.policyfacts import Standing
+    from assay.access.rules.facts import Standing
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -40,8 +40,8 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_(site: Path | None, as_json: bool) -> None:
     """Every rule: whether it permits or forbids, and what it says."""
-    from assay.access.policy import Rules
-    from assay.access.policywords import rule_lines
+    from assay.access.rules.decide import Rules
+    from assay.access.rules.words import rule_lines
 
     rules = Rules.load(site)
     if as_json:
@@ -60,7 +60,7 @@ def list_(site: Path | None, as_json: bool) -> None:
 @_SITE
 def show(rule: str, site: Path | None) -> None:
     """RULE as it stands in its file, with the comment above it; `schema` for what rules may speak of."""
-    from assay.access.policy import LIBRARY, SCHEMA, Rules, RulesError, source
+    from assay.access.rules.decide import LIBRARY, SCHEMA, Rules, RulesError, source
 
     rules = Rules.load(site)
     if rule == "schema":
@@ -79,7 +79,7 @@ def show(rule: str, site: Path | None) -> None:
 @click.argument("folder", required=False, type=_FOLDER)
 def check(folder: Path | None) -> None:
     """Whether the gate would open with the rules of FOLDER (of the built-in rules alone, without): valid, named, and only narrower."""
-    from assay.access.policy import Rules
+    from assay.access.rules.decide import Rules
 
     rules = Rules.load(folder)
     own = sum(not r.built_in for r in rules.rules.values())
@@ -92,8 +92,8 @@ def check(folder: Path | None) -> None:
 @click.option("--mutate", is_flag=True, help="Also change each rule in turn; a test must notice every change.")
 def test_command(folder: Path | None, mutate: bool) -> int:
     """Run the tests of FOLDER's rules (FOLDER/tests/*.yaml), or of the built-in ones. Exit 1 if one fails, or a rule has no test."""
-    from assay.access.policy import LIBRARY, Rules
-    from assay.access.policycheck import mutants, read_tests, run_tests
+    from assay.access.rules.check import mutants, read_tests, run_tests
+    from assay.access.rules.decide import LIBRARY, Rules
 
     rules = Rules.load(folder)
     tests = read_tests((folder or LIBRARY) / "tests")
@@ -153,8 +153,8 @@ def explain(
 ) -> int:  # fmt: skip
     """Which rules decide on a request that nobody has made, and why. Exit 0 if it is allowed, 1 if it is denied."""
     from assay.access.config import read_config
-    from assay.access.policy import Rules
-    from assay.access.policywords import asked_words, explained
+    from assay.access.rules.decide import Rules
+    from assay.access.rules.words import asked_words, explained
 
     if [file is not None, grant_id is not None, example].count(True) != 1 or (grant_id is not None and config_path is None):
         raise click.UsageError("give --config and --grant, or --file, or --example")
@@ -194,7 +194,7 @@ def explain(
 
 
 def _time(at: str | None) -> int:
-    from assay.access.policycheck import time_of
+    from assay.access.rules.check import time_of
 
     if at is None:
         return time.time_ns() // 1_000_000
@@ -207,8 +207,8 @@ def _time(at: str | None) -> int:
 def _grant(path: Path | None, at: str | None) -> tuple[Grant, int]:
     """The grant of a file, or the example, and the time at which it is asked."""
     from assay.access.model import Grant
-    from assay.access.policy import LIBRARY
-    from assay.access.policycheck import BASE, asked_of, located, read_base
+    from assay.access.rules.check import BASE, asked_of, located, read_base
+    from assay.access.rules.decide import LIBRARY
 
     if path is not None:
         return located(path).convert(Grant), _time(at)
@@ -220,9 +220,9 @@ def _standing(config: Config, grant_id: str, person: str | None, when: int) -> t
     """The grant, the decision on its model, whether it is halted and its parent holds, as a gate with this file would have it."""
     import asyncio
 
-    from assay.access.policy import RulesError
-    from assay.access.store import open_store
-    from assay.access.teeth import Teeth, View
+    from assay.access.gate.teeth import Teeth, View
+    from assay.access.rules.decide import RulesError
+    from assay.access.store.base import open_store
 
     async def view() -> View:
         store = open_store(config.store, Path(config.folder))

@@ -25,7 +25,7 @@ def command() -> None:
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 def new(path: Path) -> None:
     """Make a secret at PATH, readable by its owner only. What is there already stays."""
-    from assay.access.secretfile import write_secret
+    from assay.access.credentials.secretfile import write_secret
 
     write_secret(path)
     click.echo(f"{shell_path(path)}: made. Whoever has it can make tokens: give it to the gate's workers and to nobody else.")
@@ -36,7 +36,7 @@ def new(path: Path) -> None:
 @click.argument("path", type=click.Path(dir_okay=False, path_type=Path))
 def rotate(path: Path) -> None:
     """Put a new secret into use. Workers notice within a second; tokens by the old one hold for the rest of their life."""
-    from assay.access.secretfile import rotate_secret
+    from assay.access.credentials.secretfile import rotate_secret
 
     rotate_secret(path, time.time_ns() // 1_000_000)
     click.echo(f"{shell_path(path)}: a new secret is in use.")

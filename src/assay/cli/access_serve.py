@@ -18,7 +18,7 @@ def command(config: Path, check: bool) -> None:
     It opens only if store, roles, rules and audit log can be had. Ctrl-C stops it: what is under way is cut and recorded.
     """
     from assay.access.config import read_config
-    from assay.access.serve import serve
+    from assay.access.gate.serve import serve
 
     loaded = read_config(config)
     for name in loaded.models:

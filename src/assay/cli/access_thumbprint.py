@@ -27,7 +27,7 @@ def command(key: KeyPlace | None, certificate: Path | None) -> None:
       assay access thumbprint --key aisyah.pem
       assay access thumbprint --certificate aisyah-client.pem
     """
-    from assay.access.dpop import certificate_thumbprint, thumbprint
+    from assay.access.credentials.dpop import certificate_thumbprint, thumbprint
     from assay.ledger import load_key
 
     if (key is None) == (certificate is None):

@@ -17,7 +17,7 @@ from assay.cli.words import plain
 if TYPE_CHECKING:
     from assay.access.config import Config
     from assay.access.model import Grant
-    from assay.access.store import Store
+    from assay.access.store.base import Store
     from assay.ledger import KeyPlace, PrivateKey
 
 
@@ -37,7 +37,7 @@ def key_option(help_: str) -> Callable[[Any], Any]:
 def opened(config_path: Path) -> Iterator[tuple[Config, Store]]:
     """The gate's file and its store, closed at the end."""
     from assay.access.config import read_config
-    from assay.access.store import open_store
+    from assay.access.store.base import open_store
 
     config = read_config(config_path)
     store = open_store(config.store, Path(config.folder))

@@ -128,7 +128,7 @@ def lint_(draft: Path | None) -> int:
     """Check all content; exit 1 if anything is wrong."""
     catalog = load_everything()
     if draft is not None:
-        from assay.access.finding_scenario import with_drafts
+        from assay.access.findings.scenario import with_drafts
 
         catalog = with_drafts(catalog, draft)
     findings = [*lint(catalog), *lint_worlds(catalog), *lint_items(catalog), *lint_crosswalk(catalog)]

@@ -1,0 +1,1 @@
+"""The administration: signed calls, their description, and the page that makes them."""

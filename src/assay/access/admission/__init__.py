@@ -1,0 +1,1 @@
+"""Nothing unreleased is even deployed: a validating webhook for Kubernetes."""

@@ -1,0 +1,361 @@
+"""The audit log of one worker: a record is on disk before what it speaks of happens.
+
+    log = AuditLog.open(config, store, worker=0)
+    await log.start()
+    await log.write({"kind": "decided", ...}, nonce=(nonce, expires))    # returns when it is on disk; raises to deny
+    log.note({"kind": "ended", ...})                                     # soon on disk, with the next batch
+    digest = log.content("request", request_id, body, sha256)            # encrypted to the auditors; the log has the digest only
+    await log.stop()
+
+Every worker writes to a segment of its own (`WORKER-STARTED.jsonl`). One thread takes all that waits, spends its nonces in one go, and puts
+it on disk with one write that returns when it is there; another signs, every few seconds, how far the segment has come (`auditends`). Where
+anything of this fails, every waiting and every later `write` raises, and `problems` says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from assay.access.audit.ends import MAX_BATCH, End, Ends
+from assay.access.audit.records import AuditError, encode, hash_of, line_of, shown
+from assay.access.audit.segment import Begun, begin, write_all
+from assay.access.model import DeniedError
+from assay.errors import AssayError
+from assay.ledger import MerkleTree, PrivateKey, digest, load_key
+from assay.runs import sync_folder
+
+if TYPE_CHECKING:
+    from assay.access.config import Config
+    from assay.access.store.base import Store
+
+Nonce = tuple[bytes, int]
+Spend = Callable[[Sequence[Nonce], int], Sequence[bool]]
+CHECKPOINT_S = 5.0
+STALLED_S = 5.0
+"""A write to the disk that takes longer refuses whoever comes meanwhile."""
+MAX_WAITING = 50_000
+MAX_RECORDS = 1024
+ENDS = "ends"
+
+
+class _Item:
+    """What goes to the thread: a record's body with the future that waits for it, or a content (then `body` is empty)."""
+
+    __slots__ = ("body", "content", "future", "nonce", "record")
+
+    def __init__(
+        self, body: bytes, record: Any, future: asyncio.Future[int] | None = None, nonce: Nonce | None = None, content: Any = None
+    ) -> None:
+        self.body = body
+        self.record = record
+        self.future = future
+        self.nonce = nonce
+        self.content = content
+
+
+class AuditLog:
+    """One worker's log. `write`, `note` and `content` are for the event loop's thread, `start` and `stop` once each."""
+
+    def __init__(
+        self, folder: Path, worker: str, key: PrivateKey, auditors: Sequence[str] = (), *,
+        spend: Spend | None = None, config: str = "", checkpoint_s: float = CHECKPOINT_S,
+    ) -> None:  # fmt: skip
+        self.folder = folder
+        self.segment = ""
+        self.observe: Callable[[float, int], None] | None = None
+        """Called in the thread after every write: how many seconds it took, and how many records wait now."""
+        self._worker, self._key, self._auditors, self._config = worker, key, tuple(auditors), config
+        self._spend, self._checkpoint_s = spend, checkpoint_s
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._dead = "it was not begun"
+        self._gone = False
+        self._busy_since = 0.0
+        self._unsigned_since = 0.0
+        self._stopping = threading.Event()
+        self._state = threading.Lock()
+
+    @classmethod
+    def open(cls, config: Config, store: Store, worker: int) -> AuditLog:
+        """The log as the gate's file has it. Raises `AssayError` where the key cannot be had."""
+        key = load_key(config.path(config.audit.key))
+        terms = digest(msgspec.to_builtins(config))
+        return cls(config.path(config.audit.folder), f"w{worker}", key, config.audit.auditors, spend=store.spend, config=terms)
+
+    # The event loop's side
+
+    def write(self, record: dict[str, Any], *, nonce: Nonce | None = None) -> asyncio.Future[int]:
+        """Await it: the record's place in the segment, once it is on disk. Raises `DeniedError` for a nonce that was used before (which is
+        itself recorded), what the store raises, and `AuditError` for all else.
+        """
+        if self._dead or (self._busy_since and time.monotonic() - self._busy_since > STALLED_S) or self._queue.qsize() > MAX_WAITING:
+            raise AuditError(f"the audit log cannot be written: {self._dead or 'the disk does not keep up'}")
+        future = self._loop.create_future()
+        self._queue.put(_Item(encode(record), record, future, nonce))
+        if self._gone:  # the thread may have ended between the two: nobody else takes it out of the queue then
+            self._refuse_rest()
+        return future
+
+    def note(self, record: dict[str, Any]) -> None:
+        """Record something that nothing waits for. It never raises: a record that is none is noted as a fault. Once the disk has failed
+        nothing can be noted; then `problems` says so.
+        """
+        if self._gone:
+            return
+        try:
+            body = encode(record)
+        except AuditError as e:
+            record = {"kind": "error", "at": time.time_ns() // 1_000_000, "what": shown(f"no record: {e.what}")}
+            body = encode(record)
+        self._queue.put(_Item(body, record))
+
+    def content(self, kind: str, request: str, data: bytes, sha256: bytes = b"") -> str:
+        """Keep a content for the auditors, if there are any, and return its salted digest for the record. `sha256` is that of the data, if
+        it is known. A content that is given in before a record is on disk when that record is.
+        """
+        sealer = self._begun.sealer
+        n, salt, salted = sealer.digest(data, sha256)
+        if sealer.keeps and not self._gone:
+            self._queue.put(_Item(b"", None, content=(kind, n, salt, salted, data)))
+        return "sha256:" + salted.hex()
+
+    def problems(self) -> list[str]:
+        """Why nothing may be served; empty if all is well."""
+        found = [f"audit: {self._dead}"] if self._dead else []
+        busy, unsigned = self._busy_since, self._unsigned_since
+        if busy and time.monotonic() - busy > STALLED_S:
+            found.append(f"audit: the disk has not answered for {int(time.monotonic() - busy)} s")
+        if unsigned:
+            found.append(f"audit: no checkpoint could be signed for {int(time.monotonic() - unsigned)} s")
+        return found
+
+    async def start(self) -> None:
+        """Begin the segment. Raises `AuditError`, `LogError`, `LogTamperedError`: then nothing may be served."""
+        self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self._begin)
+
+    async def stop(self) -> None:
+        """Write what waits, sign the end, and let the segment go."""
+        await asyncio.to_thread(self._end)
+
+    # The threads' side
+
+    def _begin(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sync_folder(self.folder.parent)
+        self._ends = Ends.open(self.folder / ENDS, self._key)
+        self._begun: Begun = begin(
+            self.folder, self._worker, self._key, self._ends, self._auditors, self._config, time.time_ns() // 1_000_000
+        )
+        self.segment = self._begun.name
+        self._tree, self._n, self._last, self._bytes = MerkleTree(), 0, "", 0
+        self._content_bytes, self._contents = 0, hashlib.sha256()
+        self._count([self._begun.line])
+        self._signed = 0
+        self._checkpoint(self._begun.ends)
+        self._dead = ""
+        for name in self._begun.damaged:
+            what = f"the segment {name} does not hold; run: assay access audit verify"
+            self.note({"kind": "alert", "at": time.time_ns() // 1_000_000, "alert": "audit", "what": what, "severity": "critical"})
+        self._writer = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._signer = threading.Thread(target=self._sign_all, name="audit-checkpoints", daemon=True)
+        self._writer.start()
+        self._signer.start()
+
+    def _end(self) -> None:
+        if not self.segment or self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._queue.put(None)
+        self._writer.join()
+        self._signer.join()
+        failed = self._dead
+        self._dead, self._gone = failed or "it was stopped", True
+        self._refuse_rest()
+        try:
+            if not failed:
+                self._checkpoint((), final=True)
+        finally:
+            os.close(self._begun.file)
+            if self._begun.content >= 0:
+                os.close(self._begun.content)
+
+    def _write_all(self) -> None:
+        waiting = self._queue
+        batch: list[_Item] = []
+        try:
+            while True:
+                item = waiting.get()
+                batch, size, last = [], 0, False
+                for left in range(min(waiting.qsize(), MAX_RECORDS), -1, -1):
+                    if item is None:
+                        last = True
+                        break
+                    batch.append(item)
+                    size += len(item.body) + 256
+                    if not left or size > MAX_BATCH - (512 << 10):
+                        break
+                    item = waiting.get_nowait()
+                if batch:
+                    self._commit(batch)
+                if last:
+                    return
+        except BaseException as e:  # noqa: BLE001 (whatever it is, nobody may go on waiting, and nothing may be served)
+            reason = e.strerror if isinstance(e, OSError) and e.strerror else e.what if isinstance(e, AssayError) else type(e).__name__
+            self._fail(str(reason), batch)
+
+    def _commit(self, batch: list[_Item]) -> None:
+        """Everything that waits, with one write."""
+        failed = self._spent([item for item in batch if item.nonce is not None])
+        contents = [item.content for item in batch if item.content is not None]
+        if contents:
+            self._keep(contents)
+        lines: list[bytes] = []
+        done: list[tuple[asyncio.Future[int], int | Exception]] = []
+        n, last = self._n, self._last
+        for item in batch:
+            if not item.body:
+                continue
+            body, result = item.body, failed.get(id(item))
+            if result is not None:
+                body = encode(_denied(item.record, result))
+            line = line_of(body, n, last)
+            lines.append(line)
+            last = hash_of(line)
+            if item.future is not None:
+                done.append((item.future, n if result is None else result))
+            n += 1
+        if lines:
+            lines.append(b"")
+            data = b"\n".join(lines)
+            lines.pop()
+            self._busy_since = started = time.monotonic()
+            write_all(self._begun.file, data)
+            self._busy_since = 0.0
+            self._count(lines)
+            if self.observe is not None:
+                self.observe(time.monotonic() - started, self._queue.qsize())
+        if done:
+            self._tell(done)
+
+    def _spent(self, items: list[_Item]) -> dict[int, Exception]:
+        """Spend nonces: the items that may not go on, and why."""
+        if not items:
+            return {}
+        if self._spend is None:
+            return {id(item): AuditError("there is no store to spend nonces in") for item in items}
+        try:
+            new = self._spend([item.nonce for item in items if item.nonce is not None], time.time_ns() // 1_000_000)
+            if len(new) != len(items):
+                raise AuditError("the store has not answered for every nonce")
+        except Exception as e:  # noqa: BLE001 (the store's failure denies these, whatever it is; the log itself goes on)
+            error = e if isinstance(e, AssayError) else AuditError(f"the store has failed ({type(e).__name__})")
+            return {id(item): error for item in items}
+        return {
+            id(item): DeniedError("replay", 401, "this proof was used before")
+            for item, fresh in zip(items, new, strict=True) if fresh is not True
+        }  # fmt: skip
+
+    def _keep(self, contents: list[tuple[str, int, bytes, bytes, bytes]]) -> None:
+        """Contents go to disk before the records that name them."""
+        data = b"".join([self._begun.sealer.frame(*c) for c in contents])
+        self._busy_since = time.monotonic()
+        write_all(self._begun.content, data)
+        os.fdatasync(self._begun.content)
+        self._busy_since = 0.0
+        with self._state:
+            self._contents.update(data)
+            self._content_bytes += len(data)
+
+    def _count(self, lines: list[bytes]) -> None:
+        with self._state:
+            for line in lines:
+                self._tree.append(line)
+                self._bytes += len(line) + 1
+            self._n += len(lines)
+            self._last = hash_of(lines[-1])
+
+    def _tell(self, done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_resolve, done)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+    def _fail(self, reason: str, batch: list[_Item]) -> None:
+        self._dead, self._gone = reason, True
+        error = AuditError(f"the audit log cannot be written: {reason}")
+        self._tell([(item.future, error) for item in batch if item.future is not None])
+        self._refuse_rest()
+
+    def _refuse_rest(self) -> None:
+        error = AuditError(f"the audit log cannot be written: {self._dead}")
+        rest: list[tuple[asyncio.Future[int], int | Exception]] = []
+        try:
+            while True:
+                item = self._queue.get_nowait()
+                if item is not None and item.future is not None:
+                    rest.append((item.future, error))
+        except queue.Empty:
+            self._tell(rest)
+
+    # Checkpoints
+
+    def _sign_all(self) -> None:
+        """Sign every few seconds. Where that fails it is said at once, and after ten times as long nothing is written any more."""
+        while not self._stopping.wait(self._checkpoint_s):
+            try:
+                self._checkpoint(())
+                self._unsigned_since = 0.0
+            except Exception as e:  # noqa: BLE001 (it is said in health, and ends the log if it lasts)
+                self._unsigned_since = self._unsigned_since or time.monotonic()
+                lasts = time.monotonic() - self._unsigned_since > 10 * self._checkpoint_s
+                if lasts or (isinstance(e, AssayError) and e.exit_code == 1):
+                    self._dead = f"no checkpoint can be signed: {e.what if isinstance(e, AssayError) else type(e).__name__}"
+                    self._refuse_rest()
+                    return
+
+    def _checkpoint(self, others: Sequence[End], *, final: bool = False) -> None:
+        with self._state:
+            n, size, last, root = self._n, self._bytes, self._last, self._tree.root().hex()
+            content, contents = self._content_bytes, self._contents.hexdigest()
+        if n == self._signed and not final:
+            return
+        end = End(
+            at=time.time_ns() // 1_000_000, segment=self.segment, records=n, length=size, last=last, root=root,
+            content=content, contents=contents, final=final,
+        )  # fmt: skip
+        self._ends.add(*others, end)
+        self._signed = n
+
+
+def _resolve(done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:
+    for future, result in done:
+        if future.done():  # whoever waited is gone
+            continue
+        if isinstance(result, int):
+            future.set_result(result)
+        else:
+            future.set_exception(result)
+
+
+_OF_DENIED = frozenset({
+    "id", "grant", "version", "person", "organisation", "purpose", "model", "digest", "route", "network", "system", "tools", "stream",
+    "tier", "decision", "epoch", "request_digest", "reserved",
+})  # fmt: skip
+
+
+def _denied(record: dict[str, Any], error: Exception) -> dict[str, Any]:
+    """The record of a denial, in place of one that was to be written."""
+    kept = {k: v for k, v in record.items() if k in _OF_DENIED}
+    rule, status = (error.rule, error.status) if isinstance(error, DeniedError) else ("store", 503)
+    what = error.what if isinstance(error, AssayError) else type(error).__name__
+    return {**kept, "kind": "denied", "at": record["at"], "rule": rule, "status": status, "what": shown(what)}

@@ -1,0 +1,621 @@
+"""The gateway: raw ASGI. Every request passes, in this order: route and host, credentials, grant, decision and halts, rules, checks,
+quota, the audit record on disk; only then does it go upstream, and what comes back is cut the moment that it may not go on.
+
+    app = Gateway(config, store, worker=0)        # uvicorn runs it; see serve.py
+
+Whatever is missing, late, malformed or unreachable is a denial. A denial says by which rule, and nothing of what lies behind the gate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from contextlib import suppress
+from typing import Any, Literal
+
+import aiohttp
+import msgspec
+
+from assay.access.audit.log import AuditLog
+from assay.access.audit.records import shown
+from assay.access.config import Config
+from assay.access.credentials.secretfile import read_secrets
+from assay.access.credentials.tls import peer_certificate
+from assay.access.credentials.tokens import Proven, Tokens, holder
+from assay.access.gate.live import Live, Registry
+from assay.access.gate.metrics import Metrics
+from assay.access.gate.parse import Parsed, parse, texts
+from assay.access.gate.passing import Passing
+from assay.access.gate.sessions import Session, publish
+from assay.access.gate.teeth import Teeth, View
+from assay.access.gate.upstream import Upstream, usage_in
+from assay.access.grants.quota import Quotas, Reservation
+from assay.access.model import Asked, DeniedError, Grant, Person, Route
+from assay.access.rules.decide import Ruled, Rules
+from assay.access.safety.canaries import Canaries, with_note
+from assay.access.safety.checks import CheckDeniedError, Checks, Flag
+from assay.access.safety.sketches import Sketcher, last_words
+from assay.access.store.base import Amounts, Store
+from assay.errors import AssayError
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+ROUTES: dict[tuple[str, bytes], Route] = {
+    ("POST", b"/v1/chat/completions"): "chat.completions",
+    ("POST", b"/v1/responses"): "responses",
+    ("POST", b"/v1/embeddings"): "embeddings",
+    ("GET", b"/v1/models"): "models",
+}
+ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"dpop"})
+JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+MAX_SYSTEM = 300
+HOURS = "hours"
+MAX_RULED = 20_000
+MAX_ANSWER = 64 << 20
+METRICS = "metrics"
+
+
+class RefusedError(DeniedError):
+    """A denial by the rules, with all that they said."""
+
+    def __init__(self, denial: DeniedError, ruled: Ruled) -> None:
+        super().__init__(denial.rule, denial.status, denial.what)
+        self.ruled = ruled
+
+
+class Gateway:
+    """One worker's application."""
+
+    def __init__(self, config: Config, store: Store, worker: int) -> None:
+        self._config = config
+        self._store = store
+        self._worker = worker
+        self._hosts = frozenset(h.encode() for h in config.hosts)
+        self._tokens = Tokens.read(config)
+        self._teeth = Teeth(config, store)
+        self._rules = Rules.load(config.path(config.policies) if config.policies else None)
+        self._canaries = Canaries(read_secrets(config.path(config.canary_secret or config.secret))[0].value)
+        self._sketcher = Sketcher(read_secrets(config.path(config.canary_secret or config.secret))[0].value)
+        self._checks = Checks.load(
+            config.checks, config.path(config.check_settings) if config.check_settings else None, context=self._canaries
+        )
+        self._quotas = Quotas(store)
+        self._audit = AuditLog.open(config, store, worker)
+        self._upstream = Upstream(config)
+        self.metrics = Metrics(config.path(METRICS), models=tuple(config.models))
+        self.live = Registry(config.bounds.streams)
+        self._ruled: dict[Any, Ruled] = {}
+        self._ruled_epoch = self._followed = -1
+        self._running = False
+        self._told = -1
+        self._ticking: asyncio.Task[None] | None = None
+
+    # Life
+
+    async def start(self) -> None:
+        """Read what holds, open the log and the connections. Raises `AssayError` if any of it cannot be had: the gate stays shut."""
+        await self._audit.start()
+        await self._upstream.start()
+        await self._teeth.start(self._changed)
+        self._audit.observe = self._observed
+        self._quotas.follow(self._teeth.view.grants)
+        self._ticking = asyncio.create_task(self._tick())
+        self._running = True
+
+    async def stop(self) -> None:
+        """Take nothing more, cut what is under way, give quotas back, and close the log."""
+        self._running = False
+        self.live.cut(lambda _: "the gate is closing")
+        for _ in range(200):
+            if not len(self.live):
+                break
+            await asyncio.sleep(0.01)
+        if self._ticking is not None:
+            self._ticking.cancel()
+        await self._teeth.stop()
+        await self._upstream.stop()
+        await asyncio.to_thread(self._quotas.close)
+        await self._audit.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            with suppress(AssayError):
+                await asyncio.to_thread(self._quotas.tick, _now_ms())
+            with suppress(AssayError):
+                under_way = [
+                    Session(x.id, x.grant.model, x.grant.id, x.grant.organisation, x.person, x.route, x.since, x.sent // 4)
+                    for x in self.live
+                ]
+                self._told = await asyncio.to_thread(publish, self._store, str(self._worker), under_way, _now_ms(), self._told)
+
+    def _observed(self, seconds: float, waiting: int) -> None:
+        self.metrics.fsync(seconds)
+        self.metrics.audit_queue(waiting)
+
+    def _changed(self) -> None:
+        """Something in the store is other than before: cut what may not go on. Without a lease, that is everything."""
+        now = _now_ms()
+        try:
+            view = self._teeth.view
+        except DeniedError as e:
+            why = e.what
+            self.live.cut(lambda _: why)
+            return
+        if view.epoch != self._followed:
+            self._followed = view.epoch
+            self._quotas.follow(view.grants)
+        self.live.cut(lambda live: view.closed(live.grant.id, live.grant.version, live.person, now) or view.cut.get(live.id, ""))
+        self.metrics.view(view.epoch, self._teeth.age)
+        for model, decided in view.decided.items():
+            self.metrics.release(model, decided.until if decided.verdict != "none" else 0)
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection's request, or the server's start and stop."""
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except (AssayError, OSError) as e:
+                    await send({"type": "lifespan.startup.failed", "message": str(e)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        answer = _Answer(send)
+        try:
+            headers = self._headers(scope)
+            path, method = bytes(scope["raw_path"]), str(scope["method"])
+            if path in (b"/healthz", b"/readyz") and method == "GET":
+                await self._health(path, answer)
+                return
+            if scope["query_string"]:
+                raise DeniedError("route", 404, "there is nothing at this address")
+            if (method, path) == ("POST", b"/access/token"):
+                await self._token(scope, headers, receive, answer)
+                return
+            route = ROUTES.get((method, path))
+            if route is None:
+                raise DeniedError("route", 404, "there is nothing at this address")
+            await self._serve(route, scope, headers, receive, answer, started)
+        except DeniedError as e:
+            self.metrics.denied(e.rule)
+            await answer.denied(e, self._tokens.challenge(_now_ms()) if e.status == 401 else [])
+        except asyncio.CancelledError:
+            if not answer.cut:
+                raise
+        except Exception as e:  # noqa: BLE001 (whatever went wrong here, nobody is let through by it, and nothing of it is told)
+            self._audit.note({"kind": "error", "at": _now_ms(), "what": type(e).__name__})
+            self.metrics.denied("error")
+            await answer.denied(DeniedError("error", 500, "the gate has failed on this request"))
+
+    def _headers(self, scope: Scope) -> dict[bytes, bytes]:
+        """The headers; those that decide something stand once. The host is one of the gate's own names."""
+        found: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in found and (name in ONCE or name.startswith(b"x-assay-")):
+                raise DeniedError("request", 400, f"the header {name.decode('latin-1')} stands twice")
+            found[name] = value
+        if not scope["query_string"] and bytes(scope.get("assay.target", scope["raw_path"])) != bytes(scope["raw_path"]):
+            raise DeniedError("route", 404, "there is nothing at this address")
+        if found.get(b"host", b"").lower() not in self._hosts:
+            raise DeniedError("host", 421, "this is not the address of this gate")
+        if not self._running:
+            raise DeniedError("closing", 503, "the gate is closed")
+        return found
+
+    async def _health(self, path: bytes, answer: _Answer) -> None:
+        problems = []
+        if path == b"/readyz":
+            problems = [*self._audit.problems(), *([self._teeth.problem] if self._teeth.problem else [])]
+            try:
+                view = self._teeth.view
+                if all(view.verdict(m, _now_ms()) == "none" for m in self._config.models):
+                    problems.append("no model has a release that holds")
+            except DeniedError as e:
+                problems.append(e.what)
+        await answer.json(503 if problems else 200, {"ok": not problems, "problems": problems})
+
+    async def _token(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer) -> None:
+        """A short-lived token for whoever proves to have a key that a live grant names."""
+        body = await _body(receive, 16_384)
+        now = _now_ms()
+        asked = self._tokens.asked(headers, body, now, certificate=peer_certificate(scope))
+        grant = self._teeth.view.grants.get(asked.grant)
+        person = next((p for p in grant.persons if p.key == asked.key and asked.person in ("", p.name)), None) if grant else None
+        if grant is None or person is None or not grant.starts <= now < grant.expires:
+            raise DeniedError("credentials.grant", 401, "no grant that holds now names this key")
+        reply = self._tokens.issue(grant.id, grant.version, person.name, person.key, now, by=asked.by, until=grant.expires)
+        await self._audit.write(
+            {"kind": "token", "at": now, "grant": grant.id, "version": grant.version, "person": person.name, "network": _network(scope)},
+            nonce=(asked.nonce, asked.expires),
+        )
+        await answer.json(200, reply)
+
+    # The pipeline
+
+    async def _serve(
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer, started: float
+    ) -> None:
+        body = b"" if route == "models" else await _body(receive, self._config.bounds.body_bytes)
+        now = _now_ms()
+        digest = hashlib.sha256(body).digest()
+        certificate = peer_certificate(scope)
+        proven = self._tokens.check(headers, str(scope["method"]), bytes(scope["raw_path"]), digest, now, certificate=certificate)
+        view = self._teeth.view
+        grant = view.grants.get(proven.grant)
+        person = holder(proven, grant)
+        if grant is None:
+            raise DeniedError("credentials.grant", 401, "the token's grant is not in force any more")
+        if route == "models":
+            await self._models(scope, grant, person, proven, view, now, answer)
+            return
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json" or b"content-encoding" in headers:
+            raise DeniedError("request", 415, "requests are JSON, as it is")
+        served = self._config.models.get(grant.model)
+        parsed = parse(route, body, served.longest_answer if served else 1)
+        if served is None or parsed.model != grant.model or served.digest != grant.digest:
+            raise DeniedError("model", 404, "the grant is for another model")
+        asked = self._asked(route, scope, headers, grant, person, parsed, served.digest, now)
+        request = {
+            "grant": grant.id, "version": grant.version, "person": person.name, "organisation": grant.organisation,
+            "purpose": grant.purpose, "model": grant.model, "digest": grant.digest, "route": route, "network": asked.network,
+            "system": asked.system, "tools": list(parsed.tools), "stream": parsed.stream, "epoch": view.epoch, "tier": grant.tier,
+            "decision": view.verdict(grant.model, now),
+        }  # fmt: skip
+        try:
+            ruled = self._decide(asked, view)
+            flags = await self._checks.request(asked, list(texts(parsed))) if len(self._checks) else []
+            prices = served.prices
+            most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
+            reservation = await self._reserved(grant, person.name, most, now, view)
+        except DeniedError as e:
+            if isinstance(e, CheckDeniedError):
+                self._flagged(e.flags, grant, person.name, "")
+            by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
+            self._audit.note(
+                {
+                    "kind": "denied",
+                    "at": now,
+                    **request,
+                    "rule": e.rule,
+                    "what": e.what,
+                    "status": e.status,
+                    "rules": [shown(r) for r in by],
+                }
+            )
+            self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
+            if e.rule == "quota":
+                self.metrics.quota_denied(grant.model, grant.tier)
+            raise
+        self.metrics.decided(grant.model, grant.tier, route, "allow", "")
+        if self.live.full:
+            self._settle(reservation, Amounts(0, 0, 0))
+            raise DeniedError("streams", 503, "too much is under way")
+        task = asyncio.current_task()
+        if task is None:
+            raise DeniedError("error", 500, "the gate has failed on this request")
+        live = Live(f"req_{os.urandom(12).hex()}", grant, person.name, route, now, task)
+        used = most  # what is not known to be less counts in full
+        outcome = _Outcome()
+        outcome.flags += flags
+        outcome.sketch = self._sketcher.sketch(last_words(parsed.value))
+        try:
+            self.metrics.stream_opened(grant.model)
+            with self.live.entered(live):
+                await self._audit.write(
+                    {
+                        "kind": "decided", "at": now, "id": live.id, **request, "rules": list(ruled.rules),
+                        "request_digest": self._audit.content("request", live.id, body, digest),
+                        "reserved": [most.requests, most.tokens, most.money],
+                    },
+                    nonce=(proven.nonce, proven.expires),
+                )  # fmt: skip
+                closed = self._teeth.view.closed(grant.id, grant.version, person.name, _now_ms())
+                if closed:
+                    used = Amounts(0, 0, 0)
+                    raise DeniedError("halt", 403, closed)
+                self.metrics.added(time.perf_counter() - started, grant.model)
+                used = await self._forward(live, asked, parsed, answer, outcome, most, started)
+        except asyncio.CancelledError:
+            if not live.reason:
+                outcome.how = "client gone"
+                raise
+            outcome.how = live.reason
+            await answer.cut_off(live.reason, stream=parsed.stream)
+        except DeniedError as e:
+            outcome.how = e.what
+            if e.rule == "upstream":
+                self.metrics.upstream_failed(grant.model)
+            if isinstance(e, CheckDeniedError):
+                outcome.flags += e.flags
+            raise
+        finally:
+            self.metrics.stream_closed(grant.model)
+            self._settle(reservation, used)
+            self._ended(live, outcome, used, started)
+
+    async def _forward(
+        self, live: Live, asked: Asked, parsed: Parsed, answer: _Answer, outcome: _Outcome, most: Amounts, started: float
+    ) -> Amounts:
+        """Ask upstream and pass on what comes; what was used."""
+        grant, served = live.grant, self._config.models[live.grant.model]
+        if "note" in grant.canaries:
+            noted = with_note(parsed.value, parsed.route, self._canaries.note(grant.id, grant.model, asked.at))
+            parsed = msgspec.structs.replace(parsed, value=noted)
+        response = await self._upstream.post(grant.model, parsed.route, parsed.rewritten(served.upstream_model))
+        try:
+            if response.status != 200:
+                theirs = 400 <= response.status < 500
+                outcome.how = f"upstream {response.status}"
+                what = "refused the request" if theirs else "has failed"
+                raise DeniedError("upstream", 400 if theirs else 502, f"the model's server {what} ({response.status})")
+            streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
+            if streams != parsed.stream:
+                raise DeniedError("upstream", 502, "the model's server answered in another form than was asked for")
+            passing = outcome.passing = Passing(self._checks.answer(asked), parsed, grant, self._canaries, asked.at)
+            if streams:
+                await answer.start(200, STREAM_HEADERS, live.id)
+                async for chunk in response.content.iter_any():
+                    if outcome.first_ms < 0:
+                        outcome.first_ms = int((time.perf_counter() - started) * 1000)
+                    outcome.chunks.append(chunk)
+                    if passing.plain:
+                        await answer.part(chunk)
+                    else:
+                        await answer.part(await passing.part(chunk))
+                if not passing.plain:
+                    await answer.part(await passing.end())
+                await answer.end()
+            else:
+                data = await _whole(response, MAX_ANSWER)
+                outcome.chunks.append(data)
+                if not passing.plain:
+                    data = await passing.part(data) + await passing.end()
+                await answer.start(200, JSON_HEADERS, live.id)
+                await answer.part(data)
+                await answer.end()
+            outcome.how = "complete"
+            self.metrics.first_token(outcome.first_ms / 1000, grant.model)
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            if not answer.started:
+                raise DeniedError("upstream", 502, "the model's server broke off") from None
+            outcome.how = "upstream broke off"
+            await answer.cut_off("the model's server broke off", stream=parsed.stream)
+        finally:
+            if outcome.how == "complete":
+                response.release()
+            else:
+                response.close()
+        prices = served.prices
+        found = usage_in(outcome.chunks, stream=parsed.stream) if outcome.how == "complete" else None
+        if found is None:
+            return most
+        prompt, completion = found
+        self.metrics.tokens(grant.model, prompt, completion)
+        used = Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
+        return Amounts(1, min(used.tokens, most.tokens), min(used.money, most.money))
+
+    def _ended(self, live: Live, outcome: _Outcome, used: Amounts, started: float) -> None:
+        answer = b"".join(outcome.chunks)
+        seconds = time.perf_counter() - started
+        flags = list(dict.fromkeys([*outcome.flags, *(outcome.passing.flags if outcome.passing else ())]))
+        halt = outcome.how.removeprefix("halt ") if outcome.how.startswith("halt ") else ""
+        self._audit.note(
+            {
+                "kind": "ended", "at": _now_ms(), "id": live.id, "how": shown(outcome.how or "denied"), "halt": halt, "tokens": used.tokens,
+                "money": used.money, "answer_digest": self._audit.content("answer", live.id, answer), "ms": int(seconds * 1000),
+                "first_ms": outcome.first_ms, "flags": [shown(str(f)) for f in flags[:100]], "sketch": outcome.sketch,
+            }
+        )  # fmt: skip
+        self.metrics.ended(live.grant.model, live.grant.tier, live.route, outcome.how, seconds)
+        if live.reason:
+            self.metrics.cut(live.grant.model)
+        self._flagged(flags, live.grant, live.person, live.id)
+
+    def _settle(self, reservation: Reservation | None, used: Amounts) -> None:
+        if reservation is not None:
+            self._quotas.settle(reservation, used)
+
+    async def _reserved(self, grant: Grant, person: str, most: Amounts, now: int, view: View) -> Reservation | None:
+        """What was set aside; None where an administrator has lifted the quota for this hour, which is recorded."""
+        try:
+            return await self._quotas.reserve_soon(grant, person, most, now)
+        except DeniedError:
+            if not self._lifted(grant, person, "quota", now, view):
+                raise
+            return None
+
+    def _lifted(self, grant: Grant, person: str, what: Literal["hours", "quota"], now: int, view: View) -> bool:
+        """Whether an exception lifts it; its use is recorded."""
+        exception = view.exceptions.lifts(grant, what, now)
+        if exception:
+            self._audit.note(
+                {
+                    "kind": "break-glass", "at": now, "state": "used", "by": exception, "reason": what, "grant": grant.id, "person": person,
+                    "organisation": grant.organisation, "model": grant.model,
+                }
+            )  # fmt: skip
+        return bool(exception)
+
+    def _flagged(self, flags: Sequence[Flag], grant: Grant, person: str, request: str) -> None:
+        for flag in flags:
+            self._audit.note(
+                {
+                    "kind": "alert", "at": _now_ms(), "alert": "content", "what": shown(str(flag)), "severity": "medium", "grant": grant.id,
+                    "person": person, "organisation": grant.organisation, "model": grant.model, "id": request,
+                }
+            )  # fmt: skip
+
+    def _asked(
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], grant: Grant, person: Person, parsed: Parsed | None,
+        digest: str, now: int,
+    ) -> Asked:  # fmt: skip
+        system = headers.get(b"x-assay-system", b"")
+        if len(system) > MAX_SYSTEM:
+            raise DeniedError("request", 400, "the system's name is too long")
+        return Asked(
+            grant, person, route, parsed.tools if parsed else (), parsed.stream if parsed else False, parsed.logprobs if parsed else False,
+            _network(scope), shown(system.decode("utf-8", errors="replace")), now, parsed.model if parsed else grant.model, digest,
+            parsed.reasoning if parsed else False,
+        )  # fmt: skip
+
+    def _decide(self, asked: Asked, view: View) -> Ruled:
+        """What the rules say, kept for as long as nothing that they depend on changes."""
+        if self._ruled_epoch != view.epoch or len(self._ruled) > MAX_RULED:
+            self._ruled.clear()
+            self._ruled_epoch = view.epoch
+        verdict = view.verdict(asked.grant.model, asked.at)
+        halted = bool(view.halted(asked.grant, asked.person.name))
+        parent = not asked.grant.parent or asked.grant.parent in view.grants
+        key = self._rules.key(asked, verdict, halted, parent)
+        ruled = self._ruled.get(key)
+        if ruled is None or asked.at > ruled.valid_until:
+            ruled = self._rules.decide(asked, verdict, halted, parent)
+            if ruled.rules == (HOURS,) and not ruled.errors and self._lifted(asked.grant, asked.person.name, "hours", asked.at, view):
+                at_any_hour = msgspec.structs.replace(asked, grant=msgspec.structs.replace(asked.grant, hours=()))
+                ruled = self._rules.decide(at_any_hour, verdict, halted, parent)
+                if ruled.allowed:
+                    return ruled
+            if not ruled.allowed:
+                raise RefusedError(self._rules.refusal(ruled), ruled)
+            self._ruled[key] = ruled
+        return ruled
+
+    async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: _Answer) -> None:
+        served = self._config.models.get(grant.model)
+        asked = self._asked("models", scope, {}, grant, person, None, served.digest if served else "", now)
+        ruled = self._decide(asked, view)
+        await self._audit.write(
+            {
+                "kind": "decided", "at": now, "id": f"req_{os.urandom(12).hex()}", "grant": grant.id, "version": grant.version,
+                "person": person.name, "organisation": grant.organisation, "purpose": grant.purpose, "model": grant.model,
+                "digest": grant.digest, "route": "models", "network": asked.network, "system": "", "tools": [], "stream": False,
+                "epoch": view.epoch, "rules": list(ruled.rules), "tier": grant.tier, "decision": view.verdict(grant.model, now),
+            },
+            nonce=(proven.nonce, proven.expires),
+        )  # fmt: skip
+        listed = {"id": grant.model, "object": "model", "created": grant.starts // 1000, "owned_by": "assay"}
+        await answer.json(200, {"object": "list", "data": [listed]})
+
+
+class _Outcome:
+    """How a request ended, and what came back."""
+
+    __slots__ = ("chunks", "first_ms", "flags", "how", "passing", "sketch")
+
+    def __init__(self) -> None:
+        self.flags: list[Flag] = []
+        self.passing: Passing | None = None
+        self.sketch = ""
+        self.how = ""
+        self.first_ms = -1
+        self.chunks: list[bytes] = []
+
+
+class _Answer:
+    """What goes back to the caller: begun once, ended once."""
+
+    __slots__ = ("_send", "cut", "ended", "started")
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = self.ended = self.cut = False
+
+    async def start(self, status: int, headers: list[tuple[bytes, bytes]], request: str = "") -> None:
+        self.started = True
+        more = [(b"x-request-id", request.encode())] if request else []
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
+
+    async def part(self, data: bytes) -> None:
+        if data:
+            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self) -> None:
+        if not self.ended:
+            self.ended = True
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def json(self, status: int, value: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        await self.start(status, [*JSON_HEADERS, *more])
+        await self.part(msgspec.json.encode(value))
+        await self.end()
+
+    async def denied(self, e: DeniedError, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        if self.started:
+            await self.cut_off(e.what, stream=True)
+            return
+        await self.json(e.status, {"error": {"message": e.what, "type": "denied", "code": e.rule, "param": None}}, more)
+
+    async def cut_off(self, why: str, *, stream: bool) -> None:
+        """Say why, as far as that can still be said, and close."""
+        self.cut = True
+        error = {"error": {"message": why, "type": "cut", "code": "cut", "param": None}}
+        if not self.started:
+            await self.json(403, error)
+            return
+        if not self.ended and stream:
+            await self.part(b"data: " + msgspec.json.encode(error) + b"\n\n")
+        await self.end()
+
+
+async def _body(receive: Receive, most: int) -> bytes:
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise DeniedError("request", 400, "the request broke off")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise DeniedError("request", 413, f"a request has at most {most:,} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts) if len(parts) > 1 else bytes(parts[0])
+
+
+async def _whole(response: aiohttp.ClientResponse, most: int) -> bytes:
+    parts, size = [], 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > most:
+            raise DeniedError("upstream", 502, "the model's answer is too long")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+def _network(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+def _money(prompt: int, answer: int, price_prompt: float, price_answer: float) -> int:
+    """Millionths of the currency, rounded up; prices are those of a million tokens, so a token costs that many millionths."""
+    return -int(-(prompt * price_prompt + answer * price_answer) // 1)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,119 @@
+"""What is under way on all workers, told through the store, and the word that one of them is to be cut.
+
+    publish(store, worker="3", live=[...], now=now)       # a worker, about once a second; one record for each worker
+    under_way(store, now)                                 # whoever administers
+    ask_cut(store, session, by="wei", reason="...", now=now)   # raises the epoch, so that every worker looks within its lease
+    cuts(store, now)                                      # a worker, when the epoch changed: {session: reason}
+
+Nothing of what is said is among it. What a worker told longer ago than `STALE_MS` is of one that is gone, and left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from assay.access.model import Ms, Plain
+
+if TYPE_CHECKING:
+    from assay.access.store.base import Store
+
+KIND = "sessions"
+CUTS = "cuts"
+STALE_MS = 10_000
+CUT_MS = 3_600_000
+MOST = 5000
+TRIES = 20
+
+Short = Annotated[str, Meta(max_length=300)]
+
+
+class Session(Struct, frozen=True, forbid_unknown_fields=True):
+    """One request under way; `since` is Unix milliseconds, `tokens` what it may have used so far, as far as that is known."""
+
+    id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+    model: Short
+    grant: Short
+    organisation: Short
+    person: Short
+    route: Short
+    since: Ms
+    tokens: Annotated[int, Meta(ge=0)] = 0
+
+
+class Told(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a worker has under way, and when it said so."""
+
+    at: Ms
+    live: Annotated[tuple[Session, ...], Meta(max_length=MOST)]
+
+
+class Cut(Struct, frozen=True, forbid_unknown_fields=True):
+    """The word that a session is to be cut."""
+
+    by: Plain
+    reason: Plain
+    at: Ms
+
+
+class _Cuts(Struct, frozen=True, forbid_unknown_fields=True):
+    cuts: Annotated[dict[str, Cut], Meta(max_length=MOST)] = {}
+
+
+def publish(store: Store, worker: str, live: Iterable[Session], now: int, known: int = -1) -> int:
+    """Tell what is under way; the version to be given the next time. Raises `StoreError`, `ConflictError` where two use one name."""
+    if known < 0:
+        known = store.records(KIND).get(worker, (0, {}))[0]
+    kept = sorted(live, key=lambda s: s.since)[:MOST]
+    return store.put_record(KIND, worker, msgspec.to_builtins(Told(now, tuple(kept))), known)
+
+
+def under_way(store: Store, now: int) -> dict[str, Told]:
+    """What each worker that lives has under way. Raises `StoreError`."""
+    out = {}
+    for worker, (_, value) in store.records(KIND).items():
+        try:
+            told = msgspec.convert(value, Told)
+        except msgspec.ValidationError:
+            continue
+        if now - told.at <= STALE_MS:
+            out[worker] = told
+    return out
+
+
+def ask_cut(store: Store, session: str, *, by: str, reason: str, now: int) -> int:
+    """Have a session cut; the epoch from which workers know. Raises `StoreError`."""
+    from assay.access.store.base import ConflictError
+
+    for attempt in range(TRIES):
+        version, kept = _cuts(store, now)
+        kept[session] = Cut(by, reason, now)
+        try:
+            store.put_record(CUTS, "all", msgspec.to_builtins(_Cuts(dict(list(kept.items())[-MOST:]))), version)
+        except ConflictError:
+            if attempt == TRIES - 1:
+                raise
+            continue
+        break
+    return store.touch()
+
+
+def cuts(store: Store, now: int) -> dict[str, Cut]:
+    """Sessions that are to be cut, by id, asked for within the last hour. Raises `StoreError`, also where that cannot be read: then none of
+    what is under way is known to be let be.
+    """
+    return _cuts(store, now)[1]
+
+
+def _cuts(store: Store, now: int) -> tuple[int, dict[str, Cut]]:
+    from assay.access.store.base import StoreError
+
+    version, value = store.records(CUTS).get("all", (0, {}))
+    try:
+        found = msgspec.convert(value, _Cuts)
+    except msgspec.ValidationError as e:
+        raise StoreError(f"the store is damaged: cuts: {e}") from None
+    return version, {k: c for k, c in found.cuts.items() if now - c.at <= CUT_MS}

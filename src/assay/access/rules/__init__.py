@@ -1,0 +1,1 @@
+"""Whether a request passes: rules in Cedar, checked, tested and explained."""
