@@ -91,6 +91,33 @@ def children(pid: int) -> list[int]:
     return [int(c) for task in Path(f"/proc/{pid}/task").glob("*") for c in (task / "children").read_text().split()]
 
 
+@contextlib.contextmanager
+def bare_proxy(core: int, upstream: int) -> Iterator[tuple[int, int]]:
+    """The barest proxy on a core: its port and its process."""
+    port = free_port()
+    command = [TASKSET, "-c", str(core), sys.executable, "-m", "bench.access.proxy", str(port), str(upstream)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    try:
+        wait_for(port, process)
+        yield port, process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def measure_proxy(port: int, pid: int, given: argparse.Namespace) -> dict[str, float]:
+    """The same load on the barest proxy."""
+    plain = request(f"127.0.0.1:{port}", {"Content-Type": "application/json"})
+    await load(port, lambda: plain, count=2000, concurrency=64)
+    rates, cpus = [], []
+    for _ in range(given.rounds):
+        before = cpu_s(pid)
+        seconds, _ = await load(port, lambda: plain, count=given.count, concurrency=64)
+        cpus.append((cpu_s(pid) - before) / given.count)
+        rates.append(given.count / seconds)
+    return {"bare_proxy_requests_per_s": max(rates), "bare_proxy_cpu_us_per_request": 1e6 * min(cpus)}
+
+
 async def measure(gate: Gate, upstream: int, given: argparse.Namespace) -> dict[str, float]:
     """Everything but memory over time."""
     assert gate.process is not None
@@ -188,6 +215,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, fast_upstream(last) as upstream, contextlib.ExitStack() as stack:
         gate = stack.enter_context(on_core(Gate(Path(folder) / "fast", upstream_port=upstream), 0))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
+        with bare_proxy(0, upstream) as (port, pid):
+            results |= runner.run(measure_proxy(port, pid, given))
         results |= runner.run(measure(gate, upstream, given))
         results |= runner.run(memory(gate, given.minutes))
         slow = stack.enter_context(on_core(Gate(Path(folder) / "slow"), 0))

@@ -20,7 +20,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,10 @@ STALLED_S = 5.0
 """A write to the disk that takes longer refuses whoever comes meanwhile."""
 MAX_WAITING = 50_000
 MAX_RECORDS = 1024
+FEW = 4
+GATHER_S = 0.0008
+NOTE_S = 0.02
+"""Where more than a few wait already, a record waits this long for others to go with; one that nobody waits for, longer."""
 ENDS = "ends"
 
 
@@ -76,7 +80,11 @@ class AuditLog:
         """Called in the thread after every write: how many seconds it took, and how many records wait now."""
         self._worker, self._key, self._auditors, self._config = worker, key, tuple(auditors), config
         self._spend, self._checkpoint_s = spend, checkpoint_s
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        self._held: list[_Item] = []
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0
+        self._handed = self._taken = self._awaited = 0
         self._dead = "it was not begun"
         self._gone = False
         self._busy_since = 0.0
@@ -97,10 +105,11 @@ class AuditLog:
         """Await it: the record's place in the segment, once it is on disk. Raises `DeniedError` for a nonce that was used before (which is
         itself recorded), what the store raises, and `AuditError` for all else.
         """
-        if self._dead or (self._busy_since and time.monotonic() - self._busy_since > STALLED_S) or self._queue.qsize() > MAX_WAITING:
+        if self._dead or (self._busy_since and time.monotonic() - self._busy_since > STALLED_S) or self._handed - self._taken > MAX_WAITING:
             raise AuditError(f"the audit log cannot be written: {self._dead or 'the disk does not keep up'}")
         future = self._loop.create_future()
-        self._queue.put(_Item(encode(record), record, future, nonce))
+        self._awaited += 1
+        self._hold(_Item(encode(record), record, future, nonce), 0.0 if self._awaited < FEW else GATHER_S)
         if self._gone:  # the thread may have ended between the two: nobody else takes it out of the queue then
             self._refuse_rest()
         return future
@@ -116,7 +125,7 @@ class AuditLog:
         except AuditError as e:
             record = {"kind": "error", "at": time.time_ns() // 1_000_000, "what": shown(f"no record: {e.what}")}
             body = encode(record)
-        self._queue.put(_Item(body, record))
+        self._hold(_Item(body, record), NOTE_S)
 
     def content(self, kind: str, request: str, data: bytes, sha256: bytes = b"") -> str:
         """Keep a content for the auditors, if there are any, and return its salted digest for the record. `sha256` is that of the data, if
@@ -125,8 +134,39 @@ class AuditLog:
         sealer = self._begun.sealer
         n, salt, salted = sealer.digest(data, sha256)
         if sealer.keeps and not self._gone:
-            self._queue.put(_Item(b"", None, content=(kind, n, salt, salted, data)))
+            self._hold(_Item(b"", None, content=(kind, n, salt, salted, data)), NOTE_S)
         return "sha256:" + salted.hex()
+
+    def _hold(self, item: _Item, seconds: float) -> None:
+        """Into the next batch, which the thread gets after so many seconds at the latest: every batch costs disk and interpreter the same,
+        however much is in it, so few are made.
+        """
+        self._held.append(item)
+        if not self._loop_runs():
+            self._hand_over()
+            return
+        due = self._loop.time() + seconds
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._due = due
+        self._timer = self._loop.call_at(due, self._hand_over) if seconds else self._loop.call_soon(self._hand_over)
+
+    def _loop_runs(self) -> bool:
+        """Whether this is called on the event loop; at its start the log notes things from elsewhere."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def _hand_over(self) -> None:
+        self._timer, held, self._held = None, self._held, []
+        if held:
+            self._handed += len(held)
+            self._queue.put(held)
+            if self._gone:
+                self._refuse_rest()
 
     def problems(self) -> list[str]:
         """Why nothing may be served; empty if all is well."""
@@ -145,6 +185,9 @@ class AuditLog:
 
     async def stop(self) -> None:
         """Write what waits, sign the end, and let the segment go."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hand_over()
         await asyncio.to_thread(self._end)
 
     # The threads' side
@@ -194,19 +237,17 @@ class AuditLog:
         batch: list[_Item] = []
         try:
             while True:
-                item = waiting.get()
-                batch, size, last = [], 0, False
-                for left in range(min(waiting.qsize(), MAX_RECORDS), -1, -1):
-                    if item is None:
-                        last = True
+                items = waiting.get()
+                batch, last = [], items is None
+                while items is not None:
+                    batch += items
+                    if len(batch) > MAX_RECORDS or not waiting.qsize():
                         break
-                    batch.append(item)
-                    size += len(item.body) + 256
-                    if not left or size > MAX_BATCH - (512 << 10):
-                        break
-                    item = waiting.get_nowait()
-                if batch:
-                    self._commit(batch)
+                    items = waiting.get_nowait()
+                    last = items is None
+                for part in _parts(batch):
+                    self._commit(part)
+                self._taken += len(batch)
                 if last:
                     return
         except BaseException as e:  # noqa: BLE001 (whatever it is, nobody may go on waiting, and nothing may be served)
@@ -243,7 +284,7 @@ class AuditLog:
             self._busy_since = 0.0
             self._count(lines)
             if self.observe is not None:
-                self.observe(time.monotonic() - started, self._queue.qsize())
+                self.observe(time.monotonic() - started, self._handed - self._taken)
         if done:
             self._tell(done)
 
@@ -284,9 +325,13 @@ class AuditLog:
             self._n += len(lines)
             self._last = hash_of(lines[-1])
 
+    def _resolve(self, done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:
+        self._awaited -= len(done)
+        _resolve(done)
+
     def _tell(self, done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_resolve, done)
+            self._loop.call_soon_threadsafe(self._resolve, done)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
@@ -301,9 +346,8 @@ class AuditLog:
         rest: list[tuple[asyncio.Future[int], int | Exception]] = []
         try:
             while True:
-                item = self._queue.get_nowait()
-                if item is not None and item.future is not None:
-                    rest.append((item.future, error))
+                items = self._queue.get_nowait()
+                rest += [(item.future, error) for item in items or () if item.future is not None]
         except queue.Empty:
             self._tell(rest)
 
@@ -335,6 +379,20 @@ class AuditLog:
         )  # fmt: skip
         self._ends.add(*others, end)
         self._signed = n
+
+
+def _parts(batch: list[_Item]) -> Iterator[list[_Item]]:
+    """A batch in parts that one write takes."""
+    part: list[_Item] = []
+    size = 0
+    for item in batch:
+        part.append(item)
+        size += len(item.body) + 256
+        if size > MAX_BATCH - (512 << 10):
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _resolve(done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-import aiohttp
 import msgspec
 
 from assay.access.audit.log import AuditLog
@@ -32,6 +31,7 @@ from assay.access.gate.passing import Passing
 from assay.access.gate.sessions import Session, publish
 from assay.access.gate.teeth import Teeth, View
 from assay.access.gate.upstream import Upstream, usage_in
+from assay.access.gate.wire import Answer
 from assay.access.grants.quota import Quotas, Reservation
 from assay.access.model import Asked, DeniedError, Grant, Person, Route
 from assay.access.rules.decide import Ruled, Rules
@@ -102,7 +102,6 @@ class Gateway:
     async def start(self) -> None:
         """Read what holds, open the log and the connections. Raises `AssayError` if any of it cannot be had: the gate stays shut."""
         await self._audit.start()
-        await self._upstream.start()
         await self._teeth.start(self._changed)
         self._audit.observe = self._observed
         self._quotas.follow(self._teeth.view.grants)
@@ -120,7 +119,7 @@ class Gateway:
         if self._ticking is not None:
             self._ticking.cancel()
         await self._teeth.stop()
-        await self._upstream.stop()
+        self._upstream.stop()
         await asyncio.to_thread(self._quotas.close)
         await self._audit.stop()
 
@@ -373,43 +372,39 @@ class Gateway:
                 outcome.how = f"upstream {response.status}"
                 what = "refused the request" if theirs else "has failed"
                 raise DeniedError("upstream", 400 if theirs else 502, f"the model's server {what} ({response.status})")
-            streams = response.headers.get("Content-Type", "").startswith("text/event-stream")
-            if streams != parsed.stream:
+            streams = response.content_type.startswith("text/event-stream")
+            if streams != parsed.stream or response.encoding not in ("", "identity"):
                 raise DeniedError("upstream", 502, "the model's server answered in another form than was asked for")
             passing = outcome.passing = Passing(self._checks.answer(asked), parsed, grant, self._canaries, asked.at)
             if streams:
                 await answer.start(200, STREAM_HEADERS, live.id)
-                async for chunk in response.content.iter_any():
+                async for chunk in response.chunks():
                     if outcome.first_ms < 0:
                         outcome.first_ms = int((time.perf_counter() - started) * 1000)
                     outcome.chunks.append(chunk)
-                    if passing.plain:
-                        await answer.part(chunk)
-                    else:
-                        await answer.part(await passing.part(chunk))
-                if not passing.plain:
-                    await answer.part(await passing.end())
-                await answer.end()
+                    part = chunk if passing.plain else await passing.part(chunk)
+                    if response.at_end:
+                        await answer.end(part if passing.plain else part + await passing.end())
+                    elif part:
+                        await answer.part(part)
+                if not answer.ended:
+                    await answer.end(b"" if passing.plain else await passing.end())
             else:
                 data = await _whole(response, MAX_ANSWER)
                 outcome.chunks.append(data)
                 if not passing.plain:
                     data = await passing.part(data) + await passing.end()
                 await answer.start(200, JSON_HEADERS, live.id)
-                await answer.part(data)
-                await answer.end()
+                await answer.end(data)
             outcome.how = "complete"
             self.metrics.first_token(outcome.first_ms / 1000, grant.model)
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except OSError:
             if not answer.started:
                 raise DeniedError("upstream", 502, "the model's server broke off") from None
             outcome.how = "upstream broke off"
             await answer.cut_off("the model's server broke off", stream=parsed.stream)
         finally:
-            if outcome.how == "complete":
-                response.release()
-            else:
-                response.close()
+            response.close()
         prices = served.prices
         found = usage_in(outcome.chunks, stream=parsed.stream) if outcome.how == "complete" else None
         if found is None:
@@ -554,15 +549,14 @@ class _Answer:
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
-    async def end(self) -> None:
+    async def end(self, last: bytes = b"") -> None:
         if not self.ended:
             self.ended = True
-            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def json(self, status: int, value: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
         await self.start(status, [*JSON_HEADERS, *more])
-        await self.part(msgspec.json.encode(value))
-        await self.end()
+        await self.end(msgspec.json.encode(value))
 
     async def denied(self, e: DeniedError, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
         if self.started:
@@ -597,9 +591,9 @@ async def _body(receive: Receive, most: int) -> bytes:
             return b"".join(parts) if len(parts) > 1 else bytes(parts[0])
 
 
-async def _whole(response: aiohttp.ClientResponse, most: int) -> bytes:
+async def _whole(response: Answer, most: int) -> bytes:
     parts, size = [], 0
-    async for chunk in response.content.iter_any():
+    async for chunk in response.chunks():
         size += len(chunk)
         if size > most:
             raise DeniedError("upstream", 502, "the model's answer is too long")

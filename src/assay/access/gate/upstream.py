@@ -11,73 +11,63 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import aiohttp
 import msgspec
 
-from assay.access.config import Config
+from assay.access.config import Config, GateError
+from assay.access.gate.wire import Answer, Pool
 from assay.access.model import DeniedError, Route
 
 PATHS: dict[Route, str] = {"chat.completions": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings"}
 CONNECT_S = 10.0
-TAIL = 65_536
 
 
 class Upstream:
-    """Sessions to every model's server. Follows no redirect, keeps no cookie, takes no proxy from the environment."""
+    """Connections to every model's server, and the only holder of its key."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
-        self._urls = {
-            (name, route): served.upstream.rstrip("/") + path for name, served in config.models.items() for route, path in PATHS.items()
-        }
-        self._headers = {}
-        for name in config.models:
+        bounds = config.bounds
+        self._pools: dict[str, Pool] = {}
+        self._heads: dict[tuple[str, Route], bytes] = {}
+        for name, served in config.models.items():
+            pool = Pool(served.upstream, connect_s=CONNECT_S, idle_s=bounds.idle_s, answer_s=bounds.answer_s)
             key = config.upstream_key(name)
-            self._headers[name] = {
+            headers = {
                 "Content-Type": "application/json", "Accept": "application/json, text/event-stream", "Accept-Encoding": "identity",
                 "User-Agent": "assay-gate", **({"Authorization": f"Bearer {key}"} if key else {}),
             }  # fmt: skip
-        bounds = config.bounds
-        self._timeout = aiohttp.ClientTimeout(total=bounds.answer_s, sock_connect=CONNECT_S, sock_read=bounds.idle_s)
-        self._session: aiohttp.ClientSession | None = None
+            if any(c in key for c in "\r\n") or not key.isascii():
+                raise GateError(f"the upstream's key for '{name}' is none", fix="Look at the variable that key_variable names.")
+            self._pools[name] = pool
+            self._heads |= {(name, route): pool.head(path, headers) for route, path in PATHS.items()}
 
-    async def start(self) -> None:
-        """Open the pool of connections."""
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=self._timeout,
-            trust_env=False,
-            auto_decompress=False,
-        )
-
-    async def stop(self) -> None:
+    def stop(self) -> None:
         """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        for pool in self._pools.values():
+            pool.close()
 
-    async def post(self, model: str, route: Route, body: bytes) -> aiohttp.ClientResponse:
-        """Ask. The response must be closed. Raises `DeniedError` (502, 504) where there is none."""
-        if self._session is None:
-            raise DeniedError("upstream", 503, "the gate is not open")
+    async def post(self, model: str, route: Route, body: bytes) -> Answer:
+        """Ask. The answer must be closed. Raises `DeniedError` (502, 504) where there is none."""
         try:
-            return await self._session.post(self._urls[model, route], data=body, headers=self._headers[model], allow_redirects=False)
+            return await self._pools[model].post(self._heads[model, route], body)
         except TimeoutError:
             raise DeniedError("upstream", 504, "the model did not answer in time") from None
-        except (aiohttp.ClientError, OSError):
+        except OSError:
             raise DeniedError("upstream", 502, "the model cannot be reached") from None
 
 
 def usage_in(chunks: Sequence[bytes], *, stream: bool) -> tuple[int, int] | None:
     """Tokens of prompt and answer that the upstream reported at the end of an answer; None where it did not, or nothing believable."""
-    data = b"".join(chunks[-64:])[-TAIL:] if stream else b"".join(chunks)
     if not stream:
-        return _usage(data)
-    for line in reversed(data.split(b"\n")):
-        if line.startswith(b"data:") and b'"usage"' in line:
-            found = _usage(line[5:].strip())
-            if found is not None:
-                return found
+        return _usage(b"".join(chunks))
+    data = b"".join(chunks[-64:])
+    at = len(data)
+    while (at := data.rfind(b'"usage"', 0, at)) >= 0:
+        start = data.rfind(b"\n", 0, at) + 1
+        end = data.find(b"\n", at)
+        line = data[start : end if end >= 0 else len(data)]
+        if line.startswith(b"data:") and (found := _usage(line[5:])) is not None:
+            return found
+        at = start
     return None
 
 
@@ -104,7 +94,8 @@ def without_usage(chunk: bytes) -> bytes:
     """A part of a stream without the events that only report usage, for callers who did not ask for them."""
     at = len(chunk)
     while (at := chunk.rfind(b'"usage"', 0, at)) >= 0:
-        start = chunk.rfind(b"\n\n", 0, at) + 2 if b"\n\n" in chunk[:at] else 0
+        before = chunk.rfind(b"\n\n", 0, at)
+        start = before + 2 if before >= 0 else 0
         end = chunk.find(b"\n\n", at)
         if end >= 0 and _only_usage(chunk[start:end]):
             chunk = chunk[:start] + chunk[end + 2 :]
