@@ -93,6 +93,7 @@ class Gateway:
         self.live = Registry(config.bounds.streams)
         self._ruled: dict[Any, Ruled] = {}
         self._ruled_epoch = self._followed = -1
+        self._ids = _Ids()
         self._running = False
         self._told = -1
         self._ticking: asyncio.Task[None] | None = None
@@ -317,7 +318,7 @@ class Gateway:
         task = asyncio.current_task()
         if task is None:
             raise DeniedError("error", 500, "the gate has failed on this request")
-        live = Live(f"req_{os.urandom(12).hex()}", grant, person.name, route, now, task)
+        live = Live(self._ids.next(), grant, person.name, route, now, task)
         used = most  # what is not known to be less counts in full
         outcome = _Outcome()
         outcome.flags += flags
@@ -506,7 +507,7 @@ class Gateway:
         ruled = self._decide(asked, view)
         await self._audit.write(
             {
-                "kind": "decided", "at": now, "id": f"req_{os.urandom(12).hex()}", "grant": grant.id, "version": grant.version,
+                "kind": "decided", "at": now, "id": self._ids.next(), "grant": grant.id, "version": grant.version,
                 "person": person.name, "organisation": grant.organisation, "purpose": grant.purpose, "model": grant.model,
                 "digest": grant.digest, "route": "models", "network": asked.network, "system": "", "tools": [], "stream": False,
                 "epoch": view.epoch, "rules": list(ruled.rules), "tier": grant.tier, "decision": view.verdict(grant.model, now),
@@ -515,6 +516,19 @@ class Gateway:
         )  # fmt: skip
         listed = {"id": grant.model, "object": "model", "created": grant.starts // 1000, "owned_by": "assay"}
         await answer.json(200, {"object": "list", "data": [listed]})
+
+
+class _Ids:
+    """Ids of requests: 96 random bits, drawn for many at once."""
+
+    def __init__(self) -> None:
+        self._drawn = b""
+
+    def next(self) -> str:
+        if not self._drawn:
+            self._drawn = os.urandom(12 * 256)
+        mine, self._drawn = self._drawn[:12], self._drawn[12:]
+        return f"req_{mine.hex()}"
 
 
 class _Outcome:
