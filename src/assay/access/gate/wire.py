@@ -51,7 +51,7 @@ class _Connection(asyncio.Protocol):
         self.ready = self.done = False
         self.error: Exception | None = None
         self._parts: list[bytes] = []
-        self._size = self._header_bytes = 0
+        self._size = self._header_bytes = self._header_count = 0
         self._paused = False
         self.heard = self._loop.time()
 
@@ -150,7 +150,8 @@ class _Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_bytes += len(name) + len(value)
-        if len(self.headers) >= MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
+        self._header_count += 1
+        if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
             self.error = WireError("the model's server sends too many headers")
             raise self.error
         self.headers[name.lower()] = value
@@ -172,7 +173,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # an interim answer: the real one follows
-            self.headers, self._header_bytes = {}, 0
+            self.headers = {}
             return
         self.done = True
 
