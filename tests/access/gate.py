@@ -92,6 +92,7 @@ class Gate:
         self.upstream_port = upstream_port or free_port()
         self._own_upstream = not upstream_port
         self.port = free_port()
+        self.tls = "tls" in changes
         self.bundle = approving_run(folder, wanted=policy())
         self.roles = roles_of(folder)
         (folder / "roles.json").write_bytes(msgspec.json.encode(sign_roles(self.roles, KEYS["olga"], KEYS["otto"])))
@@ -109,7 +110,7 @@ class Gate:
         value = {
             "assay": "gate/1",
             "listen": f"127.0.0.1:{self.port}",
-            "hosts": [f"127.0.0.1:{self.port}", "gate.test"],
+            "hosts": [f"127.0.0.1:{self.port}", f"localhost:{self.port}", "gate.test"],
             "workers": workers,
             "authority": {"roles": "roles.json", "owners": [KEYS["olga"].public.keyid, KEYS["otto"].public.keyid]},
             "admins": {"keys": {n: base64.b64encode(k.public.raw).decode() for n, k in ADMINS.items()}},
@@ -193,6 +194,9 @@ class Gate:
         until = time.monotonic() + 60
         while True:
             try:
+                if self.tls:
+                    wait_for(self.port, self.process)
+                    return
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=2):
                     return
             except (OSError, urllib.error.URLError):
