@@ -67,7 +67,7 @@ bench-worlds: setup-dev ## What an episode in an agent world costs, beside Agent
 bench-verify: setup-dev ## How long it takes to verify a bundle of 100,000 trials: bench/results/verify.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.verify
 
-bench-access: setup-dev ## The door: requests a second on one core, what it adds, how fast a halt cuts, memory (ARGS="--minutes 60")
+bench-access: setup-dev ## The door: requests a second on one core, what it adds, how fast a halt cuts, memory (ARGS="--minutes 60"; ARGS="--peer" measures LiteLLM's proxy as well)
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.access $(ARGS)
 
 fuzz-access: setup-dev ## Ten minutes of mutated requests at the gate (ARGS="--minutes 60")

@@ -30,6 +30,7 @@ import uvloop
 from tests.access.gate import CHAT, Client, Gate, free_port, now_ms, wait_for
 
 from assay.access.credentials.tokens import proof_header
+from bench.access import peer
 from bench.access.wire import PARTS, load
 
 RESULTS = Path(__file__).parents[1] / "results" / "access.json"
@@ -116,6 +117,31 @@ async def measure_proxy(port: int, pid: int, given: argparse.Namespace) -> dict[
         cpus.append((cpu_s(pid) - before) / given.count)
         rates.append(given.count / seconds)
     return {"bare_proxy_requests_per_s": max(rates), "bare_proxy_cpu_us_per_request": 1e6 * min(cpus)}
+
+
+async def measure_peer(port: int, pid: int, upstream: int, given: argparse.Namespace) -> dict[str, float]:
+    """The same load on LiteLLM's proxy, with fewer requests."""
+    bare = request(f"127.0.0.1:{upstream}", {"Content-Type": "application/json"})
+    asked = request(f"127.0.0.1:{port}", {"Content-Type": "application/json", "Authorization": f"Bearer {peer.MASTER}"})
+    await peer.answers(port, PATH, BODY)
+    count = max(256, given.count // 8)
+    await load(port, lambda: asked, count=128, concurrency=64)
+    rates, cpus, slow, fast = [], [], [], []
+    for _ in range(given.rounds):
+        before = cpu_s(pid)
+        seconds, _ = await load(port, lambda: asked, count=count, concurrency=64)
+        cpus.append((cpu_s(pid) - before) / count)
+        rates.append(count / seconds)
+    for _ in range(given.singles):
+        _, times = await load(port, lambda: asked, count=1, concurrency=1)
+        slow += times
+        _, times = await load(upstream, lambda: bare, count=1, concurrency=1)
+        fast += times
+    return {
+        "litellm_requests_per_s": max(rates),
+        "litellm_cpu_us_per_request": 1e6 * min(cpus),
+        "litellm_added_ms_p50": 1000 * (statistics.median(slow) - statistics.median(fast)),
+    }
 
 
 async def measure(gate: Gate, upstream: int, given: argparse.Namespace) -> dict[str, float]:
@@ -207,7 +233,9 @@ def main() -> None:
     parser.add_argument("--singles", type=int, default=400)
     parser.add_argument("--streams", type=int, default=500)
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--peer", action="store_true", help="LiteLLM's proxy as well: installed into bench/.peers/litellm if need be")
     given = parser.parse_args()
+    version = peer.installed() if given.peer else None
     last = (os.cpu_count() or 1) - 1
     if last:
         os.sched_setaffinity(0, set(range(1, last + 1)))
@@ -217,6 +245,12 @@ def main() -> None:
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         with bare_proxy(0, upstream) as (port, pid):
             results |= runner.run(measure_proxy(port, pid, given))
+        if version is not None:
+            try:
+                with peer.litellm(0, upstream, CHAT["model"], TASKSET) as (port, pid):
+                    results |= runner.run(measure_peer(port, pid, upstream, given)) | peer.numbers(version)
+            except AssertionError as error:
+                print(f"LiteLLM {version} is left out: {error} ({peer.LOG})", flush=True)
         results |= runner.run(measure(gate, upstream, given))
         results |= runner.run(memory(gate, given.minutes))
         slow = stack.enter_context(on_core(Gate(Path(folder) / "slow"), 0))
