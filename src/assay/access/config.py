@@ -114,12 +114,16 @@ class Tracing(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request may cost the gate: bytes of a body, seconds of an answer and between its parts, live streams of a worker."""
+    """What a request may cost the gate: bytes of a body, seconds of an answer and between its parts, live streams of a worker; and for how
+    many seconds a client may take to send a request (`head_s`), or read nothing of an answer that waits for it (`slow_s`).
+    """
 
     body_bytes: Annotated[int, Meta(ge=1024, le=256 << 20)] = 4 << 20
     answer_s: Annotated[float, Meta(gt=0, le=7200)] = 900.0
     idle_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0
     streams: Annotated[int, Meta(ge=1, le=100_000)] = 1000
+    head_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    slow_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -41,9 +41,20 @@ PARAMETERS: dict[Route, frozenset[str]] = {
 }
 """What may be asked. Stateful and background features of an upstream are left out: one grant's state must never be another's."""
 ADDRESSES = frozenset({"image_url", "file_url", "audio_url", "video_url"})
+ADDRESS = frozenset({"url", "detail", "format"})
 SCHEMAS = frozenset({"parameters", "schema", "json_schema"})
-OUTSIDE = frozenset({"file_id", "server_url", "connector_id", "vector_store_ids", "container"})
+OUTSIDE = frozenset({"file_id", "server_url", "connector_id", "vector_store_ids", "container", "audio"})
 """Names under which an upstream would fetch from elsewhere, or read what was stored there."""
+PARTS: dict[str, frozenset[str]] = {
+    "text": frozenset({"text"}), "refusal": frozenset({"refusal"}), "image_url": frozenset({"image_url"}),
+    "input_audio": frozenset({"input_audio"}), "file": frozenset({"file"}), "input_text": frozenset({"text"}),
+    "output_text": frozenset({"text", "annotations", "logprobs"}), "input_image": frozenset({"image_url", "detail"}),
+    "input_file": frozenset({"file_data", "filename"}), "summary_text": frozenset({"text"}), "reasoning_text": frozenset({"text"}),
+}  # fmt: skip
+"""Parts of a message's content, and what each may hold beside its type."""
+FUNCTION = frozenset({"name", "description", "parameters", "strict"})
+TIERS = (None, "auto", "default", "flex")
+"""What costs no more than the gate's prices say."""
 
 
 class Parsed(Struct, frozen=True):
@@ -92,8 +103,15 @@ def parse(route: Route, body: bytes, longest_answer: int) -> Parsed:
     if not isinstance(model, str) or not model:
         raise _bad("the model is not named")
     stream = _flag(value, "stream")
+    if value.get("service_tier") not in TIERS:
+        raise _bad("this service tier is not offered here")
+    if route == "chat.completions" and not isinstance(value.get("messages"), list):
+        raise _bad("messages is a list")
+    _check_items(value.get("input"))
     _check_parts(value)
-    tools = tuple(_tool_names(value.get("tools")))
+    tools = tuple(_tool_names(route, value.get("tools")))
+    if not {*_chosen(route, value.get("tool_choice"))} <= {*tools}:
+        raise _bad("tool_choice names a tool that the request does not declare")
     options = value.get("stream_options")
     if options is not None and not (isinstance(options, dict) and options.keys() <= {"include_usage", "include_obfuscation"}):
         raise _bad("stream_options is not understood")
@@ -116,9 +134,10 @@ def parse(route: Route, body: bytes, longest_answer: int) -> Parsed:
 
 
 def texts(parsed: Parsed) -> Iterator[str]:
-    """Every text in a request that a content check should see: messages, instructions, inputs, names and descriptions of tools."""
-    for name in ("messages", "input", "instructions", "tools", "metadata", "user"):
-        yield from _strings(parsed.value.get(name))
+    """Every text in a request, for content checks: messages, instructions, inputs, tools, and what stands in schemas and elsewhere."""
+    for name, value in parsed.value.items():
+        if name != "model":
+            yield from _strings(value)
 
 
 def _strings(value: Any) -> Iterator[str]:
@@ -142,11 +161,11 @@ def _answer_tokens(value: Mapping[str, Any], longest: int) -> int:
         raise _bad(f"n is between 1 and {MAX_CHOICES}")
     if any(k > longest for k in found):
         raise _bad(f"an answer has at most {longest} tokens here")
-    return int(n * min([*found, longest]))
+    return int(n * max(found, default=longest))
 
 
-def _tool_names(tools: Any) -> Iterator[str]:
-    """The functions that a request declares; of a tool that the upstream itself runs, its type."""
+def _tool_names(route: Route, tools: Any) -> Iterator[str]:
+    """The functions that a request declares, by the name that the upstream will read; of a tool that it runs itself, the type."""
     if tools is None:
         return
     if not isinstance(tools, list) or len(tools) > MAX_TOOLS:
@@ -154,14 +173,56 @@ def _tool_names(tools: Any) -> Iterator[str]:
     for tool in tools:
         if not isinstance(tool, dict) or not isinstance(tool.get("type"), str):
             raise _bad("a tool has a type")
-        function = tool.get("function", tool)
-        name = function.get("name") if isinstance(function, dict) else None
-        if tool["type"] == "function":
-            if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
-                raise _bad(f"a function has a name of at most {MAX_NAME} characters")
-            yield name
-        else:
-            yield f"type:{tool['type'][:60]}"
+        yield _tool_name(route, tool)
+
+
+def _tool_name(route: Route, tool: Mapping[str, Any]) -> str:
+    if tool["type"] != "function":
+        return f"type:{tool['type'][:60]}"
+    function = tool.get("function") if route == "chat.completions" else {k: v for k, v in tool.items() if k != "type"}
+    if (
+        not isinstance(function, dict)
+        or function.keys() - FUNCTION
+        or (route == "chat.completions" and tool.keys() != {"type", "function"})
+    ):
+        raise _bad(f"a function is described by {', '.join(sorted(FUNCTION))}, as this route has them")
+    name = function.get("name")
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+        raise _bad(f"a function has a name of at most {MAX_NAME} characters")
+    return name
+
+
+def _chosen(route: Route, choice: Any) -> Iterator[str]:
+    """The tools that `tool_choice` names: each must be among those that the request declares."""
+    if choice in (None, "none", "auto", "required"):
+        return
+    if not isinstance(choice, dict) or not isinstance(choice.get("type"), str):
+        raise _bad("tool_choice is not understood")
+    if choice["type"] != "allowed_tools":
+        yield _tool_name(route, choice)
+        return
+    named = choice.get("allowed_tools", choice)
+    allowed = named.get("tools") if isinstance(named, dict) else None
+    if not isinstance(allowed, list) or (named is not choice and "tools" in choice):
+        raise _bad("tool_choice is not understood")
+    for tool in allowed:
+        yield from _chosen(route, tool)
+
+
+def _check_items(given: Any) -> None:
+    """Items of an input say what they are: one that is only an id is what somebody's earlier request has stored."""
+    for item in given if isinstance(given, list) else ():
+        if isinstance(item, dict) and (item.get("type") == "item_reference" or not (item.get("type") or item.get("role"))):
+            raise _bad("an item that was stored cannot be referred to")
+
+
+def _check_content(parts: list[Any]) -> None:
+    for part in parts:
+        if isinstance(part, dict):
+            kind = part.get("type")
+            known = PARTS.get(kind) if isinstance(kind, str) else None
+            if known is None or any(v is not None and k != "type" and k not in known for k, v in part.items()):
+                raise _bad("a part of a message's content is of a kind, or holds something, that is not offered here")
 
 
 def _check_parts(value: Any, depth: int = 0) -> None:
@@ -173,10 +234,13 @@ def _check_parts(value: Any, depth: int = 0) -> None:
             if type(inner) is dict or type(inner) is list:
                 _check_parts(inner, depth + 1)
     elif isinstance(value, dict):
-        for name, inner in value.items():
+        for given, inner in value.items():
+            name = given if given.islower() and given.isascii() else given.casefold()  # some servers read names in any case
+            if name in ("content", "output") and type(inner) is list:
+                _check_content(inner)
             if name in ADDRESSES:
-                url = inner.get("url") if isinstance(inner, dict) else inner
-                if not isinstance(url, str) or not url.startswith("data:"):
+                url = inner.get("url") if isinstance(inner, dict) and inner.keys() <= ADDRESS else inner
+                if inner is not None and (not isinstance(url, str) or not url.startswith("data:")):
                     raise _bad(f"{name}: contents are sent as data: addresses; nothing is fetched")
             elif name in SCHEMAS:
                 _check_schema(inner, depth + 1)

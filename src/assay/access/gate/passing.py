@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from assay.access.gate.answertext import AnswerText
-from assay.access.gate.parse import Parsed
+from assay.access.gate.parse import Parsed, texts
 from assay.access.gate.upstream import without_usage
 from assay.access.model import DeniedError, Grant, Ms
 from assay.access.safety.canaries import Canaries, marked_response
@@ -28,7 +28,7 @@ class Passing:
 
     def __init__(self, check: Answer | None, parsed: Parsed, grant: Grant, canaries: Canaries, at: Ms) -> None:
         self._check, self._stream = check, parsed.stream
-        self._text = AnswerText(parsed.route, stream=parsed.stream) if check is not None else None
+        self._text = AnswerText(parsed.route, stream=parsed.stream, known=texts(parsed)) if check is not None else None
         self._strip = parsed.stream and parsed.route == "chat.completions" and not parsed.wants_usage
         self._new_id = canaries.response_id(grant.id, grant.model, at, parsed.route).encode() if "ids" in grant.canaries else b""
         self._old_id = b""

@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -34,6 +35,9 @@ from assay.evidence.seen import Seen, SeenRelease, follow, lock_seen, newest, re
 
 Standing = Literal["approve", "delay", "halt", "none"]
 POLL_S = 0.02
+WATCH_S = 0.1
+BACK_MS = 5_000
+"""How far the clock may go back: more, and what had ended would hold again."""
 RECHECK_S = 1.0
 REMEMBERED = "gate.seen"
 
@@ -101,14 +105,19 @@ class Teeth:
         self._heard = float("-inf")
         self._remembered = Remembered(config.path(REMEMBERED))
         self._seen = self._kept = Seen()
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._latest = 0
         self.problem = "nothing was read yet"
 
     @property
     def view(self) -> View:
-        """What holds now. Raises `DeniedError` when the store was not heard of within the lease."""
+        """What holds now. Raises `DeniedError` when the store was not heard of within the lease, or the clock has gone back."""
         if self._view is None or time.monotonic() - self._heard > self._config.lease_s:
             raise DeniedError("lease", 503, "the gate cannot know what holds now, so it serves nothing")
+        now = self._clock()
+        if now < self._latest - BACK_MS:
+            raise DeniedError("lease", 503, "the gate's clock has gone back, so it serves nothing")
+        self._latest = max(self._latest, now)
         return self._view
 
     @property
@@ -123,13 +132,13 @@ class Teeth:
             await self._refresh()
         except AssayError as e:
             raise GateError(f"the gate does not open: {e.what}", where=e.where, fix=e.fix) from None
-        self._task = asyncio.create_task(self._follow(changed))
+        self._tasks = [asyncio.create_task(self._follow(changed)), asyncio.create_task(self._watch(changed))]
 
     async def stop(self) -> None:
         """Follow no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _follow(self, changed: Callable[[], None]) -> None:
         last_check = time.monotonic()
@@ -146,9 +155,17 @@ class Teeth:
                     changed()
                 self._heard = asked
                 self.problem = ""
-            except (AssayError, OSError) as e:
-                self.problem = e.what if isinstance(e, AssayError) else str(e)
-                if self.age > self._config.lease_s:
+            except Exception as e:  # noqa: BLE001 (whatever it is, following goes on, and without word the lease ends)
+                self.problem = e.what if isinstance(e, AssayError) else f"what holds cannot be read ({type(e).__name__})"
+
+    async def _watch(self, changed: Callable[[], None]) -> None:
+        """Say that the lease has ended, or the clock gone back, whatever following is stuck in."""
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                _ = self.view
+            except DeniedError:
+                with suppress(Exception):
                     changed()
 
     async def _epoch(self) -> int:
@@ -194,8 +211,8 @@ class Teeth:
             signed = msgspec.json.decode(snapshot.roles or self._config.path(self._config.authority.roles).read_bytes())
             roles = follow(self._seen, signed, self._config.authority.owners, now_ms=now)
             self._seen = self._seen.followed(roles, signed)
-        except (AssayError, OSError, msgspec.DecodeError) as e:
-            return None, f"no roles that hold: {e}"
+        except Exception as e:  # noqa: BLE001 (whoever writes to the store could write anything: it opens nothing)
+            return None, f"no roles that hold: {e if isinstance(e, AssayError) else type(e).__name__}"
         return roles, ""
 
     def _decide(self, digest: str, data: bytes | None, roles: Roles, now: int) -> Decided:
@@ -205,8 +222,8 @@ class Teeth:
         try:
             release = parse_release(data)
             found = check_release(release, roles, now, target=digest, seen=self._seen)
-        except AssayError as e:
-            return Decided("none", 2**53, why=e.what)
+        except Exception as e:  # noqa: BLE001
+            return Decided("none", 2**53, why=e.what if isinstance(e, AssayError) else f"no release ({type(e).__name__})")
         if not found.ok:
             return Decided("none", 2**53, why=str(found.findings[0]))
         own = SeenRelease(release.terms.epoch, hashlib.sha256(release.decision.payload).hexdigest())
