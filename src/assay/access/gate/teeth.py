@@ -15,9 +15,10 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -34,6 +35,7 @@ from assay.evidence.roles import Roles
 from assay.evidence.seen import Seen, SeenRelease, follow, lock_seen, newest, read_seen, write_seen
 
 Standing = Literal["approve", "delay", "halt", "none"]
+T = TypeVar("T")
 POLL_S = 0.02
 WATCH_S = 0.1
 BACK_MS = 5_000
@@ -106,6 +108,7 @@ class Teeth:
         self._remembered = Remembered(config.path(REMEMBERED))
         self._seen = self._kept = Seen()
         self._tasks: list[asyncio.Task[None]] = []
+        self._thread = ThreadPoolExecutor(1, "teeth")
         self._latest = 0
         self.problem = "nothing was read yet"
 
@@ -139,6 +142,7 @@ class Teeth:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def _follow(self, changed: Callable[[], None]) -> None:
         last_check = time.monotonic()
@@ -149,6 +153,8 @@ class Teeth:
                 epoch = await self._epoch()
                 known = self._view.epoch if self._view else -1
                 due = asked - last_check > RECHECK_S
+                if epoch == known:
+                    self._heard = asked  # nothing has changed; reading it all again may take its time
                 if epoch != known or due:
                     await self._refresh()
                     last_check = time.monotonic()
@@ -169,11 +175,15 @@ class Teeth:
                     changed()
 
     async def _epoch(self) -> int:
-        return self._store.epoch() if self._store.quick else await asyncio.to_thread(self._store.epoch)
+        return self._store.epoch() if self._store.quick else await self._aside(self._store.epoch)
+
+    async def _aside(self, read: Callable[[], T]) -> T:
+        """In a thread of the teeth's own: those that others wait for the store in may all be busy."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, read)
 
     async def _refresh(self) -> None:
         asked = time.monotonic()
-        self._view = await asyncio.to_thread(self._read)
+        self._view = await self._aside(self._read)
         self._heard = asked
 
     def _read(self) -> View:
