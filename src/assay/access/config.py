@@ -122,7 +122,7 @@ class Bounds(Struct, frozen=True, forbid_unknown_fields=True):
     answer_s: Annotated[float, Meta(gt=0, le=7200)] = 900.0
     idle_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0
     streams: Annotated[int, Meta(ge=1, le=100_000)] = 1000
-    head_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
+    head_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
     slow_s: Annotated[float, Meta(gt=0, le=3600)] = 60.0
 
 

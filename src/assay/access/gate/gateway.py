@@ -12,9 +12,9 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from contextlib import suppress
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -41,6 +41,9 @@ from assay.access.safety.sketches import Sketcher, last_words
 from assay.access.store.base import Amounts, Store
 from assay.errors import AssayError
 
+if TYPE_CHECKING:
+    from assay.access.gate.protocol import Connection
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -59,6 +62,9 @@ MAX_SYSTEM = 300
 HOURS = "hours"
 MAX_RULED = 20_000
 MAX_ANSWER = 64 << 20
+PIECE = 65_536
+"""At most so much is given at once to a client, which may not read it: the rest stays in a halt's reach."""
+NOTHING = Amounts(0, 0, 0)
 METRICS = "metrics"
 
 
@@ -185,7 +191,7 @@ class Gateway:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        answer = _Answer(send)
+        answer = _Answer(send, scope.get("assay.connection"), self._config.bounds.slow_s)
         try:
             headers = self._headers(scope)
             path, method = bytes(scope["raw_path"]), str(scope["method"])
@@ -276,17 +282,13 @@ class Gateway:
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json" or b"content-encoding" in headers:
             raise DeniedError("request", 415, "requests are JSON, as it is")
         served = self._config.models.get(grant.model)
-        parsed = parse(route, body, served.longest_answer if served else 1)
-        if served is None or parsed.model != grant.model or served.digest != grant.digest:
-            raise DeniedError("model", 404, "the grant is for another model")
-        asked = self._asked(route, scope, headers, grant, person, parsed, served.digest, now)
-        request = {
-            "grant": grant.id, "version": grant.version, "person": person.name, "organisation": grant.organisation,
-            "purpose": grant.purpose, "model": grant.model, "digest": grant.digest, "route": route, "network": asked.network,
-            "system": asked.system, "tools": list(parsed.tools), "stream": parsed.stream, "epoch": view.epoch, "tier": grant.tier,
-            "decision": view.verdict(grant.model, now),
-        }  # fmt: skip
+        request = self._facts(route, scope, grant, person, view, now)
         try:
+            parsed = parse(route, body, served.longest_answer if served else 1)
+            if served is None or parsed.model != grant.model or served.digest != grant.digest:
+                raise DeniedError("model", 404, "the grant is for another model")
+            asked = self._asked(route, scope, headers, grant, person, parsed, served.digest, now)
+            request |= {"system": asked.system, "tools": list(parsed.tools), "stream": parsed.stream}
             ruled = self._decide(asked, view)
             flags = await self._checks.request(asked, list(texts(parsed))) if len(self._checks) else []
             prices = served.prices
@@ -295,37 +297,26 @@ class Gateway:
         except DeniedError as e:
             if isinstance(e, CheckDeniedError):
                 self._flagged(e.flags, grant, person.name, "")
-            by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
-            self._audit.note(
-                {
-                    "kind": "denied",
-                    "at": now,
-                    **request,
-                    "rule": e.rule,
-                    "what": e.what,
-                    "status": e.status,
-                    "rules": [shown(r) for r in by],
-                }
-            )
+            self._refused(e, request, now)
             self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
             if e.rule == "quota":
                 self.metrics.quota_denied(grant.model, grant.tier)
             raise
         self.metrics.decided(grant.model, grant.tier, route, "allow", "")
         if self.live.full:
-            self._settle(reservation, Amounts(0, 0, 0))
+            self._settle(reservation, NOTHING)
             raise DeniedError("streams", 503, "too much is under way")
         task = asyncio.current_task()
         if task is None:
             raise DeniedError("error", 500, "the gate has failed on this request")
         live = Live(self._ids.next(), grant, person.name, route, now, task)
-        used = most  # what is not known to be less counts in full
+        used = NOTHING  # nothing has gone upstream yet
         outcome = _Outcome()
         outcome.flags += flags
         outcome.sketch = self._sketcher.sketch(last_words(parsed.value))
         try:
             self.metrics.stream_opened(grant.model)
-            with self.live.entered(live):
+            with self.live.entered(live), answer.of(live):
                 await self._audit.write(
                     {
                         "kind": "decided", "at": now, "id": live.id, **request, "rules": list(ruled.rules),
@@ -336,9 +327,9 @@ class Gateway:
                 )  # fmt: skip
                 closed = self._teeth.view.closed(grant.id, grant.version, person.name, _now_ms())
                 if closed:
-                    used = Amounts(0, 0, 0)
                     raise DeniedError("halt", 403, closed)
                 self.metrics.added(time.perf_counter() - started, grant.model)
+                used = most  # what is not known to be less counts in full
                 used = await self._forward(live, asked, parsed, answer, outcome, most, started)
         except asyncio.CancelledError:
             if not live.reason:
@@ -383,6 +374,9 @@ class Gateway:
                     if outcome.first_ms < 0:
                         outcome.first_ms = int((time.perf_counter() - started) * 1000)
                     outcome.chunks.append(chunk)
+                    outcome.size += len(chunk)
+                    if outcome.size > MAX_ANSWER:
+                        raise DeniedError("upstream", 502, "the model's answer is too long")
                     part = chunk if passing.plain else await passing.part(chunk)
                     if response.at_end:
                         await answer.end(part if passing.plain else part + await passing.end())
@@ -440,8 +434,8 @@ class Gateway:
         """What was set aside; None where an administrator has lifted the quota for this hour, which is recorded."""
         try:
             return await self._quotas.reserve_soon(grant, person, most, now)
-        except DeniedError:
-            if not self._lifted(grant, person, "quota", now, view):
+        except DeniedError as e:
+            if e.status != 429 or not self._lifted(grant, person, "quota", now, view):  # a store that fails is no quota that is spent
                 raise
             return None
 
@@ -465,6 +459,20 @@ class Gateway:
                     "person": person, "organisation": grant.organisation, "model": grant.model, "id": request,
                 }
             )  # fmt: skip
+
+    def _facts(self, route: Route, scope: Scope, grant: Grant, person: Person, view: View, now: int) -> dict[str, Any]:
+        """What a record says of a request before the request itself was read."""
+        return {
+            "grant": grant.id, "version": grant.version, "person": person.name, "organisation": grant.organisation,
+            "purpose": grant.purpose, "model": grant.model, "digest": grant.digest, "route": route, "network": _network(scope),
+            "system": "", "tools": [], "stream": False, "epoch": view.epoch, "tier": grant.tier,
+            "decision": view.verdict(grant.model, now),
+        }  # fmt: skip
+
+    def _refused(self, e: DeniedError, request: dict[str, Any], now: int) -> None:
+        by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
+        told = {"rule": e.rule, "what": shown(e.what), "status": e.status, "rules": [shown(r) for r in by]}
+        self._audit.note({"kind": "denied", "at": now, **request, **told})
 
     def _asked(
         self, route: Route, scope: Scope, headers: dict[bytes, bytes], grant: Grant, person: Person, parsed: Parsed | None,
@@ -504,16 +512,19 @@ class Gateway:
     async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: _Answer) -> None:
         served = self._config.models.get(grant.model)
         asked = self._asked("models", scope, {}, grant, person, None, served.digest if served else "", now)
-        ruled = self._decide(asked, view)
+        request = self._facts("models", scope, grant, person, view, now)
+        try:
+            ruled = self._decide(asked, view)
+        except DeniedError as e:
+            self._refused(e, request, now)
+            raise
         await self._audit.write(
-            {
-                "kind": "decided", "at": now, "id": self._ids.next(), "grant": grant.id, "version": grant.version,
-                "person": person.name, "organisation": grant.organisation, "purpose": grant.purpose, "model": grant.model,
-                "digest": grant.digest, "route": "models", "network": asked.network, "system": "", "tools": [], "stream": False,
-                "epoch": view.epoch, "rules": list(ruled.rules), "tier": grant.tier, "decision": view.verdict(grant.model, now),
-            },
+            {"kind": "decided", "at": now, "id": self._ids.next(), **request, "rules": list(ruled.rules)},
             nonce=(proven.nonce, proven.expires),
-        )  # fmt: skip
+        )
+        closed = self._teeth.view.closed(grant.id, grant.version, person.name, _now_ms())
+        if closed:
+            raise DeniedError("halt", 403, closed)
         listed = {"id": grant.model, "object": "model", "created": grant.starts // 1000, "owned_by": "assay"}
         await answer.json(200, {"object": "list", "data": [listed]})
 
@@ -534,7 +545,7 @@ class _Ids:
 class _Outcome:
     """How a request ended, and what came back."""
 
-    __slots__ = ("chunks", "first_ms", "flags", "how", "passing", "sketch")
+    __slots__ = ("chunks", "first_ms", "flags", "how", "passing", "size", "sketch")
 
     def __init__(self) -> None:
         self.flags: list[Flag] = []
@@ -542,31 +553,74 @@ class _Outcome:
         self.sketch = ""
         self.how = ""
         self.first_ms = -1
+        self.size = 0
         self.chunks: list[bytes] = []
 
 
 class _Answer:
-    """What goes back to the caller: begun once, ended once."""
+    """What goes back to the caller: begun once, ended once; nothing of it after a cut, and never more than the client takes.
 
-    __slots__ = ("_send", "cut", "ended", "started")
+    `connection` is None where another server than the gate's own runs the application.
+    """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    __slots__ = ("_connection", "_live", "_send", "_slow_s", "cut", "ended", "started")
+
+    def __init__(self, send: Send, connection: Connection | None, slow_s: float) -> None:
+        self._send, self._connection, self._slow_s = send, connection, slow_s
+        self._live: Live | None = None
         self.started = self.ended = self.cut = False
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]], request: str = "") -> None:
         self.started = True
         more = [(b"x-request-id", request.encode())] if request else []
-        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
+        await self._give({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
+
+    @contextmanager
+    def of(self, live: Live) -> Iterator[None]:
+        """While this request is under way, it ends when its client is gone."""
+        self._live = live
+        if self._connection is None:
+            yield
+            return
+        if self._connection.lost:
+            self._gone()
+            raise asyncio.CancelledError
+        self._connection.when_lost.add(self._gone)
+        try:
+            yield
+        finally:
+            self._connection.when_lost.discard(self._gone)
+
+    def _gone(self) -> None:
+        self.cut = True
+        if self._live is not None:
+            self._live.task.cancel()
+
+    async def _give(self, message: Message) -> None:
+        """Raises `CancelledError` after a cut that somebody else has swallowed, and for a client that does not read."""
+        if self._live is not None and self._live.reason and not self.cut:
+            raise asyncio.CancelledError
+        if self._connection is None or not self._connection.paused:
+            await self._send(message)
+            return
+        try:
+            async with asyncio.timeout(self._slow_s):
+                await self._send(message)
+        except TimeoutError:
+            self.cut = True
+            self._connection.drop()
+            raise asyncio.CancelledError from None
 
     async def part(self, data: bytes) -> None:
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        for at in range(0, len(data), PIECE):
+            await self._give({"type": "http.response.body", "body": data[at : at + PIECE], "more_body": True})
 
     async def end(self, last: bytes = b"") -> None:
         if not self.ended:
+            at = max(0, len(last) - 1) // PIECE * PIECE
+            await self.part(last[:at])
             self.ended = True
-            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            await self._give({"type": "http.response.body", "body": last[at:], "more_body": False})
 
     async def json(self, status: int, value: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
         await self.start(status, [*JSON_HEADERS, *more])
@@ -581,6 +635,11 @@ class _Answer:
     async def cut_off(self, why: str, *, stream: bool) -> None:
         """Say why, as far as that can still be said, and close."""
         self.cut = True
+        if self._connection is not None:
+            if self._connection.paused or (self.started and not stream):
+                self._connection.drop()  # nothing can be said; what waits for a client that does not read goes nowhere
+                return
+            self._connection.drop_soon()
         error = {"error": {"message": why, "type": "cut", "code": "cut", "param": None}}
         if not self.started:
             await self.json(403, error)

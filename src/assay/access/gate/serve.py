@@ -29,9 +29,11 @@ KEEP_S = 75
 def application() -> Gateway:
     """One worker's gateway, by the file that the environment names. Raises `AssayError`."""
     from assay.access.gate.gateway import Gateway
+    from assay.access.gate.protocol import GateProtocol
     from assay.access.store.base import open_store
 
     config = read_config(Path(os.environ[FILE]))
+    GateProtocol.head_s = config.bounds.head_s
     return Gateway(config, open_store(config.store, Path(config.folder)), worker=os.getpid())
 
 
