@@ -6,9 +6,11 @@ import asyncio
 import gzip
 import json
 import socket
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,13 @@ import pytest
 
 from assay.access.config import read_config
 from assay.access.gate.answertext import AnswerText
+from assay.access.gate.gateway import _Answer
+from assay.access.gate.live import Live, Registry
 from assay.access.gate.parse import Parsed, parse, texts
 from assay.access.gate.teeth import Teeth
 from assay.access.model import DeniedError, Quota, Route
-from tests.access.gate import CHAT, Client, Gate, now_ms, run
+from assay.access.safety.breakglass import open_glass
+from tests.access.gate import ADMINS, CHAT, Client, Gate, now_ms, run
 from tests.access.test_gate_more import PATH, audited, soon
 
 CHAT_ROUTE, RESPONSES = "chat.completions", "responses"
@@ -603,3 +608,44 @@ def test_denials_by_what_is_asked_are_in_the_audit_log(gate: Gate) -> None:
     denied = [(r["rule"], r["route"], r["person"]) for r in audited(gate) if r["kind"] == "denied"]
     assert {("model", CHAT_ROUTE, "Tan"), ("request", CHAT_ROUTE, "Tan")} <= set(denied)
     assert any(route == "models" for _, route, _ in denied)
+
+
+def test_threat_12_a_cut_that_a_check_has_swallowed_still_cuts(gate: Gate) -> None:
+    """Nothing goes to the caller after it, whatever became of the cancellation."""
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def go() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        answer, registry = _Answer(send, None, 1.0), Registry(1)
+        live = Live("req_1", gate.grant(), "Tan", CHAT_ROUTE, 0, task)
+        with registry.entered(live), answer.of(live):
+            await answer.start(200, [])
+            registry.cut(lambda _: "halt stop")
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(5)
+            with pytest.raises(asyncio.CancelledError):
+                await answer.part(b"more")
+            await answer.cut_off("halt stop", stream=True)
+
+    asyncio.run(go())
+    assert sent == ["http.response.start", *["http.response.body"] * 2], "the word that it was cut, and the end"
+
+
+def test_break_glass_for_a_quota_lifts_no_failing_store(tmp_path: Path) -> None:
+    """What the gate cannot know is no quota that is spent."""
+    with Gate(tmp_path / "gate") as gate:
+        grant = gate.put(gate.grant(quotas=(Quota("total", 0, 0, 0),)))
+        admins = {name: key.public for name, key in ADMINS.items()}
+        lifts: Any = {"grant": grant, "lifts": ("quota",), "reason": "night shift", "minutes": 5, "now": now_ms(), "record": lambda _: None}
+        open_glass(gate.store, admins, ADMINS["ines"], **lifts)
+        time.sleep(0.3)
+        soon(gate, 200)
+        with sqlite3.connect(gate.folder / "gate.db") as db:
+            tables = [str(n) for (n,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            name = next(n for n in tables if n in ("quotas", "used", "usage", "leases"))
+            db.execute(f"ALTER TABLE {name} RENAME TO gone_{name}")
+        soon(gate, 503)
