@@ -60,6 +60,8 @@ JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-
 STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 MAX_SYSTEM = 300
 HOURS = "hours"
+BELIEVED = 4
+"""How many times what was reserved a server may report: images and notes take more than their bytes say, but not any number."""
 MAX_RULED = 20_000
 MAX_ANSWER = 64 << 20
 PIECE = 65_536
@@ -406,8 +408,9 @@ class Gateway:
             return most
         prompt, completion = found
         self.metrics.tokens(grant.model, prompt, completion)
-        used = Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
-        return Amounts(1, min(used.tokens, most.tokens), min(used.money, most.money))
+        if prompt + completion > BELIEVED * most.tokens:
+            return most
+        return Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
 
     def _ended(self, live: Live, outcome: _Outcome, used: Amounts, started: float) -> None:
         answer = b"".join(outcome.chunks)

@@ -57,8 +57,13 @@ TIERS = (None, "auto", "default", "flex")
 """What costs no more than the gate's prices say."""
 
 
+BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+
+
 class Parsed(Struct, frozen=True):
-    """A request. `text_bytes` are the bytes of its JSON, of which no token has less than one; `most_tokens` bounds prompt and answer."""
+    """A request. `text_bytes` are the bytes of its JSON, of which no token has less than one; `most_tokens` bounds prompt and answer.
+    `bounds` is what an answer takes at most where the request does not say: it is sent upstream then.
+    """
 
     route: Route
     model: str
@@ -69,6 +74,7 @@ class Parsed(Struct, frozen=True):
     wants_usage: bool
     text_bytes: int
     answer_tokens: int
+    bounds: int
     value: dict[str, Any]
 
     @property
@@ -81,6 +87,8 @@ class Parsed(Struct, frozen=True):
         value = {**self.value, "model": model}
         if self.route != "embeddings":
             value["store"] = False
+            if self.bounds and not any(value.get(name) is not None for name in BOUNDS):
+                value["max_output_tokens" if self.route == "responses" else "max_tokens"] = self.bounds
         if self.stream and self.route == "chat.completions":
             value["stream_options"] = {"include_usage": True}
         return _encode(value)
@@ -129,6 +137,7 @@ def parse(route: Route, body: bytes, longest_answer: int) -> Parsed:
         bool(options and options.get("include_usage")),
         len(body),
         0 if route == "embeddings" else _answer_tokens(value, longest_answer),
+        0 if route == "embeddings" else longest_answer,
         value,
     )
 

@@ -84,7 +84,9 @@ def _usage(data: bytes) -> tuple[int, int] | None:
     if not isinstance(usage, dict):
         return None
     prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
-    answer = usage.get("completion_tokens", usage.get("output_tokens", 0))
+    answer = usage.get("completion_tokens", usage.get("output_tokens"))
+    if answer is None and value.get("object") == "list":
+        answer = 0  # embeddings have no answer's tokens
     if type(prompt) is not int or type(answer) is not int or prompt < 0 or answer < 0:
         return None
     return prompt, answer

@@ -23,6 +23,7 @@ import httptools
 MAX_BUFFERED = 1 << 20
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 << 10
+ONCE = frozenset({b"content-encoding", b"transfer-encoding", b"content-type", b"content-length"})
 KEEP_S = 4.0
 """How long an unused connection is kept: shorter than the servers behind gates keep theirs."""
 MAX_KEPT = 1024
@@ -154,7 +155,11 @@ class _Connection(asyncio.Protocol):
         if self._header_count > MAX_HEADERS or self._header_bytes > MAX_HEADER_BYTES:
             self.error = WireError("the model's server sends too many headers")
             raise self.error
-        self.headers[name.lower()] = value
+        name = name.lower()
+        if name in ONCE and name in self.headers:
+            self.error = WireError("the model's server contradicts itself")
+            raise self.error
+        self.headers[name] = value
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
