@@ -30,7 +30,7 @@ from assay.targets.recorded import Meaning, read_recorded
 from tests.exchange.exporting import signed_run
 
 SCRIPT = Path(__file__).with_name("inspect_logs.py")
-REAL = Path("/work/shared/data/inspect")
+REAL = Path(__file__).parents[3] / "shared" / "data" / "inspect"
 EN = Chosen(language="en")
 YES = Meant("tiny", "CC0-1.0", scorer="includes", violation=("C",))
 

@@ -11,9 +11,7 @@ anything under a checkpoint has changed, is not written to any more. `evidence.l
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +26,7 @@ from assay.evidence.logsource import entries_of, read_source
 from assay.ledger import MerkleTree, PrivateKey, canonical, leaf_hash
 from assay.ledger.notes import SIGNATURE, Checkpoint, Note, NoteKey, distinct, key_name, sign_note, verify_note
 from assay.ledger.proofs import root_of
-from assay.runs import whole_file
+from assay.runs import lock_within, whole_file
 
 FORMAT = "assay-log/1"
 HEAD_NAME = "log.json"
@@ -281,13 +279,6 @@ def lock_file(path: Path) -> Iterator[None]:
     except OSError as e:
         raise LogError(f"cannot write here: {e.strerror}", where=str(path.parent)) from None
     with lock:
-        until = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > until:
-                    raise LogError("another process holds it", where=str(path), fix="Wait for it, or stop it.") from None
-                time.sleep(0.02)
+        if not lock_within(lock, LOCK_S):
+            raise LogError("another process holds it", where=str(path), fix="Wait for it, or stop it.")
         yield

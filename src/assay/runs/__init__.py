@@ -1,6 +1,6 @@
 """The run file: append, resume, and the read model for all rooms above."""
 
-from assay.runs.file import Opening, RunFile, run_path, sync_folder, whole_file
+from assay.runs.file import Opening, RunFile, lock_within, run_path, sync_folder, whole_file
 from assay.runs.judged import (
     Criterion,
     Exercise,
@@ -34,6 +34,7 @@ __all__ = [
     "Trial",
     "is_judged",
     "labels_path",
+    "lock_within",
     "read_judged",
     "read_judgements",
     "read_labels",

@@ -7,10 +7,8 @@ settle(path, file, key, Settlement(run, held.covers, asked, "complete"), at)
 
 from __future__ import annotations
 
-import fcntl
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +20,7 @@ from assay.catalog.exposures import EXPOSURE, MAX_LEDGER_BYTES, Entry, Exposures
 from assay.catalog.sealed import SealedFile
 from assay.errors import SealedBankError
 from assay.ledger import PrivateKey, canonical, digest_bytes, sign_statement
-from assay.runs.file import sync_folder, whole_file
+from assay.runs.file import lock_within, sync_folder, whole_file
 
 LOCK_S = 30.0
 PLACES_NAME = "sealed-banks.json"
@@ -159,20 +157,13 @@ def _repaired(path: Path, file: SealedFile) -> Exposures:
 
 
 @contextmanager
-def _locked(path: Path, wait: Callable[[float], None] = time.sleep) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Only one process at a time, waited for up to `LOCK_S` seconds."""
     try:
         lock = path.with_name(f".{path.name}.lock").open("ab")
     except OSError as e:
         raise SealedBankError(f"cannot count exposures here: {e.strerror}", where=str(path.parent)) from None
     with lock:
-        until = time.monotonic() + LOCK_S
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError:
-                if time.monotonic() > until:
-                    raise SealedBankError("another process holds the bank's ledger", where=str(path), fix="Wait for it.") from None
-                wait(0.02)
+        if not lock_within(lock, LOCK_S):
+            raise SealedBankError("another process holds the bank's ledger", where=str(path), fix="Wait for it.")
         yield

@@ -13,6 +13,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -358,6 +359,20 @@ def explained(path: Path) -> Iterator[None]:
 def run_path(path: Path) -> Path:
     """A run given as its folder or its file: the file."""
     return path / "run.db" if path.is_dir() else path
+
+
+def lock_within(file: IO[bytes], seconds: float) -> bool:
+    """Take an exclusive lock on an open file, held until it is closed, waiting up to so many seconds; whether it was had."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.02)
+        else:
+            return True
 
 
 @contextmanager

@@ -9,7 +9,6 @@ grants, refused = open_all(snapshot, config.admins, now)     # everything that a
 from __future__ import annotations
 
 import base64
-import hashlib
 import ipaddress
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import Struct
 
+from assay.access.credentials.dpop import thumbprint
 from assay.access.grants.narrow import LONGEST_MS, narrower, permits, zone
 from assay.access.model import DeniedError, Grant
 from assay.errors import AssayError
@@ -68,12 +68,6 @@ class SignedGrant(Struct, frozen=True):
     def signers(self, admins: Mapping[str, PublicKey]) -> list[str]:
         """The names of the administrators who have signed. Raises `AssayError` for a signature that does not hold."""
         return self.envelope.signers(admins)
-
-
-def thumbprint(public: PublicKey) -> str:
-    """The key's name in a grant: base64url of the SHA-256 of its JWK (RFC 7638 over RFC 8037's OKP form)."""
-    jwk = f'{{"crv":"Ed25519","kty":"OKP","x":"{_base64url(public.raw)}"}}'
-    return _base64url(hashlib.sha256(jwk.encode()).digest())
 
 
 def problems(grant: Grant) -> list[str]:
@@ -261,10 +255,6 @@ def _valid(grant: Grant) -> None:
 def _subject(grant: Grant) -> list[dict[str, Any]]:
     name = f"grant {grant.id}, version {grant.version}"
     return [{"name": name, "digest": {"sha256": grant.digest_of_terms.removeprefix("sha256:")}}]
-
-
-def _base64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 __all__ = [

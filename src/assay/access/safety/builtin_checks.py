@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def folded_pieces(text: str, overlap: int) -> Iterator[str]:
         yield fold(text[start : start + MAX_TEXT])
 
 
-class _Scan:
+class _Scan(ABC):
     """A check that is one function of a text, on both sides."""
 
     span = 512
@@ -54,9 +55,9 @@ class _Scan:
         self.name, self.reasons = name, reasons
         self._request, self._answer = request, answer
 
+    @abstractmethod
     def find(self, text: str, side: Side, asked: Asked) -> Iterator[str]:
         """Reasons."""
-        raise NotImplementedError
 
     async def request(self, asked: Asked, texts: Sequence[str]) -> Sequence[Found]:
         """What is in a request."""
