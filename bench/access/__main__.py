@@ -211,18 +211,28 @@ async def cut(gate: Gate, streams: int) -> dict[str, float]:
 
 
 async def memory(gate: Gate, minutes: float) -> dict[str, float]:
-    """Resident memory at the start and at the end of so many minutes of load."""
+    """Resident memory at the start and at the end of so many minutes of load, and how it grew over the second half of them."""
     assert gate.process is not None
     async with gate.client() as client:
         ask = asking(client)
         await load(gate.port, ask, count=3000, concurrency=64)
-        first, until, served = rss_mb(gate.process.pid), time.monotonic() + 60 * minutes, 3000
-        while time.monotonic() < until:
+        first, began, served, seen = rss_mb(gate.process.pid), time.monotonic(), 3000, []
+        while (now := time.monotonic() - began) < 60 * minutes:
             await client.sign_in("power", "Tan")
             ask = asking(client)
             await load(gate.port, ask, count=5000, concurrency=64)
             served += 5000
-    return {"rss_mb_at_start": first, "rss_mb_at_end": rss_mb(gate.process.pid), "minutes": minutes, "requests_in_that_time": float(served)}
+            seen.append((now, rss_mb(gate.process.pid)))
+            if len(seen) % 20 == 1:
+                print(f"  {now / 60:5.1f} min, {served:>10,} requests: {seen[-1][1]:.1f} MB", flush=True)
+    late = [mb for at, mb in seen if at >= 30 * minutes] or [first]
+    return {
+        "rss_mb_at_start": first,
+        "rss_mb_at_half": late[0],
+        "rss_mb_at_end": rss_mb(gate.process.pid),
+        "minutes": minutes,
+        "requests_in_that_time": float(served),
+    }
 
 
 def main() -> None:
@@ -241,7 +251,6 @@ def main() -> None:
         os.sched_setaffinity(0, set(range(1, last + 1)))
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder, fast_upstream(last) as upstream, contextlib.ExitStack() as stack:
-        gate = stack.enter_context(on_core(Gate(Path(folder) / "fast", upstream_port=upstream), 0))
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         with bare_proxy(0, upstream) as (port, pid):
             results |= runner.run(measure_proxy(port, pid, given))
@@ -251,10 +260,11 @@ def main() -> None:
                     results |= runner.run(measure_peer(port, pid, upstream, given)) | peer.numbers(version)
             except AssertionError as error:
                 print(f"LiteLLM {version} is left out: {error} ({peer.LOG})", flush=True)
+        gate = stack.enter_context(on_core(Gate(Path(folder) / "fast", upstream_port=upstream), 0))
         results |= runner.run(measure(gate, upstream, given))
-        results |= runner.run(memory(gate, given.minutes))
-        slow = stack.enter_context(on_core(Gate(Path(folder) / "slow"), 0))
-        results |= runner.run(cut(slow, given.streams))
+        with on_core(Gate(Path(folder) / "slow"), 0) as slow:
+            results |= runner.run(cut(slow, given.streams))
+        results |= runner.run(memory(gate, given.minutes))  # the last: an hour long, and nothing else of it needs a quiet machine
     if given.minutes >= 60:
         results["rss_mb_after_1h"] = results["rss_mb_at_end"]
     for name, value in results.items():

@@ -18,12 +18,14 @@ import pyrage
 import pytest
 
 from assay.access.audit.ends import Ends, read_end
+from assay.access.audit.export import Prover, check_proofs, write_jsonl
 from assay.access.audit.log import AuditLog
 from assay.access.audit.read import Query, search
-from assay.access.audit.records import AuditError, AuditTamperedError, encode, hash_of, line_of, read_line, shown
-from assay.access.audit.segment import header_of, seal, segments
+from assay.access.audit.records import AuditError, AuditTamperedError, Decided, encode, hash_of, line_of, read_line, shown
+from assay.access.audit.segment import begin, header_of, seal, segments
 from assay.access.audit.text import contents_of
 from assay.access.audit.verify import Verified, verify
+from assay.access.audit.who import who
 from assay.access.model import DeniedError
 from assay.errors import AssayError
 from assay.evidence.log import read_log
@@ -31,7 +33,7 @@ from assay.evidence.logbook import LogTamperedError
 from assay.evidence.witness import show, witness
 from assay.ledger import PrivateKey, canonical
 from assay.ledger.notes import COSIGNATURE, NoteKey
-from tests.access.audited import AT, KEY, OTHERS, child, decided, ended, fill, log_of, with_log
+from tests.access.audited import AT, KEY, OTHERS, child, decided, ended, fill, fresh, log_of, with_log
 
 
 def checks(found: Verified) -> set[str]:
@@ -106,6 +108,69 @@ def test_a_write_returns_when_the_record_is_on_disk(tmp_path: Path) -> None:
     found = verify(tmp_path)
     assert found.ok, found.findings
     assert (found.records, found.signed, found.segments) == (306, 306, 1)
+
+
+# Segments
+
+
+def test_a_segment_that_has_grown_large_is_ended_and_another_goes_on(tmp_path: Path, auditor: Any) -> None:
+    async def act(log: AuditLog) -> None:
+        async def one(i: int) -> None:
+            asked = b"asked %d" % i
+            await log.write(decided(i, request_digest=log.content("request", "", asked)), nonce=(b"new", AT))
+            await asyncio.sleep(0.01 * (i % 5))
+            log.note(ended(i, answer_digest=log.content("answer", "", b"answered %d" % i)))
+
+        for first in range(0, 400, 20):
+            await asyncio.gather(*(one(i) for i in range(first, first + 20)))
+
+    with_log(tmp_path, act, auditors=[str(auditor.to_public())], roll_bytes=20_000)
+    paths = segments(tmp_path)
+    assert len(paths) > 4
+    assert all(path.stat().st_size < 80_000 for path in paths)
+    found = verify(tmp_path, identities=[auditor])
+    assert found.ok, found.findings
+    assert (found.unfinished, found.living, found.signed) == (0, 0, found.records)
+    assert found.opened == 800
+    assert [header_of(path).follows for path in paths] == ["", *(path.stem for path in paths[:-1])]
+    rows = list(search(tmp_path, Query(kinds=("decided",))))
+    assert [row.record.id for row in rows if isinstance(row.record, Decided)] == [f"req_{i:024x}" for i in range(400)]
+    assert all(row.ended is not None and row.ended.id == row.record.id for row in rows if isinstance(row.record, Decided))
+    across = [row for row in rows if row.ended_segment != row.segment]
+    assert across
+    for row in across:
+        assert [contents_of(tmp_path, segment, [auditor])[digest][0] for segment, digest in row.contents] == ["request", "answer"]
+    n = rows.index(across[0])
+    assert across[0] in search(tmp_path, Query(text=f"answered {n}", kinds=("decided",)), [auditor])
+    (seen,) = who(tmp_path, "m7")
+    assert (seen.requests, seen.complete, seen.open) == (400, 400, 0)
+    with (tmp_path / "exported.jsonl").open("wb") as out:
+        write_jsonl(rows, out, Prover(tmp_path))
+    assert found.key is not None
+    proven = check_proofs(tmp_path / "exported.jsonl", found.key)
+    assert (proven.proven, proven.unproven) == (800, 0)
+
+
+def test_where_no_new_segment_can_be_begun_the_old_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(log: AuditLog) -> None:
+        def fails() -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(log, "_new_segment", fails)
+        for i in range(100):
+            await log.write(decided(i))
+
+    with_log(tmp_path, act, roll_bytes=5000)
+    assert len(segments(tmp_path)) == 1
+    told = [r["what"] for r in records(tmp_path) if r["kind"] == "error"]
+    assert told == ["no new segment could be begun: No space left on device"]
+    assert verify(tmp_path).ok
+
+
+def test_a_segment_that_claims_to_follow_on_a_stranger_is_found(copy: Path) -> None:
+    begun = begin(copy, "w4", KEY, Ends.open(copy / "ends", KEY), (), "sha256:" + "c" * 64, AT, "w9-1790000000000")
+    os.close(begun.file)
+    assert "header" in checks(verify(copy))
 
 
 # Nonces
@@ -272,6 +337,32 @@ def test_a_disk_that_does_not_answer_denies_whoever_comes_meanwhile(tmp_path: Pa
             await log.write(decided(3))
 
     asyncio.run(main())
+
+
+def test_a_write_that_ends_while_it_is_asked_after_is_no_stall(tmp_path: Path) -> None:
+    class Racing(AuditLog):
+        """Whose disk is busy at the first look, and done at the second."""
+
+        looked = 0
+
+        @property
+        def _busy_since(self) -> float:
+            self.looked += 1
+            return time.monotonic() if self.looked % 2 else 0.0
+
+        @_busy_since.setter
+        def _busy_since(self, value: float) -> None:
+            return
+
+    async def main() -> int:
+        log = Racing(tmp_path, "w0", KEY, spend=fresh, checkpoint_s=3600.0, config="sha256:" + "c" * 64)
+        await log.start()
+        try:
+            return await log.write(decided())
+        finally:
+            await log.stop()
+
+    assert asyncio.run(main()) == 1
 
 
 def test_checkpoints_that_cannot_be_signed_are_said_and_end_the_log(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_what_is_older_or_younger_is_not_read_at_all(tmp_path: Path) -> None:
         assert all(json.loads(path.read_bytes().splitlines()[r.n])["record"]["at"] == r.record.at for r in rows[:2])
         assert all(r.ended is not None for r in rows if r.record.at < AT + 3000 * hour)
         assert sum(s.requests for s in who(tmp_path, "m7", since, until)) == len(expected)
-        lines = [n for n, _ in lines_between(path, since, until)]
+        lines = [n for _, n, _ in lines_between([path], since, until)]
         assert lines == list(range(lines[0], lines[-1] + 1))
         assert len(lines) < 2 * (len(expected) + 4 + (CLOCK_MS + LONGEST_MS) // hour) + 2 * 65_536 // 200
 

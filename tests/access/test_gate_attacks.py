@@ -19,9 +19,9 @@ import pytest
 
 from assay.access.config import read_config
 from assay.access.gate.answertext import AnswerText
-from assay.access.gate.gateway import _Answer
 from assay.access.gate.live import Live, Registry
 from assay.access.gate.parse import Parsed, parse, texts
+from assay.access.gate.reply import Reply
 from assay.access.gate.teeth import Teeth
 from assay.access.model import DeniedError, Quota, Route
 from assay.access.safety.breakglass import open_glass
@@ -569,11 +569,11 @@ def answer(sock: socket.socket) -> bytes:
 
 
 def test_threat_9_who_does_not_finish_a_request_is_dropped(gate: Gate) -> None:
-    """Connections that say nothing, half a head, or half a body: before anybody is known."""
+    """Connections that say nothing, half a head, or half a body."""
+    whole = request(gate)
     socks = [opened(gate) for _ in range(4)]
     socks[1].sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: gate.test\r\n")
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nHost: gate.test\r\nContent-Length: 1000\r\n\r\n"
-    socks[2].sendall(head + b"x" * 10)
+    socks[2].sendall(whole[:-10])
     socks[3].sendall(b"GET /healthz HTTP/1.1\r\nHost: gate.test\r\n\r\n")
     started = time.monotonic()
     assert answer(socks[3]).startswith(b"HTTP/1.1 200")
@@ -586,6 +586,14 @@ def test_threat_9_who_does_not_finish_a_request_is_dropped(gate: Gate) -> None:
     socks[3].sendall(b"GET /healthz HTTP/1.1\r\nHost: gate.test\r\n\r\n")
     assert answer(socks[3]).startswith(b"HTTP/1.1 200"), "who is done with one request may wait with the next"
     socks[3].close()
+
+
+@pytest.mark.parametrize("token", [b"", b"Authorization: Assay 1.abcdefgh.e30.AAAA\r\n"], ids=["none", "forged"])
+def test_threat_9_no_body_is_read_of_who_has_no_token_of_this_gate(gate: Gate, token: bytes) -> None:
+    sock = opened(gate)
+    sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: gate.test\r\n" + token + b"Content-Length: 4000000\r\n\r\n" + b"x" * 10)
+    assert sock.recv(4096).startswith(b"HTTP/1.1 401")
+    sock.close()
 
 
 def test_denials_by_what_is_asked_are_in_the_audit_log(gate: Gate) -> None:
@@ -620,7 +628,7 @@ def test_threat_12_a_cut_that_a_check_has_swallowed_still_cuts(gate: Gate) -> No
     async def go() -> None:
         task = asyncio.current_task()
         assert task is not None
-        answer, registry = _Answer(send, None, 1.0), Registry(1)
+        answer, registry = Reply(send, None, 1.0), Registry(1)
         live = Live("req_1", gate.grant(), "Tan", CHAT_ROUTE, 0, task)
         with registry.entered(live), answer.of(live):
             await answer.start(200, [])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 import subprocess
 import sys
+import threading
 import timeit
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from assay.access.gate.health import Facts, Ready, healthz, missing
 from assay.access.gate.metrics import LAYOUT, MAX_RULES, Metrics, MetricsError
 from assay.access.gate.metricstext import exposition
 from assay.access.gate.traces import open_traces
+from tests.access.gate import CHAT, Gate
+from tests.access.upstream import Upstream
 
 parser = pytest.importorskip("prometheus_client.parser")
 
@@ -253,6 +258,70 @@ def test_traces_continue_a_callers_trace_if_it_is_one() -> None:
     assert "b7ad6b7169203331" not in onward
     assert len(rest) == 5
     assert all(s.parent is None for s in rest)
+
+
+def test_a_gate_traces_its_requests_and_tells_nothing_that_was_said(tmp_path: Path) -> None:
+    service = pytest.importorskip("opentelemetry.proto.collector.trace.v1.trace_service_pb2")
+    took: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            data = self.rfile.read(int(self.headers["content-length"]))
+            took.append(gzip.decompress(data) if self.headers.get("content-encoding") == "gzip" else data)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    collector = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def go(gate: Gate, upstream: Upstream) -> list[int]:
+        async with gate.client() as client:
+            asked = {**CHAT, "messages": [{"role": "user", "content": "the breaker's secret"}]}
+            found = [(await client("/v1/chat/completions", asked, traceparent=parent, tracestate="a=b"))[0]]
+            found.append((await client("/v1/chat/completions", {**asked, "model": "m8"}))[0])
+            client.token = "1.none.e30.AAAA"
+            found.append((await client("/v1/chat/completions", asked))[0])
+        return found
+
+    async def main() -> tuple[list[int], dict[str, str]]:
+        upstream = Upstream()
+        port = await upstream.start()
+        tracing = {"endpoint": f"http://127.0.0.1:{collector.server_port}/v1/traces", "upstream": True}
+        gate = await asyncio.to_thread(Gate, tmp_path / "gate", upstream_port=port, tracing=tracing)
+        gate.put(gate.grant())
+        await asyncio.to_thread(gate.__enter__)
+        try:
+            await asyncio.sleep(0.3)
+            return await go(gate, upstream), upstream.asked[-1][0]
+        finally:
+            await asyncio.to_thread(gate.__exit__, None, None, None)
+            await upstream.stop()
+
+    statuses, told = asyncio.run(main())
+    collector.shutdown()
+    assert statuses == [200, 404, 401]
+    spans = [
+        s
+        for data in took
+        for r in service.ExportTraceServiceRequest.FromString(data).resource_spans
+        for c in r.scope_spans
+        for s in c.spans
+    ]
+    seen = [{a.key: a.value.string_value or a.value.int_value for a in s.attributes} for s in spans]
+    known = {"assay.route": "chat.completions", "assay.model": "m7", "assay.tier": "operator"}
+    assert seen == [
+        {**known, "assay.decision": "allow"},
+        {**known, "assay.decision": "deny", "assay.rule": "model", "http.response.status_code": 404},
+        {"assay.route": "chat.completions", "assay.decision": "deny", "assay.rule": "credentials.token", "http.response.status_code": 401},
+    ]
+    assert spans[0].trace_id.hex() == "0af7651916cd43dd8448eb211c80319c"
+    assert told["traceparent"] == f"00-{spans[0].trace_id.hex()}-{spans[0].span_id.hex()}-01"
+    assert "tracestate" not in told
+    assert not any(b"secret" in data or b"Tan" in data or b"power" in data for data in took)
 
 
 def test_without_traces_nothing_is_imported_or_sent_on() -> None:

@@ -264,20 +264,20 @@ def decrypt(folder: Path, request: str, identities: tuple[Path, ...], raw: bool,
     from assay.access.audit.read import Query
     from assay.access.audit.read import search as find
     from assay.access.audit.records import AuditError
-    from assay.access.audit.text import contents_of, digests_of, readable
+    from assay.access.audit.text import contents_of, readable
     from assay.evidence.log import write_durably
 
     if not identities:
         raise click.UsageError("contents are opened with an auditor's identity: --identity")
-    rows = [row for row in find(folder, Query(id=request)) if digests_of(row.record, row.ended)]
+    rows = [row for row in find(folder, Query(id=request)) if row.contents]
     if not rows:
         raise AuditError(f"no record of {plain(request)[:80]} names contents", where=str(folder), fix=f"{program()} access audit search")
     mine = _identities(identities)
     for row in rows:
-        contents = contents_of(folder, row.segment, mine)
-        for digest in digests_of(row.record, row.ended):
+        for segment, digest in row.contents:
+            contents = contents_of(folder, segment, mine)
             if digest not in contents:
-                raise AuditError(f"the content {digest} was not kept, or is gone", where=row.segment)
+                raise AuditError(f"the content {digest} was not kept, or is gone", where=segment)
             kind, data = contents[digest]
             if out is not None:
                 out.mkdir(parents=True, exist_ok=True)

@@ -85,6 +85,8 @@ def to_json(row: Row) -> dict[str, Any]:
     value: dict[str, Any] = {"segment": row.segment, "n": row.n, "record": msgspec.to_builtins(row.record)}
     if row.ended is not None:
         value |= {"ended_n": row.ended_n, "ended": msgspec.to_builtins(row.ended)}
+        if row.ended_segment != row.segment:
+            value["ended_segment"] = row.ended_segment
     return value
 
 
@@ -98,7 +100,7 @@ def write_jsonl(rows: Iterable[Row], out: IO[bytes], prover: Prover | None = Non
         if prover is not None:
             value["proof"] = prover.prove(row.segment, row.n)
             if row.ended is not None:
-                value["ended_proof"] = prover.prove(row.segment, row.ended_n)
+                value["ended_proof"] = prover.prove(row.ended_segment, row.ended_n)
         out.write(msgspec.json.encode(value) + b"\n")
         n += 1
     return n
@@ -189,6 +191,7 @@ class _Exported(Struct, frozen=True, forbid_unknown_fields=True):
     proof: Proof | None
     ended: dict[str, Any] | None = None
     ended_n: int = -1
+    ended_segment: str = ""
     ended_proof: Proof | None = None
 
 
@@ -220,14 +223,14 @@ def check_proofs(path: Path, log_key: NoteKey, witnesses: Sequence[NoteKey] = ()
                     one = msgspec.json.decode(data, type=_Exported)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
                     raise AuditTamperedError(f"not an exported record: {str(e)[:200]}", where=where) from None
-                pairs = [(one.record, one.n, one.proof)]
+                parts = [(one.segment, one.record, one.n, one.proof)]
                 if one.ended is not None:
-                    pairs.append((one.ended, one.ended_n, one.ended_proof))
-                for record, n, proof in pairs:
+                    parts.append((one.ended_segment or one.segment, one.ended, one.ended_n, one.ended_proof))
+                for segment, record, n, proof in parts:
                     if proof is None:
                         unproven += 1
                         continue
-                    why = _wrong(one.segment, n, record, proof, head)
+                    why = _wrong(segment, n, record, proof, head)
                     if why:
                         raise AuditTamperedError(why, where=where)
                     proven += 1

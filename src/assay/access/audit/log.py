@@ -7,9 +7,9 @@
     digest = log.content("request", request_id, body, sha256)            # encrypted to the auditors; the log has the digest only
     await log.stop()
 
-Every worker writes to a segment of its own (`WORKER-STARTED.jsonl`). One thread takes all that waits, spends its nonces in one go, and puts
-it on disk with one write that returns when it is there; another signs, every few seconds, how far the segment has come (`auditends`). Where
-anything of this fails, every waiting and every later `write` raises, and `problems` says why.
+Every worker writes to a segment of its own (`WORKER-STARTED.jsonl`), and begins another when that has grown large. One thread takes all
+that waits, spends its nonces in one go, and puts it on disk with one write that returns when it is there; another signs, every few seconds,
+how far the segment has come (`ends`). Where anything of this fails, every waiting and every later `write` raises, and `problems` says why.
 """
 
 from __future__ import annotations
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 Nonce = tuple[bytes, int]
 Spend = Callable[[Sequence[Nonce], int], Sequence[bool]]
 CHECKPOINT_S = 5.0
+ROLL_BYTES = 256 << 20
+ROLL_AGAIN_S = 60.0
+"""A segment that has so many bytes is ended and another begun; where that fails it goes on, and is tried again later."""
 STALLED_S = 5.0
 """A write to the disk that takes longer refuses whoever comes meanwhile."""
 MAX_WAITING = 50_000
@@ -72,25 +75,29 @@ class AuditLog:
 
     def __init__(
         self, folder: Path, worker: str, key: PrivateKey, auditors: Sequence[str] = (), *,
-        spend: Spend | None = None, config: str = "", checkpoint_s: float = CHECKPOINT_S,
+        spend: Spend | None = None, config: str = "", checkpoint_s: float = CHECKPOINT_S, roll_bytes: int = ROLL_BYTES,
     ) -> None:  # fmt: skip
         self.folder = folder
         self.segment = ""
         self.observe: Callable[[float, int], None] | None = None
         """Called in the thread after every write: how many seconds it took, and how many records wait now."""
         self._worker, self._key, self._auditors, self._config = worker, key, tuple(auditors), config
-        self._spend, self._checkpoint_s = spend, checkpoint_s
-        self._queue: queue.SimpleQueue[list[_Item] | None] = queue.SimpleQueue()
+        self._spend, self._checkpoint_s, self._roll_bytes = spend, checkpoint_s, roll_bytes
+        self._queue: queue.SimpleQueue[list[_Item] | Begun | None] = queue.SimpleQueue()
+        self._rolling: asyncio.Task[None] | None = None
+        self._roll_at = 0.0
+        self._told_damaged: set[str] = set()
         self._held: list[_Item] = []
         self._timer: asyncio.Handle | None = None
         self._due = 0.0
         self._handed = self._taken = self._awaited = 0
         self._dead = "it was not begun"
-        self._gone = False
+        self._gone = self._ending = False
         self._busy_since = 0.0
         self._unsigned_since = 0.0
         self._stopping = threading.Event()
         self._state = threading.Lock()
+        self._signing = threading.Lock()
 
     @classmethod
     def open(cls, config: Config, store: Store, worker: int) -> AuditLog:
@@ -105,7 +112,8 @@ class AuditLog:
         """Await it: the record's place in the segment, once it is on disk. Raises `DeniedError` for a nonce that was used before (which is
         itself recorded), what the store raises, and `AuditError` for all else.
         """
-        if self._dead or (self._busy_since and time.monotonic() - self._busy_since > STALLED_S) or self._handed - self._taken > MAX_WAITING:
+        busy = self._busy_since  # read once: the thread sets it to 0 at any time
+        if self._dead or (busy and time.monotonic() - busy > STALLED_S) or self._handed - self._taken > MAX_WAITING:
             raise AuditError(f"the audit log cannot be written: {self._dead or 'the disk does not keep up'}")
         future = self._loop.create_future()
         self._awaited += 1
@@ -129,9 +137,10 @@ class AuditLog:
 
     def content(self, kind: str, request: str, data: bytes, sha256: bytes = b"") -> str:
         """Keep a content for the auditors, if there are any, and return its salted digest for the record. `sha256` is that of the data, if
-        it is known. A content that is given in before a record is on disk when that record is.
+        it is known. A content that is given in before a record is on disk when that record is; nothing else runs between the two, or they
+        may come to lie in different segments.
         """
-        sealer = self._begun.sealer
+        sealer = self._sealer
         n, salt, salted = sealer.digest(data, sha256)
         if sealer.keeps and not self._gone:
             self._hold(_Item(b"", None, content=(kind, n, salt, salted, data)), NOTE_S)
@@ -185,30 +194,77 @@ class AuditLog:
 
     async def stop(self) -> None:
         """Write what waits, sign the end, and let the segment go."""
+        self._ending = True
+        if self._rolling is not None:
+            await self._rolling
         if self._timer is not None:
             self._timer.cancel()
         self._hand_over()
         await asyncio.to_thread(self._end)
 
+    async def _roll(self) -> None:
+        """Another segment for what comes from now on. What was held before it goes to the old one, which the thread then ends."""
+        try:
+            begun = await asyncio.to_thread(self._new_segment)
+        except (AssayError, OSError) as e:
+            self._roll_at = time.monotonic() + ROLL_AGAIN_S
+            what = shown(f"no new segment could be begun: {e.what if isinstance(e, AssayError) else e.strerror}")
+            self.note({"kind": "error", "at": time.time_ns() // 1_000_000, "what": what})
+            return
+        finally:
+            self._rolling = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._hand_over()
+        self._sealer = begun.sealer  # contents that are given in from here on are the new segment's, as are the records that name them
+        self._queue.put(begun)
+        self._tell_damaged(begun)
+
+    def _tell_damaged(self, begun: Begun) -> None:
+        for name in begun.damaged:
+            if name not in self._told_damaged:
+                self._told_damaged.add(name)
+                what = f"the segment {name} does not hold; run: assay access audit verify"
+                self.note({"kind": "alert", "at": time.time_ns() // 1_000_000, "alert": "audit", "what": what, "severity": "critical"})
+
     # The threads' side
+
+    def _new_segment(self) -> Begun:
+        ends = Ends.open(self.folder / ENDS, self._key)  # one of its own: the signer's thread is at work on the other
+        now = time.time_ns() // 1_000_000
+        return begin(self.folder, self._worker, self._key, ends, self._auditors, self._config, now, self.segment)
+
+    def _take_over(self, begun: Begun) -> None:
+        """End the segment that was written to so far, and go on in this one."""
+        with self._signing:
+            self._checkpoint((), final=True)
+            self._close()
+            self._follow(begun)
+            self._checkpoint(begun.ends)
+
+    def _follow(self, begun: Begun) -> None:
+        with self._state:
+            self._tree, self._n, self._last, self._bytes = MerkleTree(), 0, "", 0
+            self._content_bytes, self._contents = 0, hashlib.sha256()
+            self._signed = 0
+            self._begun, self.segment = begun, begun.name
+        self._count([begun.line])
+
+    def _close(self) -> None:
+        os.close(self._begun.file)
+        if self._begun.content >= 0:
+            os.close(self._begun.content)
 
     def _begin(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         sync_folder(self.folder.parent)
         self._ends = Ends.open(self.folder / ENDS, self._key)
-        self._begun: Begun = begin(
-            self.folder, self._worker, self._key, self._ends, self._auditors, self._config, time.time_ns() // 1_000_000
-        )
-        self.segment = self._begun.name
-        self._tree, self._n, self._last, self._bytes = MerkleTree(), 0, "", 0
-        self._content_bytes, self._contents = 0, hashlib.sha256()
-        self._count([self._begun.line])
-        self._signed = 0
-        self._checkpoint(self._begun.ends)
+        begun = begin(self.folder, self._worker, self._key, self._ends, self._auditors, self._config, time.time_ns() // 1_000_000)
+        self._follow(begun)
+        self._sealer = begun.sealer
+        self._checkpoint(begun.ends)
         self._dead = ""
-        for name in self._begun.damaged:
-            what = f"the segment {name} does not hold; run: assay access audit verify"
-            self.note({"kind": "alert", "at": time.time_ns() // 1_000_000, "alert": "audit", "what": what, "severity": "critical"})
+        self._tell_damaged(begun)
         self._writer = threading.Thread(target=self._write_all, name="audit", daemon=True)
         self._signer = threading.Thread(target=self._sign_all, name="audit-checkpoints", daemon=True)
         self._writer.start()
@@ -228,9 +284,7 @@ class AuditLog:
             if not failed:
                 self._checkpoint((), final=True)
         finally:
-            os.close(self._begun.file)
-            if self._begun.content >= 0:
-                os.close(self._begun.content)
+            self._close()
 
     def _write_all(self) -> None:
         waiting = self._queue
@@ -238,17 +292,19 @@ class AuditLog:
         try:
             while True:
                 items = waiting.get()
-                batch, last = [], items is None
-                while items is not None:
+                batch = []
+                while isinstance(items, list):
                     batch += items
                     if len(batch) > MAX_RECORDS or not waiting.qsize():
                         break
                     items = waiting.get_nowait()
-                    last = items is None
                 for part in _parts(batch):
                     self._commit(part)
                 self._taken += len(batch)
-                if last:
+                batch = []
+                if isinstance(items, Begun):
+                    self._take_over(items)
+                elif items is None:
                     return
         except BaseException as e:  # noqa: BLE001 (whatever it is, nobody may go on waiting, and nothing may be served)
             reason = e.strerror if isinstance(e, OSError) and e.strerror else e.what if isinstance(e, AssayError) else type(e).__name__
@@ -328,6 +384,9 @@ class AuditLog:
     def _resolve(self, done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:
         self._awaited -= len(done)
         _resolve(done)
+        settled = self._rolling is None and self._begun.sealer is self._sealer and not (self._dead or self._ending)
+        if settled and self._bytes > self._roll_bytes and time.monotonic() >= self._roll_at:
+            self._rolling = self._loop.create_task(self._roll())
 
     def _tell(self, done: Sequence[tuple[asyncio.Future[int], int | Exception]]) -> None:
         try:
@@ -347,7 +406,7 @@ class AuditLog:
         try:
             while True:
                 items = self._queue.get_nowait()
-                rest += [(item.future, error) for item in items or () if item.future is not None]
+                rest += [(item.future, error) for item in (items if isinstance(items, list) else ()) if item.future is not None]
         except queue.Empty:
             self._tell(rest)
 
@@ -357,7 +416,8 @@ class AuditLog:
         """Sign every few seconds. Where that fails it is said at once, and after ten times as long nothing is written any more."""
         while not self._stopping.wait(self._checkpoint_s):
             try:
-                self._checkpoint(())
+                with self._signing:
+                    self._checkpoint(())
                 self._unsigned_since = 0.0
             except Exception as e:  # noqa: BLE001 (it is said in health, and ends the log if it lasts)
                 self._unsigned_since = self._unsigned_since or time.monotonic()

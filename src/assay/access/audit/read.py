@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from assay.access.audit.records import (
     Token,
     quick_line,
 )
-from assay.access.audit.segment import segments
+from assay.access.audit.segment import chains
 from assay.access.audit.text import contents_of, digests_of, says
 
 if TYPE_CHECKING:
@@ -87,13 +87,20 @@ class Query(Struct, frozen=True, kw_only=True):
 
 
 class Row(Struct):
-    """A record, where it stands, and how it ended (of a decision that has an end)."""
+    """A record, where it stands, and how it ended (of a decision that has an end), and where that stands."""
 
     segment: str
     n: int
     record: AnyRecord
     ended: Ended | None = None
     ended_n: int = -1
+    ended_segment: str = ""
+
+    @property
+    def contents(self) -> list[tuple[str, str]]:
+        """The digests of what was asked and answered, each with the segment that keeps it."""
+        asked = [(self.segment, digest) for digest in digests_of(self.record)]
+        return asked + [(self.ended_segment, digest) for digest in (digests_of(self.ended) if self.ended else ())]
 
     @property
     def kind(self) -> str:
@@ -133,7 +140,7 @@ def search(folder: Path, query: Query, identities: Sequence[Identity] = ()) -> I
     """What fits, in order of time. Raises `AuditError`, also for a text to seek without an identity that opens contents."""
     if query.text and not identities:
         raise AuditError("contents are encrypted to the auditors", fix="Give an auditor's identity file: --identity")
-    rows = _merged([(path, query) for path in segments(folder)], lambda path: _rows(path, query))
+    rows = _merged(chains(folder), query)
     opened: dict[str, Contents] = {}
     for row in rows:
         if query.how and (row.ended is None or row.ended.how != query.how):
@@ -141,22 +148,22 @@ def search(folder: Path, query: Query, identities: Sequence[Identity] = ()) -> I
         if query.halt and (row.ended is None or row.ended.halt != query.halt):
             continue
         if query.text:
-            digests = digests_of(row.record, row.ended)
-            if digests and row.segment not in opened:
-                opened[row.segment] = contents_of(folder, row.segment, identities)
-            if not digests or not says(opened[row.segment], digests, query.text):
+            for segment, _ in row.contents:
+                if segment not in opened:
+                    opened[segment] = contents_of(folder, segment, identities)
+            if not any(says(opened[segment], digest, query.text) for segment, digest in row.contents):
                 continue
         yield row
 
 
-def _merged(paths: Sequence[tuple[Path, Query]], rows: Callable[[Path], Iterator[Row]]) -> Iterator[Row]:
-    """Rows of several segments by time; a segment is opened when its time has come, so that few are open at once."""
-    waiting = deque(sorted((int(path.stem.rpartition("-")[2]), path) for path, _ in paths))
+def _merged(chains: Sequence[list[Path]], query: Query) -> Iterator[Row]:
+    """Rows of several chains of segments by time; one is opened when its time has come, so that few are open at once."""
+    waiting = deque(sorted((int(chain[0].stem.rpartition("-")[2]), chain) for chain in chains))
     heap: list[tuple[int, int, Row, Iterator[Row]]] = []
     ticket = count()
     while heap or waiting:
         while waiting and (not heap or waiting[0][0] <= heap[0][0]):
-            _push(heap, rows(waiting.popleft()[1]), ticket)
+            _push(heap, _rows(waiting.popleft()[1], query), ticket)
         if not heap:
             continue
         _, _, row, more = heapq.heappop(heap)
@@ -170,19 +177,19 @@ def _push(heap: list[tuple[int, int, Row, Iterator[Row]]], rows: Iterator[Row], 
         heapq.heappush(heap, (row.record.at, next(ticket), row, rows))
 
 
-def _rows(path: Path, query: Query) -> Iterator[Row]:
-    """One segment's rows that fit, each decision with its end, in order."""
+def _rows(chain: Sequence[Path], query: Query) -> Iterator[Row]:
+    """The rows of a chain of segments that fit, each decision with its end, in order."""
     needles = query.needles
     waiting: deque[Row] = deque()
     unfinished: dict[bytes, Row] = {}
     own_ends = "ended" in query.kinds
-    for n, line in lines_between(path, query.since, query.until):
+    for path, n, line in lines_between(chain, query.since, query.until):
         if b'"kind":"ended"' in line and not own_ends:
             row = unfinished.pop(id_in(line), None)
             if row is not None:
                 end = quick_line(line).record
                 if isinstance(end, Ended):
-                    row.ended, row.ended_n = end, n
+                    row.ended, row.ended_n, row.ended_segment = end, n, path.stem
         elif all(needle in line for needle in needles):
             record = record_in(line, path, n)
             if fits(record, query):
@@ -220,16 +227,17 @@ def whole_lines(path: Path, offset: int = 0) -> Iterator[bytes]:
         raise AuditError(f"cannot read: {e.strerror}", where=str(path)) from None
 
 
-def lines_between(path: Path, since: int, until: int) -> Iterator[tuple[int, bytes]]:
-    """The lines that can matter to what was decided in that time, each with its place: from a minute before to as long after as an answer
-    may take. Found by halving, since a segment is in order of time.
+def lines_between(chain: Sequence[Path], since: int, until: int) -> Iterator[tuple[Path, int, bytes]]:
+    """The lines that can matter to what was decided in that time, each with its segment and place: from a minute before to as long after as
+    an answer may take. Found by halving, since a segment is in order of time.
     """
     last = until + LONGEST_MS
-    for line in whole_lines(path, _offset(path, since - CLOCK_MS) if since else 0):
-        at = time_in(line) if until < LAST else 0
-        if at > last:
-            return
-        yield place_in(line), line
+    for path in chain:
+        for line in whole_lines(path, _offset(path, since - CLOCK_MS) if since else 0):
+            at = time_in(line) if until < LAST else 0
+            if at > last:
+                return
+            yield path, place_in(line), line
 
 
 def _offset(path: Path, since: int) -> int:

@@ -182,9 +182,10 @@ class Repaired(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Hex
 
 
-class Segment(Record, frozen=True, tag="segment"):
+class Segment(Record, frozen=True, tag="segment", omit_defaults=True):
     """A segment's first line, signed: who writes it, under which key and gate's file, what other segments there were, and what was signed
     of all of them (`size` entries of the ends with `root`). `secret` is the age file with the key of the contents, for `auditors`.
+    `follows` is the segment of the same worker that had grown too large: requests that were decided there may end here.
     """
 
     segment: SegmentName
@@ -198,6 +199,7 @@ class Segment(Record, frozen=True, tag="segment"):
     auditors: Annotated[tuple[Text, ...], Meta(max_length=20)]
     secret: Annotated[str, Meta(max_length=100_000)]
     signature: Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z")]
+    follows: SegmentName | Literal[""] = ""
 
 
 AnyRecord = Segment | Decided | Ended | Denied | Token | Control | Alert | BreakGlass | Fault

@@ -67,6 +67,19 @@ def segments(folder: Path) -> list[Path]:
     return found
 
 
+def chains(folder: Path) -> list[list[Path]]:
+    """The segments, each with those that follow on it. Raises `AuditError`; a segment whose header cannot be read stands alone."""
+    found: dict[str, list[Path]] = {}
+    for path in segments(folder):
+        try:
+            chain = found.get(header_of(path).follows, [])
+        except AssayError:
+            chain = []
+        chain.append(path)
+        found[path.stem] = chain
+    return [chain for name, chain in found.items() if chain[0].stem == name]
+
+
 def content_path(segment: Path) -> Path:
     """Where a segment's contents lie."""
     return segment.with_suffix(".content")
@@ -124,7 +137,9 @@ def seal(folder: Path, key: PrivateKey, now: int) -> list[str]:
     return [e.segment for e in dead]
 
 
-def begin(folder: Path, worker: str, key: PrivateKey, ends: Ends, auditors: Sequence[str], config: str, now: int) -> Begun:
+def begin(
+    folder: Path, worker: str, key: PrivateKey, ends: Ends, auditors: Sequence[str], config: str, now: int, follows: str = ""
+) -> Begun:  # fmt: skip
     """Make the segment and its header, durably, after repairing what the dead have left torn. Raises `AuditError`, `LogError`."""
     secret, sealed = new_secret(auditors) if auditors else (b"", "")
     try:
@@ -143,7 +158,7 @@ def begin(folder: Path, worker: str, key: PrivateKey, ends: Ends, auditors: Sequ
                 "key": NoteKey(f"assay-audit/{key.public.keyid[:16]}", key.public, SIGNATURE).text,
                 "previous": {k: {"records": p.records, "last": p.last, "settled": p.settled} for k, p in previous.items()},
                 "repaired": {k: {"length": r.length, "sha256": r.sha256} for k, r in repaired.items()},
-                "size": size, "root": root.hex(), "auditors": list(auditors), "secret": sealed,
+                "size": size, "root": root.hex(), "auditors": list(auditors), "secret": sealed, **({"follows": follows} if follows else {}),
             }  # fmt: skip
             header["signature"] = key.sign(signed_part(header)).hex()
             line = line_of(encode(header, MAX_HEADER), 0, FIRST)

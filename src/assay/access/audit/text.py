@@ -1,7 +1,7 @@
 """What contents say: opened for an auditor, and read as text, whatever form they came in.
 
 contents = contents_of(Path("audit"), row.segment, identities)
-[readable(contents[d][1]) for d in digests_of(row.record, row.ended)]
+[readable(contents[digest][1]) for segment, digest in row.contents if segment == row.segment]
 """
 
 from __future__ import annotations
@@ -26,17 +26,15 @@ def contents_of(folder: Path, segment: str, identities: Sequence[Identity]) -> C
     return Contents.open(content_path(path), header_of(path), identities)
 
 
-def digests_of(record: AnyRecord, ended: Ended | None = None) -> list[str]:
-    """The contents that a record and its end name: what was asked, what was answered."""
-    asked = record.request_digest if isinstance(record, Decided | Denied) else ""
-    end = record if isinstance(record, Ended) else ended
-    return [d for d in (asked, end.answer_digest if end is not None else "") if d]
+def digests_of(record: AnyRecord) -> list[str]:
+    """The content that a record names, if any: what was asked or, of an end, what was answered."""
+    named = record.request_digest if isinstance(record, Decided | Denied) else record.answer_digest if isinstance(record, Ended) else ""
+    return [named] if named else []
 
 
-def says(contents: Contents, digests: Sequence[str], text: str) -> bool:
-    """Whether the text stands in one of them, in whatever case. Raises `AuditTamperedError` for one that was changed."""
-    wanted = text.casefold()
-    return any(d in contents and wanted in readable(contents[d][1]).casefold() for d in digests)
+def says(contents: Contents, digest: str, text: str) -> bool:
+    """Whether the text stands in it, in whatever case. Raises `AuditTamperedError` for one that was changed."""
+    return digest in contents and text.casefold() in readable(contents[digest][1]).casefold()
 
 
 def readable(data: bytes) -> str:

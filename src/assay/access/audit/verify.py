@@ -104,8 +104,10 @@ def verify(
     if view:
         cosigned = _kept(view, found, witnesses, need, kept)
     walked: dict[str, _Walked] = {}
+    unfinished: dict[str, set[str]] = {}
     for path in paths:
-        walked[path.stem] = _walk(path, ends.get(path.stem, []), found, cosigned.get(path.stem, 0), identities)
+        walked[path.stem] = _walk(path, ends.get(path.stem, []), found, cosigned.get(path.stem, 0), identities, unfinished)
+    found.unfinished = sum(len(ids) for ids in unfinished.values())
     found.segments = len(paths)
     _cross(folder, walked, ends, prefix, found)
     return found
@@ -203,8 +205,12 @@ def _kept(view: View, found: Verified, witnesses: Sequence[NoteKey], need: int, 
     return out
 
 
-def _walk(path: Path, ends: list[End], found: Verified, cosigned: int, identities: Sequence[Identity]) -> _Walked:
-    """Every line of a segment against the one before, its header's signature, and what was signed of it."""
+def _walk(
+    path: Path, ends: list[End], found: Verified, cosigned: int, identities: Sequence[Identity], unfinished: dict[str, set[str]]
+) -> _Walked:  # fmt: skip
+    """Every line of a segment against the one before, its header's signature, and what was signed of it. `unfinished` has, by the last
+    segment of a chain, the requests that have no end yet.
+    """
     out, tree, size = _Walked(), MerkleTree(), 0
     name = path.stem
     expected: dict[int, list[End]] = {}
@@ -227,6 +233,8 @@ def _walk(path: Path, ends: list[End], found: Verified, cosigned: int, identitie
                 tree.append(data[:-1])
                 size += len(data)
                 out.records, out.last = out.records + 1, hash_of(data[:-1])
+                if isinstance(line.record, Segment):
+                    open_requests |= unfinished.pop(line.record.follows, set())
                 _note(line, out, open_requests, named)
                 for end in expected.pop(out.records, ()):
                     if (end.last, end.root, end.length) != (out.last, tree.root().hex(), size):
@@ -246,7 +254,7 @@ def _walk(path: Path, ends: list[End], found: Verified, cosigned: int, identitie
     found.cosigned += min(cosigned, out.records)
     found.living += living
     if not living:
-        found.unfinished += len(open_requests)
+        unfinished[name] = open_requests
     if out.header is not None:
         _contents(path, out.header, ends, named if out.whole else set(), found, identities, living=living)
     return out
@@ -293,6 +301,9 @@ def _header(header: Segment, name: str, where: str, out: _Walked, found: Verifie
         key = NoteKey.parse(header.key, kind=SIGNATURE)
     except AssayError as e:
         found.failed("header", where, e.what)
+        return False
+    if header.follows and (header.follows not in header.previous or header.follows >= name or not header.follows.startswith(header.worker)):
+        found.failed("header", where, f"it cannot follow on {header.follows}")
         return False
     if found.key is not None and key != found.key:
         found.failed("header", where, f"it is by another key: {header.key}")

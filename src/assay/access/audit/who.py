@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from assay.access.audit.read import LAST, id_in, lines_between, record_in
 from assay.access.audit.records import AnyRecord, Decided, Denied, Ended
-from assay.access.audit.segment import segments
+from assay.access.audit.segment import chains
 
 
 class Seen(Struct, kw_only=True):
@@ -47,9 +47,9 @@ def who(folder: Path, model: str, since: int = 0, until: int = LAST) -> list[See
     """Who saw what of this model (its name or its digest), for what purpose; most requests first. Raises `AuditError`."""
     found: dict[tuple[str, ...], Seen] = {}
     needle = msgspec.json.encode(model)
-    for path in segments(folder):
+    for chain in chains(folder):
         unfinished: dict[bytes, Seen] = {}
-        for n, line in lines_between(path, since, until):
+        for path, n, line in lines_between(chain, since, until):
             if b'"kind":"ended"' in line:
                 seen = unfinished.pop(id_in(line), None) if unfinished else None
                 if seen is not None:

@@ -99,7 +99,7 @@ class AskedToken(Struct, frozen=True):
     expires: int
 
 
-class _Known(Struct, frozen=True):
+class Opened(Struct, frozen=True):
     """A token that was opened. `making` is an HMAC under its key, begun: a copy of it is quick, and lets no other thread run between."""
 
     claims: Claims
@@ -222,15 +222,8 @@ class Tokens:
         if not 0 <= now - self._read_at < REREAD_MS:
             self.renew(now)
         host = self._host(headers)
-        scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
-        known = self._cache.get(text)
-        if known is None:
-            known = self._opened(text, now)
-        else:
-            self._cache.move_to_end(text)
+        scheme, text, known = self.known(headers, now)
         claims = known.claims
-        if now >= known.until or now < claims.issued - AHEAD_MS:
-            raise DeniedError("credentials.expired", 401, "the token has expired")
         if claims.by == "x5t" and not hmac.compare_digest(certificate.encode(), claims.key.encode()):
             raise DeniedError("credentials.certificate", 401, "the token is bound to another certificate")
         if scheme == b"Assay":
@@ -246,6 +239,21 @@ class Tokens:
         else:
             raise DeniedError("credentials.scheme", 401, "this token does not go with this kind of authorization")
         return Proven(claims.grant, claims.version, claims.person, claims.key, nonce, expires)
+
+    def known(self, headers: Headers, now: int) -> tuple[bytes, bytes, Opened]:
+        """The kind of authorization and the token, opened: of this gate, and not expired. Whose request it is, only `check` says.
+
+        Raises `DeniedError` (401).
+        """
+        scheme, _, text = headers.get(b"authorization", b"").partition(b" ")
+        known = self._cache.get(text)
+        if known is None:
+            known = self._opened(text, now)
+        else:
+            self._cache.move_to_end(text)
+        if now >= known.until or now < known.claims.issued - AHEAD_MS:
+            raise DeniedError("credentials.expired", 401, "the token has expired")
+        return scheme, text, known
 
     def challenge(self, now: int) -> list[tuple[bytes, bytes]]:
         """Headers of every 401: what is taken, a fresh nonce for DPoP proofs, and the gate's time."""
@@ -270,7 +278,7 @@ class Tokens:
         if not fresh or not any(hmac.compare_digest(w.encode(), mac.encode(errors="replace")) for w in wanted):
             raise DeniedError("credentials.nonce", 401, "use_dpop_nonce: the proof needs the nonce that comes with this answer")
 
-    def _opened(self, text: bytes, now: int) -> _Known:
+    def _opened(self, text: bytes, now: int) -> Opened:
         """A token that was not seen yet, cached if its seal holds. Raises `DeniedError`."""
         parts = _TOKEN.match(text) if len(text) <= MAX_TOKEN else None
         if parts is None:
@@ -289,7 +297,7 @@ class Tokens:
         if keys.retired and claims.issued > keys.retired + AHEAD_MS:
             raise DeniedError("credentials.token", 401, "the request has no token of this gate")
         until = min(claims.expires, claims.issued + self._token_ms, keys.retired + self._token_ms if keys.retired else claims.expires)
-        known = _Known(claims, hmac.new(_sub(keys.mac, claims.id), digestmod="sha256"), until)
+        known = Opened(claims, hmac.new(_sub(keys.mac, claims.id), digestmod="sha256"), until)
         self._cache[text] = known
         if len(self._cache) > CACHED:
             self._cache.popitem(last=False)
@@ -299,7 +307,7 @@ class Tokens:
         self._secrets = given
         self._keys = {_sub(s.value, "name")[:8].hex().encode(): _keys(s) for s in given}
         self._current = next(iter(self._keys))
-        self._cache: OrderedDict[bytes, _Known] = OrderedDict()
+        self._cache: OrderedDict[bytes, Opened] = OrderedDict()
 
     def _host(self, headers: Headers) -> str:
         host = self._hosts.get(headers.get(b"host", b"").lower())

@@ -12,9 +12,8 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import suppress
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,26 +27,21 @@ from assay.access.gate.live import Live, Registry
 from assay.access.gate.metrics import Metrics
 from assay.access.gate.parse import Parsed, parse, texts
 from assay.access.gate.passing import Passing
+from assay.access.gate.recording import Outcome, Records, RefusedError, now_ms
+from assay.access.gate.reply import JSON_HEADERS, STREAM_HEADERS, Receive, Reply, Scope, Send, body_of, network_of
 from assay.access.gate.sessions import Session, publish
 from assay.access.gate.teeth import Teeth, View
+from assay.access.gate.traces import Span, open_traces
 from assay.access.gate.upstream import Upstream, usage_in
 from assay.access.gate.wire import Answer
 from assay.access.grants.quota import Quotas, Reservation
 from assay.access.model import Asked, DeniedError, Grant, Person, Route
 from assay.access.rules.decide import Ruled, Rules
 from assay.access.safety.canaries import Canaries, with_note
-from assay.access.safety.checks import CheckDeniedError, Checks, Flag
+from assay.access.safety.checks import CheckDeniedError, Checks
 from assay.access.safety.sketches import Sketcher, last_words
 from assay.access.store.base import Amounts, Store
 from assay.errors import AssayError
-
-if TYPE_CHECKING:
-    from assay.access.gate.protocol import Connection
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 ROUTES: dict[tuple[str, bytes], Route] = {
     ("POST", b"/v1/chat/completions"): "chat.completions",
@@ -56,26 +50,14 @@ ROUTES: dict[tuple[str, bytes], Route] = {
     ("GET", b"/v1/models"): "models",
 }
 ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"dpop"})
-JSON_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
-STREAM_HEADERS = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 MAX_SYSTEM = 300
 HOURS = "hours"
 BELIEVED = 4
 """How many times what was reserved a server may report: images and notes take more than their bytes say, but not any number."""
 MAX_RULED = 20_000
 MAX_ANSWER = 64 << 20
-PIECE = 65_536
-"""At most so much is given at once to a client, which may not read it: the rest stays in a halt's reach."""
 NOTHING = Amounts(0, 0, 0)
 METRICS = "metrics"
-
-
-class RefusedError(DeniedError):
-    """A denial by the rules, with all that they said."""
-
-    def __init__(self, denial: DeniedError, ruled: Ruled) -> None:
-        super().__init__(denial.rule, denial.status, denial.what)
-        self.ruled = ruled
 
 
 class Gateway:
@@ -98,6 +80,8 @@ class Gateway:
         self._audit = AuditLog.open(config, store, worker)
         self._upstream = Upstream(config)
         self.metrics = Metrics(config.path(METRICS), models=tuple(config.models))
+        self._records = Records(self._audit, self.metrics)
+        self._traces = open_traces(config.tracing.endpoint)
         self.live = Registry(config.bounds.streams)
         self._ruled: dict[Any, Ruled] = {}
         self._ruled_epoch = self._followed = -1
@@ -129,6 +113,7 @@ class Gateway:
             self._ticking.cancel()
         await self._teeth.stop()
         self._upstream.stop()
+        await asyncio.to_thread(self._traces.close)
         await asyncio.to_thread(self._quotas.close)
         await self._audit.stop()
 
@@ -136,13 +121,13 @@ class Gateway:
         while True:
             await asyncio.sleep(1.0)
             with suppress(AssayError):
-                await asyncio.to_thread(self._quotas.tick, _now_ms())
+                await asyncio.to_thread(self._quotas.tick, now_ms())
             with suppress(AssayError):
                 under_way = [
                     Session(x.id, x.grant.model, x.grant.id, x.grant.organisation, x.person, x.route, x.since, x.sent // 4)
                     for x in self.live
                 ]
-                self._told = await asyncio.to_thread(publish, self._store, str(self._worker), under_way, _now_ms(), self._told)
+                self._told = await asyncio.to_thread(publish, self._store, str(self._worker), under_way, now_ms(), self._told)
 
     def _observed(self, seconds: float, waiting: int) -> None:
         self.metrics.fsync(seconds)
@@ -150,7 +135,7 @@ class Gateway:
 
     def _changed(self) -> None:
         """Something in the store is other than before: cut what may not go on. Without a lease, that is everything."""
-        now = _now_ms()
+        now = now_ms()
         try:
             view = self._teeth.view
         except DeniedError as e:
@@ -193,7 +178,7 @@ class Gateway:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        answer = _Answer(send, scope.get("assay.connection"), self._config.bounds.slow_s)
+        answer = Reply(send, scope.get("assay.connection"), self._config.bounds.slow_s)
         try:
             headers = self._headers(scope)
             path, method = bytes(scope["raw_path"]), str(scope["method"])
@@ -208,15 +193,21 @@ class Gateway:
             route = ROUTES.get((method, path))
             if route is None:
                 raise DeniedError("route", 404, "there is nothing at this address")
-            await self._serve(route, scope, headers, receive, answer, started)
+            traceparent = headers.get(b"traceparent", b"").decode("latin-1")
+            with self._traces.request(route, traceparent) as span:
+                await self._traced(route, scope, headers, receive, answer, started, span)
         except DeniedError as e:
             self.metrics.denied(e.rule)
-            await answer.denied(e, self._tokens.challenge(_now_ms()) if e.status == 401 else [])
+            await answer.denied(e, self._tokens.challenge(now_ms()) if e.status == 401 else [])
         except asyncio.CancelledError:
             if not answer.cut:
                 raise
+        except AssayError as e:  # log or store: nothing may be done that is not recorded and counted
+            self._audit.note({"kind": "error", "at": now_ms(), "what": shown(f"{type(e).__name__}: {e.what}")})
+            self.metrics.denied("unavailable")
+            await answer.denied(DeniedError("unavailable", 503, "the gate cannot record requests now"))
         except Exception as e:  # noqa: BLE001 (whatever went wrong here, nobody is let through by it, and nothing of it is told)
-            self._audit.note({"kind": "error", "at": _now_ms(), "what": type(e).__name__})
+            self._audit.note({"kind": "error", "at": now_ms(), "what": type(e).__name__})
             self.metrics.denied("error")
             await answer.denied(DeniedError("error", 500, "the gate has failed on this request"))
 
@@ -235,22 +226,22 @@ class Gateway:
             raise DeniedError("closing", 503, "the gate is closed")
         return found
 
-    async def _health(self, path: bytes, answer: _Answer) -> None:
+    async def _health(self, path: bytes, answer: Reply) -> None:
         problems = []
         if path == b"/readyz":
             problems = [*self._audit.problems(), *([self._teeth.problem] if self._teeth.problem else [])]
             try:
                 view = self._teeth.view
-                if all(view.verdict(m, _now_ms()) == "none" for m in self._config.models):
+                if all(view.verdict(m, now_ms()) == "none" for m in self._config.models):
                     problems.append("no model has a release that holds")
             except DeniedError as e:
                 problems.append(e.what)
         await answer.json(503 if problems else 200, {"ok": not problems, "problems": problems})
 
-    async def _token(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer) -> None:
+    async def _token(self, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Reply) -> None:
         """A short-lived token for whoever proves to have a key that a live grant names."""
-        body = await _body(receive, 16_384)
-        now = _now_ms()
+        body = await body_of(receive, 16_384)
+        now = now_ms()
         asked = self._tokens.asked(headers, body, now, certificate=peer_certificate(scope))
         grant = self._teeth.view.grants.get(asked.grant)
         person = next((p for p in grant.persons if p.key == asked.key and asked.person in ("", p.name)), None) if grant else None
@@ -258,18 +249,31 @@ class Gateway:
             raise DeniedError("credentials.grant", 401, "no grant that holds now names this key")
         reply = self._tokens.issue(grant.id, grant.version, person.name, person.key, now, by=asked.by, until=grant.expires)
         await self._audit.write(
-            {"kind": "token", "at": now, "grant": grant.id, "version": grant.version, "person": person.name, "network": _network(scope)},
+            {"kind": "token", "at": now, "grant": grant.id, "version": grant.version, "person": person.name, "network": network_of(scope)},
             nonce=(asked.nonce, asked.expires),
         )
         await answer.json(200, reply)
 
     # The pipeline
 
+    async def _traced(
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Reply, started: float, span: Span
+    ) -> None:  # fmt: skip
+        """A request, with what the trace may say of a denial."""
+        try:
+            await self._serve(route, scope, headers, receive, answer, started, span)
+        except DeniedError as e:
+            span.set("assay.decision", "deny")
+            span.set("assay.rule", shown(e.rule))
+            span.set("http.response.status_code", e.status)
+            raise
+
     async def _serve(
-        self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: _Answer, started: float
-    ) -> None:
-        body = b"" if route == "models" else await _body(receive, self._config.bounds.body_bytes)
-        now = _now_ms()
+        self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Reply, started: float, span: Span
+    ) -> None:  # fmt: skip
+        self._tokens.known(headers, now_ms())  # nobody sends a body that has no token of this gate
+        body = b"" if route == "models" else await body_of(receive, self._config.bounds.body_bytes)
+        now = now_ms()
         digest = hashlib.sha256(body).digest()
         certificate = peer_certificate(scope)
         proven = self._tokens.check(headers, str(scope["method"]), bytes(scope["raw_path"]), digest, now, certificate=certificate)
@@ -278,13 +282,15 @@ class Gateway:
         person = holder(proven, grant)
         if grant is None:
             raise DeniedError("credentials.grant", 401, "the token's grant is not in force any more")
+        span.set("assay.model", grant.model)
+        span.set("assay.tier", grant.tier)
         if route == "models":
             await self._models(scope, grant, person, proven, view, now, answer)
             return
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json" or b"content-encoding" in headers:
             raise DeniedError("request", 415, "requests are JSON, as it is")
         served = self._config.models.get(grant.model)
-        request = self._facts(route, scope, grant, person, view, now)
+        request = self._records.facts(route, scope, grant, person, view, now)
         try:
             parsed = parse(route, body, served.longest_answer if served else 1)
             if served is None or parsed.model != grant.model or served.digest != grant.digest:
@@ -298,8 +304,8 @@ class Gateway:
             reservation = await self._reserved(grant, person.name, most, now, view)
         except DeniedError as e:
             if isinstance(e, CheckDeniedError):
-                self._flagged(e.flags, grant, person.name, "")
-            self._refused(e, request, now)
+                self._records.flagged(e.flags, grant, person.name, "")
+            self._records.refused(e, request, now)
             self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
             if e.rule == "quota":
                 self.metrics.quota_denied(grant.model, grant.tier)
@@ -313,7 +319,7 @@ class Gateway:
             raise DeniedError("error", 500, "the gate has failed on this request")
         live = Live(self._ids.next(), grant, person.name, route, now, task)
         used = NOTHING  # nothing has gone upstream yet
-        outcome = _Outcome()
+        outcome = Outcome()
         outcome.flags += flags
         outcome.sketch = self._sketcher.sketch(last_words(parsed.value))
         try:
@@ -327,12 +333,13 @@ class Gateway:
                     },
                     nonce=(proven.nonce, proven.expires),
                 )  # fmt: skip
-                closed = self._teeth.view.closed(grant.id, grant.version, person.name, _now_ms())
+                closed = self._teeth.view.closed(grant.id, grant.version, person.name, now_ms())
                 if closed:
                     raise DeniedError("halt", 403, closed)
                 self.metrics.added(time.perf_counter() - started, grant.model)
+                span.set("assay.decision", "allow")
                 used = most  # what is not known to be less counts in full
-                used = await self._forward(live, asked, parsed, answer, outcome, most, started)
+                used = await self._forward(live, asked, parsed, answer, outcome, most, started, span)
         except asyncio.CancelledError:
             if not live.reason:
                 outcome.how = "client gone"
@@ -349,17 +356,18 @@ class Gateway:
         finally:
             self.metrics.stream_closed(grant.model)
             self._settle(reservation, used)
-            self._ended(live, outcome, used, started)
+            self._records.ended(live, outcome, used, started)
 
     async def _forward(
-        self, live: Live, asked: Asked, parsed: Parsed, answer: _Answer, outcome: _Outcome, most: Amounts, started: float
-    ) -> Amounts:
+        self, live: Live, asked: Asked, parsed: Parsed, answer: Reply, outcome: Outcome, most: Amounts, started: float, span: Span
+    ) -> Amounts:  # fmt: skip
         """Ask upstream and pass on what comes; what was used."""
         grant, served = live.grant, self._config.models[live.grant.model]
         if "note" in grant.canaries:
             noted = with_note(parsed.value, parsed.route, self._canaries.note(grant.id, grant.model, asked.at))
             parsed = msgspec.structs.replace(parsed, value=noted)
-        response = await self._upstream.post(grant.model, parsed.route, parsed.rewritten(served.upstream_model))
+        onward = span.headers() if self._config.tracing.upstream else {}
+        response = await self._upstream.post(grant.model, parsed.route, parsed.rewritten(served.upstream_model), onward)
         try:
             if response.status != 200:
                 theirs = 400 <= response.status < 500
@@ -412,23 +420,6 @@ class Gateway:
             return most
         return Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
 
-    def _ended(self, live: Live, outcome: _Outcome, used: Amounts, started: float) -> None:
-        answer = b"".join(outcome.chunks)
-        seconds = time.perf_counter() - started
-        flags = list(dict.fromkeys([*outcome.flags, *(outcome.passing.flags if outcome.passing else ())]))
-        halt = outcome.how.removeprefix("halt ") if outcome.how.startswith("halt ") else ""
-        self._audit.note(
-            {
-                "kind": "ended", "at": _now_ms(), "id": live.id, "how": shown(outcome.how or "denied"), "halt": halt, "tokens": used.tokens,
-                "money": used.money, "answer_digest": self._audit.content("answer", live.id, answer), "ms": int(seconds * 1000),
-                "first_ms": outcome.first_ms, "flags": [shown(str(f)) for f in flags[:100]], "sketch": outcome.sketch,
-            }
-        )  # fmt: skip
-        self.metrics.ended(live.grant.model, live.grant.tier, live.route, outcome.how, seconds)
-        if live.reason:
-            self.metrics.cut(live.grant.model)
-        self._flagged(flags, live.grant, live.person, live.id)
-
     def _settle(self, reservation: Reservation | None, used: Amounts) -> None:
         if reservation is not None:
             self._quotas.settle(reservation, used)
@@ -454,29 +445,6 @@ class Gateway:
             )  # fmt: skip
         return bool(exception)
 
-    def _flagged(self, flags: Sequence[Flag], grant: Grant, person: str, request: str) -> None:
-        for flag in flags:
-            self._audit.note(
-                {
-                    "kind": "alert", "at": _now_ms(), "alert": "content", "what": shown(str(flag)), "severity": "medium", "grant": grant.id,
-                    "person": person, "organisation": grant.organisation, "model": grant.model, "id": request,
-                }
-            )  # fmt: skip
-
-    def _facts(self, route: Route, scope: Scope, grant: Grant, person: Person, view: View, now: int) -> dict[str, Any]:
-        """What a record says of a request before the request itself was read."""
-        return {
-            "grant": grant.id, "version": grant.version, "person": person.name, "organisation": grant.organisation,
-            "purpose": grant.purpose, "model": grant.model, "digest": grant.digest, "route": route, "network": _network(scope),
-            "system": "", "tools": [], "stream": False, "epoch": view.epoch, "tier": grant.tier,
-            "decision": view.verdict(grant.model, now),
-        }  # fmt: skip
-
-    def _refused(self, e: DeniedError, request: dict[str, Any], now: int) -> None:
-        by = [*e.ruled.rules, *e.ruled.errors][:100] if isinstance(e, RefusedError) else []
-        told = {"rule": e.rule, "what": shown(e.what), "status": e.status, "rules": [shown(r) for r in by]}
-        self._audit.note({"kind": "denied", "at": now, **request, **told})
-
     def _asked(
         self, route: Route, scope: Scope, headers: dict[bytes, bytes], grant: Grant, person: Person, parsed: Parsed | None,
         digest: str, now: int,
@@ -486,7 +454,7 @@ class Gateway:
             raise DeniedError("request", 400, "the system's name is too long")
         return Asked(
             grant, person, route, parsed.tools if parsed else (), parsed.stream if parsed else False, parsed.logprobs if parsed else False,
-            _network(scope), shown(system.decode("utf-8", errors="replace")), now, parsed.model if parsed else grant.model, digest,
+            network_of(scope), shown(system.decode("utf-8", errors="replace")), now, parsed.model if parsed else grant.model, digest,
             parsed.reasoning if parsed else False,
         )  # fmt: skip
 
@@ -512,20 +480,20 @@ class Gateway:
             self._ruled[key] = ruled
         return ruled
 
-    async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: _Answer) -> None:
+    async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: Reply) -> None:
         served = self._config.models.get(grant.model)
         asked = self._asked("models", scope, {}, grant, person, None, served.digest if served else "", now)
-        request = self._facts("models", scope, grant, person, view, now)
+        request = self._records.facts("models", scope, grant, person, view, now)
         try:
             ruled = self._decide(asked, view)
         except DeniedError as e:
-            self._refused(e, request, now)
+            self._records.refused(e, request, now)
             raise
         await self._audit.write(
             {"kind": "decided", "at": now, "id": self._ids.next(), **request, "rules": list(ruled.rules)},
             nonce=(proven.nonce, proven.expires),
         )
-        closed = self._teeth.view.closed(grant.id, grant.version, person.name, _now_ms())
+        closed = self._teeth.view.closed(grant.id, grant.version, person.name, now_ms())
         if closed:
             raise DeniedError("halt", 403, closed)
         listed = {"id": grant.model, "object": "model", "created": grant.starts // 1000, "owned_by": "assay"}
@@ -545,128 +513,6 @@ class _Ids:
         return f"req_{mine.hex()}"
 
 
-class _Outcome:
-    """How a request ended, and what came back."""
-
-    __slots__ = ("chunks", "first_ms", "flags", "how", "passing", "size", "sketch")
-
-    def __init__(self) -> None:
-        self.flags: list[Flag] = []
-        self.passing: Passing | None = None
-        self.sketch = ""
-        self.how = ""
-        self.first_ms = -1
-        self.size = 0
-        self.chunks: list[bytes] = []
-
-
-class _Answer:
-    """What goes back to the caller: begun once, ended once; nothing of it after a cut, and never more than the client takes.
-
-    `connection` is None where another server than the gate's own runs the application.
-    """
-
-    __slots__ = ("_connection", "_live", "_send", "_slow_s", "cut", "ended", "started")
-
-    def __init__(self, send: Send, connection: Connection | None, slow_s: float) -> None:
-        self._send, self._connection, self._slow_s = send, connection, slow_s
-        self._live: Live | None = None
-        self.started = self.ended = self.cut = False
-
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]], request: str = "") -> None:
-        self.started = True
-        more = [(b"x-request-id", request.encode())] if request else []
-        await self._give({"type": "http.response.start", "status": status, "headers": [*headers, *more]})
-
-    @contextmanager
-    def of(self, live: Live) -> Iterator[None]:
-        """While this request is under way, it ends when its client is gone."""
-        self._live = live
-        if self._connection is None:
-            yield
-            return
-        if self._connection.lost:
-            self._gone()
-            raise asyncio.CancelledError
-        self._connection.when_lost.add(self._gone)
-        try:
-            yield
-        finally:
-            self._connection.when_lost.discard(self._gone)
-
-    def _gone(self) -> None:
-        self.cut = True
-        if self._live is not None:
-            self._live.task.cancel()
-
-    async def _give(self, message: Message) -> None:
-        """Raises `CancelledError` after a cut that somebody else has swallowed, and for a client that does not read."""
-        if self._live is not None and self._live.reason and not self.cut:
-            raise asyncio.CancelledError
-        if self._connection is None or not self._connection.paused:
-            await self._send(message)
-            return
-        try:
-            async with asyncio.timeout(self._slow_s):
-                await self._send(message)
-        except TimeoutError:
-            self.cut = True
-            self._connection.drop()
-            raise asyncio.CancelledError from None
-
-    async def part(self, data: bytes) -> None:
-        for at in range(0, len(data), PIECE):
-            await self._give({"type": "http.response.body", "body": data[at : at + PIECE], "more_body": True})
-
-    async def end(self, last: bytes = b"") -> None:
-        if not self.ended:
-            at = max(0, len(last) - 1) // PIECE * PIECE
-            await self.part(last[:at])
-            self.ended = True
-            await self._give({"type": "http.response.body", "body": last[at:], "more_body": False})
-
-    async def json(self, status: int, value: Any, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        await self.start(status, [*JSON_HEADERS, *more])
-        await self.end(msgspec.json.encode(value))
-
-    async def denied(self, e: DeniedError, more: Sequence[tuple[bytes, bytes]] = ()) -> None:
-        if self.started:
-            await self.cut_off(e.what, stream=True)
-            return
-        await self.json(e.status, {"error": {"message": e.what, "type": "denied", "code": e.rule, "param": None}}, more)
-
-    async def cut_off(self, why: str, *, stream: bool) -> None:
-        """Say why, as far as that can still be said, and close."""
-        self.cut = True
-        if self._connection is not None:
-            if self._connection.paused or (self.started and not stream):
-                self._connection.drop()  # nothing can be said; what waits for a client that does not read goes nowhere
-                return
-            self._connection.drop_soon()
-        error = {"error": {"message": why, "type": "cut", "code": "cut", "param": None}}
-        if not self.started:
-            await self.json(403, error)
-            return
-        if not self.ended and stream:
-            await self.part(b"data: " + msgspec.json.encode(error) + b"\n\n")
-        await self.end()
-
-
-async def _body(receive: Receive, most: int) -> bytes:
-    parts, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise DeniedError("request", 400, "the request broke off")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            raise DeniedError("request", 413, f"a request has at most {most:,} bytes")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts) if len(parts) > 1 else bytes(parts[0])
-
-
 async def _whole(response: Answer, most: int) -> bytes:
     parts, size = [], 0
     async for chunk in response.chunks():
@@ -677,15 +523,6 @@ async def _whole(response: Answer, most: int) -> bytes:
     return b"".join(parts)
 
 
-def _network(scope: Scope) -> str:
-    client = scope.get("client")
-    return str(client[0]) if client else ""
-
-
 def _money(prompt: int, answer: int, price_prompt: float, price_answer: float) -> int:
     """Millionths of the currency, rounded up; prices are those of a million tokens, so a token costs that many millionths."""
     return -int(-(prompt * price_prompt + answer * price_answer) // 1)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -8,6 +8,7 @@ Each worker reads the gate's file and opens the store itself, and stays shut if 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 from pathlib import Path
@@ -24,6 +25,7 @@ FILE = "ASSAY_GATE_FILE"
 BACKLOG = 2048
 CLOSING_S = 5
 KEEP_S = 75
+CYCLES = (20_000, 5, 5)
 
 
 def application() -> Gateway:
@@ -34,7 +36,11 @@ def application() -> Gateway:
 
     config = read_config(Path(os.environ[FILE]))
     GateProtocol.head_s = config.bounds.head_s
-    return Gateway(config, open_store(config.store, Path(config.folder)), worker=os.getpid())
+    gateway = Gateway(config, open_store(config.store, Path(config.folder)), worker=os.getpid())
+    gc.collect()
+    gc.freeze()  # what stays for ever is not looked through again, so that looking for cycles often costs little and memory stays flat
+    gc.set_threshold(*CYCLES)
+    return gateway
 
 
 def server_config(config: Config) -> uvicorn.Config:

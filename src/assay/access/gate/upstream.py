@@ -8,7 +8,7 @@ used = usage_in(chunks, stream=True)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -45,10 +45,13 @@ class Upstream:
         for pool in self._pools.values():
             pool.close()
 
-    async def post(self, model: str, route: Route, body: bytes) -> Answer:
-        """Ask. The answer must be closed. Raises `DeniedError` (502, 504) where there is none."""
+    async def post(self, model: str, route: Route, body: bytes, more: Mapping[str, str] | None = None) -> Answer:
+        """Ask, with more headers of the gate's making. The answer must be closed. Raises `DeniedError` (502, 504) where there is none."""
+        head = self._heads[model, route]
+        if more:
+            head += "".join(f"{name}: {value}\r\n" for name, value in more.items()).encode("ascii")
         try:
-            return await self._pools[model].post(self._heads[model, route], body)
+            return await self._pools[model].post(head, body)
         except TimeoutError:
             raise DeniedError("upstream", 504, "the model did not answer in time") from None
         except OSError:
