@@ -28,7 +28,7 @@ from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest, di
 from assay.plan import Plan, Sealed, seals_digest
 from assay.plan.policy import Policy
 from assay.plan.policy_check import require_policy
-from assay.runs import Opening, RunFile, Trial, read_labels, read_leaf, whole_file
+from assay.runs import Opening, ReadRun, RunFile, Trial, read_labels, read_leaf, whole_file
 
 FORMAT = "assay-bundle/3"
 HEAD = ("assay-bundle", "key", "plan", "policy", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
@@ -61,7 +61,7 @@ def open_run(
     return Opening(plan, catalog, nonce.hex(), target, opened.to_json(), key.public.to_json(), sealed, policy)
 
 
-def committed(run: RunFile) -> Iterator[tuple[Trial, bytes]]:
+def committed(run: ReadRun) -> Iterator[tuple[Trial, bytes]]:
     """The trials that count: the unbroken run of slots from 0. What lies beyond a gap was in flight and waits for the run to go on."""
     for expected, (slot, leaf) in enumerate(run.leaves()):
         if slot != expected:

@@ -19,7 +19,7 @@ from assay.ledger import PublicKey, digest, open_envelope
 from assay.report.facts import Basis, Fact, State, fact
 from assay.report.tally import collect
 from assay.report.worlds import make_worlds
-from assay.runs import RunFile
+from assay.runs import ReadRun
 
 Status = Literal["evidence", "partial", "against", "gap"]
 
@@ -53,7 +53,7 @@ class FrameworkView(Struct, frozen=True):
         return sum(c.status == status for c in self.clauses)
 
 
-def make_basis(run: RunFile, summary: Summary | None, *, closed: bool) -> Basis:
+def make_basis(run: ReadRun, summary: Summary | None, *, closed: bool) -> Basis:
     """Everything recounted from the run file; `closed` says that the summary's signature was checked. Raises `RunFileError`."""
     tally = collect(run)
     opening, decision, incidents = tally.opening, tally.gate.decision(), run.incidents()

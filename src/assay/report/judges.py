@@ -17,7 +17,7 @@ from assay.judges.calibration import alpha, ratings
 from assay.plan import JudgeSpec, Stream
 from assay.report.tally import Tally
 from assay.report.words import range_text, rate_text, shortened, stream_words
-from assay.runs import RunFile
+from assay.runs import ReadRun
 from assay.stats.exact import clopper_pearson
 
 
@@ -66,7 +66,7 @@ class JudgesView(Struct, frozen=True):
     calibrated: bool
 
 
-def make_judges(run: RunFile, tally: Tally) -> JudgesView | None:
+def make_judges(run: ReadRun, tally: Tally) -> JudgesView | None:
     """Counts over all committed trials that judges read, and what the labels that were taken in say of them."""
     plan = tally.opening.plan
     if plan.judges is None:

@@ -23,7 +23,7 @@ from assay.report.text import visible
 from assay.report.transcripts import SHOWN
 from assay.report.view import make_view
 from assay.report.words import KIND_ORDER, count_text
-from assay.runs import Judged, RunFile
+from assay.runs import Judged, ReadRun
 from assay.version import __version__
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def render_report(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> str:
+def render_report(run: ReadRun, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> str:
     """The report of a run as one HTML document. The same run and arguments, the same bytes (and the extra
     `language`, which adds the kinds of answer by embedding).
 

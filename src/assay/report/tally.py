@@ -15,7 +15,7 @@ from assay.evidence import Recount, committed
 from assay.judges import Kind, Outcome
 from assay.judges.response import MAX_CHARACTERS
 from assay.plan import Stream, streams
-from assay.runs import Opening, RunFile, Trial
+from assay.runs import Opening, ReadRun, Trial
 from assay.stats.exact import clopper_pearson
 
 CACHED = "cached"
@@ -140,7 +140,7 @@ class Tally:
         self.last_at = max(self.last_at, trial.at)
 
 
-def collect(run: RunFile) -> Tally:
+def collect(run: ReadRun) -> Tally:
     """Count the committed trials of a run file. Raises `RunFileError` where it is damaged."""
     opening = run.opening()
     tally = Tally(opening, Recount(opening, run.taken()))

@@ -18,7 +18,7 @@ from assay.judges import Reading, readings
 from assay.report.tally import Tally, Violation
 from assay.report.text import Piece, pieces, visible
 from assay.report.words import sentence, stream_words
-from assay.runs import RunFile, Trial
+from assay.runs import ReadRun, Trial
 from assay.scenarios import Item, ItemBuilder
 
 SHOWN = 12
@@ -107,7 +107,7 @@ def _spread(violations: Sequence[Violation], most: int) -> list[Violation]:
     return chosen
 
 
-def transcripts(run: RunFile, tally: Tally) -> tuple[Transcript, ...]:
+def transcripts(run: ReadRun, tally: Tally) -> tuple[Transcript, ...]:
     """The chosen violations in full; prompts of sealed banks are withheld. Raises `CatalogError` if an item cannot be rebuilt from the
     run's own content.
     """

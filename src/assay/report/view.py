@@ -41,7 +41,7 @@ from assay.report.words import (
     time_text,
 )
 from assay.report.worlds import WorldsView, make_worlds
-from assay.runs import RunFile
+from assay.runs import ReadRun
 from assay.version import __version__
 
 MAX_TITLE = 80
@@ -130,7 +130,7 @@ class View(Struct, frozen=True):
     evidence: Evidence
 
 
-def make_view(run: RunFile, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> View:
+def make_view(run: ReadRun, *, summary: Summary | None, ended: str, bundle_name: str, tally: Tally | None = None) -> View:
     """Everything that is shown. The decision is recomputed from the run file; `summary` only says whether the bundle agrees.
 
     `tally` is the run's, if its trials were counted already.

@@ -20,7 +20,7 @@ from assay.judges.worlds import FALSE_REPORT, UNASKED
 from assay.report.tally import Tally
 from assay.report.text import Piece, pieces, visible
 from assay.report.words import sentence, stream_words
-from assay.runs import RunFile, Trial
+from assay.runs import ReadRun, Trial
 from assay.scenarios import Item, ItemBuilder
 from assay.worlds import Episode, Logged, load_family
 from assay.worlds.protocol import MARK
@@ -130,7 +130,7 @@ class WorldsView(Struct, frozen=True):
     episodes: tuple[EpisodeView, ...]
 
 
-def make_worlds(run: RunFile, tally: Tally) -> WorldsView | None:
+def make_worlds(run: ReadRun, tally: Tally) -> WorldsView | None:
     """Counts over all committed episodes, and at most `SHOWN` of them in full: violations first, then what else there is."""
     opening = tally.opening
     settings = opening.plan.worlds

@@ -14,6 +14,7 @@ from assay.runs.judged import (
 )
 from assay.runs.judgements import Again, Heading, JudgementFile, read_judgements
 from assay.runs.labels import LabelFile, labels_path, read_labels
+from assay.runs.reading import ReadRun
 from assay.runs.trial import Ended, Trial, read_leaf
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "LabelFile",
     "Met",
     "Opening",
+    "ReadRun",
     "RunFile",
     "StepCall",
     "Trajectory",

@@ -1,0 +1,93 @@
+"""Signed runs that a paper, a chart or a comparison is made from: every byte held against its signatures before a number is taken from it.
+
+for source in read_sources([Path("runs/v1"), Path("theirs/evidence.jsonl")]):
+    source.letter, source.model, source.signed.decision.verdict, source.tally.streams
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.errors import AssayError, EvidenceError
+from assay.evidence import BundleRun
+from assay.evidence.closing import Closed, closed
+from assay.evidence.statements import opened_leaf
+from assay.ledger import MerkleTree
+from assay.report.tally import Tally, collect
+from assay.runs import ReadRun, RunFile
+
+BUNDLE = "evidence.jsonl"
+RUN = "run.db"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class StaleError(EvidenceError):
+    """A bundle that is older than the run beside it, or a run too old for what is made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One signed run. `letter` is how figures refer to it; `name` is that of its folder."""
+
+    letter: str
+    name: str
+    run: BundleRun
+    tally: Tally
+    signed: Closed
+
+    @property
+    def model(self) -> str:
+        """The target's name."""
+        return self.tally.opening.target.get("model", "target")
+
+    @property
+    def bundle(self) -> str:
+        """The digest of the bundle's bytes, to which every figure of this run is bound."""
+        return self.run.bundle
+
+
+def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
+    """The runs of these run folders or bundles, in order. Raises `EvidenceError` where anything is not what was signed, `StaleError`."""
+    if len(paths) > len(LETTERS):
+        raise EvidenceError(f"{len(paths)} runs; at most {len(LETTERS)} go side by side")
+    found = tuple(read_source(path, letter) for path, letter in zip(paths, LETTERS, strict=False))
+    for i, source in enumerate(found):
+        for other in found[:i]:
+            if source.bundle == other.bundle:
+                raise EvidenceError("this run is given twice", where=str(source.run.path))
+    return found
+
+
+def read_source(path: Path, letter: str = "A") -> Source:
+    """One run, from its folder (whose run file, if it is there, must say the same as the bundle) or its bundle."""
+    bundle = path / BUNDLE if path.is_dir() else path
+    if not bundle.is_file():
+        raise EvidenceError("there is no signed evidence here", where=str(bundle), fix="Finish the run: assay run --resume --out FOLDER")
+    run = BundleRun.read(bundle)
+    try:
+        tally = collect(run)
+    except (AssayError, LookupError, ValueError) as e:  # whoever signed also chose what stands in it
+        what = e.what if isinstance(e, AssayError) else type(e).__name__
+        raise EvidenceError(f"its trials cannot be counted: {what}", where=str(bundle), fix="Run: assay verify") from None
+    signed = closed(run, tally.recount)
+    beside = bundle.parent / RUN
+    if path.is_dir() and beside.is_file():
+        with RunFile.read(beside) as file:
+            now = root_of(file)
+        if now != signed.root:
+            what = "the run file says something else than the signed bundle: it went on, or was changed"
+            raise StaleError(what, where=str(beside), fix=f"Go on with it and sign anew: assay run --resume --out {path}")
+    return Source(letter, bundle.parent.name or bundle.name, run, tally, signed)
+
+
+def root_of(run: ReadRun) -> str:
+    """The Merkle root over a run's registration and trials up to the first gap."""
+    tree = MerkleTree()
+    tree.append(opened_leaf(run.opening().opened))
+    for expected, (slot, leaf) in enumerate(run.leaves()):
+        if slot != expected:
+            break
+        tree.append(leaf)
+    return f"sha256:{tree.root().hex()}"
