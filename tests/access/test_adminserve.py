@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -19,9 +20,13 @@ import pytest
 from assay.access.admin import wire
 from assay.access.admin.console.remote import Remote, RemoteError
 from assay.access.admin.serve import searcher
+from assay.access.admin.watching import Watching
+from assay.access.audit.log import AuditLog
 from assay.access.config import read_config
 from assay.access.grants.grant import sign_grant
 from assay.access.model import Scope
+from assay.access.safety.scan import Scan
+from assay.access.store.base import StoreError, open_store
 from assay.ledger import PrivateKey
 from tests.access.adminmaking import AUDITOR, public
 from tests.access.gate import ADMINS, Gate, free_port, now_ms, wait_for
@@ -128,6 +133,124 @@ def test_strangers_and_other_terms_than_those_that_were_seen_are_refused(tmp_pat
     with admin(gate):
         asyncio.run(go())
     gate.store.close()
+
+
+def gateway_says(gate: Gate, *records: dict[str, Any]) -> None:
+    """What a worker of the gateway writes to its segment."""
+
+    async def write() -> None:
+        log = AuditLog.open(read_config(gate.folder / "gate.yaml"), gate.store, 0)
+        await log.start()
+        for record in records:
+            await log.write({"at": now_ms(), "grant": "power", "person": "Tan", "organisation": "Grid Ltd", "model": "m7", **record})
+        await log.stop()
+
+    asyncio.run(write())
+
+
+def denied(rule: str) -> dict[str, Any]:
+    return {"kind": "denied", "rule": f"check:{rule}", "status": 403, "network": "192.0.2.7", "request_digest": "sha256:" + "0" * 64}
+
+
+def alerts_of(port: int, wanted: int) -> list[wire.AlertView]:
+    """The alerts, once there are so many."""
+
+    async def look() -> list[wire.AlertView]:
+        async with Remote(f"http://127.0.0.1:{port}", ADMINS["ines"]) as remote:
+            found: list[wire.AlertView] = []
+            for _ in range(150):
+                found = list((await remote.get("/access/alerts", wire.Alerts)).alerts)
+                if len(found) >= wanted:
+                    break
+                await asyncio.sleep(0.1)
+            return found
+
+    return asyncio.run(look())
+
+
+def readiness(port: int) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+        return json.loads(answer.read())
+
+
+def problem_of(port: int) -> str:
+    """What the console's first page says is wrong."""
+
+    async def look() -> str:
+        async with Remote(f"http://127.0.0.1:{port}", ADMINS["ines"]) as remote:
+            return (await remote.get("/access/overview", wire.Overview)).problem
+
+    return asyncio.run(look())
+
+
+def test_alerts_come_by_themselves_once_and_a_damaged_segment_stops_nothing(tmp_path: Path) -> None:
+    gate, port = made(tmp_path / "gate", alerts_every_s=1)
+    gateway_says(gate, denied("phrases"))
+    with admin(gate):
+        assert [(a.kind, a.severity, a.person) for a in alerts_of(port, 1)] == [("content", "high", "Tan")]
+        gateway_says(gate, denied("phrases"), denied("personal"))
+        assert len(alerts_of(port, 2)) == 2
+        assert readiness(port) == {"ready": True, "missing": []}
+        damaged = gate.folder / "audit" / f"w9-{now_ms():013d}.jsonl"
+        damaged.write_bytes(b"this is no line\n")
+        gateway_says(gate, denied("volume"))
+        assert len(alerts_of(port, 3)) == 3
+        told, problem = readiness(port), problem_of(port)
+        time.sleep(2.2)  # two scans more
+        found = counted(port)
+        assert len(alerts_of(port, 3)) == 3
+    assert told["ready"], "what stands against scans takes nobody the power to halt"
+    assert told["missing"][0].startswith(f"alerts: the segment {damaged.stem} does not hold: ")
+    assert problem == told["missing"][0], "the console's first page says so, too"
+    assert found["assay_gate_alerts_problems[]"] == 1
+    assert time.time() - found["assay_gate_alerts_scanned_timestamp_seconds[]"] < 60
+    damaged.unlink()
+    look = searcher(gate.folder / "audit")
+    notes = [r for r in look(wire.AuditQuery(kind="alert")).records if r["alert"] == "found"]
+    assert [(r["severity"], r["what"]) for r in reversed(notes)] == [
+        ("high", f"content: denied by the content check '{name}'") for name in ("phrases", "personal", "volume")
+    ]
+    assert [r["what"][:19] for r in look(wire.AuditQuery(kind="error")).records] == ["alerts: the segment"]
+    gate.store.close()
+
+
+def test_with_nought_nothing_is_scanned(tmp_path: Path) -> None:
+    gate, port = made(tmp_path / "gate", alerts_every_s=0)
+    gateway_says(gate, denied("phrases"))
+    with admin(gate):
+        time.sleep(1.5)
+        assert alerts_of(port, 0) == []
+        assert "assay_gate_alerts_problems[]" not in counted(port)
+    gate.store.close()
+
+
+def test_a_scan_that_fails_is_told_once_and_made_again(tmp_path: Path) -> None:
+    notes: list[dict[str, Any]] = []
+    answers: list[Any] = [OSError("gone"), StoreError("the store is gone"), StoreError("the store is gone"), []]
+
+    class Broken(Scan):
+        def run(self, *given: Any) -> list[Any]:
+            answer = answers.pop(0) if answers else []
+            if isinstance(answer, Exception):
+                raise answer
+            return list(answer)
+
+    store = open_store("gate.db", tmp_path)
+
+    async def go() -> list[list[str]]:
+        watching = Watching(Broken(tmp_path, 0), store, notes.append, every_s=60)
+        found = []
+        for _ in range(4):
+            await watching.once()
+            found.append(watching.problems())
+        assert watching.scanned_ms > 0
+        return found
+
+    assert asyncio.run(go()) == [
+        ["alerts: the scan failed: OSError"], *2 * [["alerts: the scan failed: the store is gone"]], [],
+    ]  # fmt: skip
+    assert [n["what"] for n in notes] == ["alerts: the scan failed: OSError", "alerts: the scan failed: the store is gone"]
+    store.close()
 
 
 def counted(port: int) -> dict[str, float]:

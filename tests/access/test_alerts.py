@@ -13,7 +13,7 @@ import pytest
 
 from assay.access.audit.records import Alert as Noted
 from assay.access.audit.records import Decided, Denied, Ended, encode
-from assay.access.safety.alerts import KIND, Alert, AlertError, Watch, alert_id, close, keep, listed, watch_all
+from assay.access.safety.alerts import KIND, Alert, AlertError, Watch, alert_id, close, keep, listed, noted
 from assay.access.safety.habits import Habits, HabitSettings, Request, Unusual, block_of
 from assay.access.safety.likeness import Alike, Likeness, LikenessSettings, Prompt
 from assay.access.safety.sketches import Sketcher, last_words, likeness, read
@@ -316,6 +316,11 @@ def ended(n: int, at: int, **changes: Any) -> Ended:
     return msgspec.structs.replace(Ended(at=at, id=f"r{n}", how="complete", tokens=100), **changes)
 
 
+def watch_all(records: list[Any], store: Store) -> list[Alert]:
+    watch = Watch()
+    return [alert for record in records for alert in keep(store, watch.feed(record))]
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
     made = open_store("gate.db", tmp_path)
@@ -351,6 +356,30 @@ def test_the_same_flag_is_one_alert_a_day() -> None:
         watch.feed(decided(n, NOW + n))
         found += watch.feed(ended(n, NOW + n, flags=("personal: card (answer)",)))
     assert len(found) == 1
+
+
+def test_what_the_log_says_was_found_is_not_found_again(store: Store) -> None:
+    denied = Denied(at=NOW, rule="check:phrases", status=403, grant="power", person="Tan", organisation="Grid Ltd", network="192.0.2.7")
+    [alert] = watch_all([denied], store)
+    record = msgspec.json.decode(encode(noted(msgspec.structs.replace(alert, what="x" * 500), NOW + 1)), type=Noted)
+    assert (record.severity, record.id, record.what[:9], len(record.what)) == ("high", alert.id, "content: ", 300)
+    assert Watch().feed(record) == []
+
+
+def test_what_comes_late_does_not_begin_an_hour_or_a_day_anew() -> None:
+    habits, late = Habits(), [h for day in range(30) for h in hours(day)]
+    in_order = sorted(late, key=lambda r: r.at)
+    late[1::2], late[::2] = in_order[::2], in_order[1::2]  # every two change places, over the ends of hours and days too
+    assert fed(habits, late) == []
+    grant = habits._grants["power"]
+    assert len(grant.requests.sorted) == 30 * 8 - 1
+    assert max(grant.requests.sorted) <= 21
+    assert grant.day == late[-2].at // DAY
+
+
+def hours(day: int) -> list[Request]:
+    """Twenty requests in each of the hours 20 to 4."""
+    return [asked(MONDAY + day * DAY + (20 + h) * HOUR + n * HOUR // 20) for h in range(8) for n in range(20)]
 
 
 def test_two_organisations_with_one_grid_reach_the_store(store: Store) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay.access.admin.console.app import IDLE_S, LONGEST_S, _Sessions
 from assay.access.admin.console.remote import Remote, RemoteError
+from assay.access.admin.serve import searcher
+from assay.access.admin.wire import AuditQuery
 from assay.access.config import read_config
 from assay.access.gate.sessions import cuts
-from assay.access.grants.grant import open_all
+from assay.access.grants.grant import open_all, thumbprint
 from assay.access.grants.orders import open_halts
+from assay.access.model import Hours, Quota
+from assay.evidence.release import write_release
 from assay.ledger import PrivateKey
 from tests.access.consolescene import HOSTILE, Scene
 from tests.access.gate import free_port, now_ms
@@ -183,20 +189,218 @@ def test_a_request_is_cut_an_alert_closed_a_grant_revoked(scene: Scene, sit: Ope
     assert page.locator("#audit-list h3").first.inner_text() == "control revoke · water-works"
 
 
+# Proposing a grant
+
+KEY = thumbprint(PrivateKey.generate().public)
+
+
+def fill_in(page: Any, grant_id: str, **changes: str) -> None:
+    page.click("nav a[href='#grants']")
+    page.click("#open-propose")
+    text = {"id": grant_id, "organisation": HOSTILE[:200], "jurisdiction": "SG", "purpose": 'review: "relays" # and more', **changes}
+    text |= {"networks": "10.0.0.0/8, 2001:db8::/32", "day-requests": "1000", "day-tokens": "500000", "day-money": "2.5"}
+    for name, value in ({"expires": time.strftime("%Y-%m-%d", time.gmtime(time.time() + 40 * 86_400))} | text | changes).items():
+        page.fill(f"#propose-{name}", value)
+    for name, value in {"sector": "transport", "model": "m7", "level": "AL2"}.items():
+        page.select_option(f"#propose-{name}", value)
+    page.fill("#propose-persons [data-part=name]", "Lee Kok Wai")
+    page.fill("#propose-persons [data-part=key]", KEY)
+
+
+def choose(page: Any, place: str, file: Path) -> None:
+    """As a person does it: the same file may be chosen again."""
+    with page.expect_file_chooser() as chooser:
+        page.click(place)
+    chooser.value.set_files(str(file))
+
+
+def check(page: Any) -> None:
+    page.click("#propose-check")
+    page.wait_for_selector("#ask[open]")
+
+
+def test_a_grant_is_proposed_by_one_and_approved_by_another_at_their_own_consoles(scene: Scene, sit: Open, browser: Any) -> None:
+    page = sit()
+    fill_in(page, "tunnel")
+    page.click("#propose-add")
+    page.keyboard.type("Ada")
+    page.keyboard.press("Tab")
+    page.keyboard.type(thumbprint(PrivateKey.generate().public))
+    page.click("#propose summary")
+    for day in ("1", "5"):
+        page.check(f"#propose-form [name=day][value='{day}']")
+    page.fill("#propose-zone", "Asia/Singapore")
+    page.fill("#propose-tools", "read_log, open_ticket")
+    page.check("#propose-form [name=canary][value=ids]")
+    check(page)
+    shown = page.inner_text("#ask")
+    parts = ("tunnel, version 1", KEY, "2.5 in money a day", "open_ticket", "days 1, 5, 08:00 to 18:00, Asia/Singapore", 'review: "relays"')
+    for part in (*parts, "onerror=", "A new grant"):
+        assert part in shown
+    assert axe(page) == []
+    page.click("#ask-do")
+    page.wait_for_selector("#waiting li:has-text('Grant tunnel')")
+    assert "It waits for 1 other administrator." in page.inner_text("#said")
+    assert "Signed by ivan; 1 more signature to come, from others" in page.inner_text("#waiting li:has-text('Grant tunnel')")
+    assert page.locator("#waiting li:has-text('Grant tunnel') button").count() == 0
+    signed = scene.store.snapshot().grants["tunnel"]
+    grant, admins = signed.grant, read_config(scene.folder / "gate.yaml").admins
+    assert signed.signers(admins.public()) == ["ivan"]
+    assert (grant.organisation, grant.purpose, grant.level) == (HOSTILE[:200], 'review: "relays" # and more', "AL2")
+    assert (grant.quotas, grant.canaries) == ((Quota("day", 1000, 500_000, 2_500_000),), ("ids",))
+    assert (grant.hours, [p.name for p in grant.persons]) == ((Hours((1, 5), 480, 1080, "Asia/Singapore"),), ["Lee Kok Wai", "Ada"])
+    assert "tunnel" not in open_all(scene.store.snapshot(), admins, now_ms())[0]
+    assert page.input_value("#propose-id") == "", "the form is empty again"
+    link, process = scene.console("ines", free_port(), scene.port)
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(link)
+    other.click("#waiting li:has-text('Grant tunnel') button")
+    other.click("#ask-do")
+    other.wait_for_selector("#waiting li:has-text('Grant tunnel')", state="detached")
+    context.close()
+    process.kill()
+    assert open_all(scene.store.snapshot(), admins, now_ms())[0]["tunnel"] == grant
+    fill_in(page, "tunnel", purpose="another")
+    check(page)
+    assert "The gate has version 1. It holds until this one is approved." in page.inner_text("#ask")
+    assert "tunnel, version 2" in page.inner_text("#ask")
+    page.keyboard.press("Escape")
+    assert page.input_value("#propose-purpose") == "another", "going back keeps what was written"
+
+
+BAD_TERMS = [
+    ("expires", "2020-01-31", "expires: not after its start", "#propose-expires"),
+    ("purpose", "", "missing key `purpose`", "#propose-purpose"),
+    ("networks", "10.0.0.1/8", "networks: '10.0.0.1/8' is no CIDR block", "#propose-networks"),
+    ("day-money", "", "quotas[0]: missing key `money`", "#propose-text"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message", "place"), BAD_TERMS, ids=[b[0] for b in BAD_TERMS])
+def test_a_bad_term_is_one_message_at_its_place_and_nothing_is_sent(
+    scene: Scene, sit: Open, name: str, value: str, message: str, place: str
+) -> None:
+    page = sit()
+    fill_in(page, "bad-term", **{name: value})
+    page.click("#propose-check")
+    page.wait_for_selector("#propose-problem .problem")
+    assert page.locator("#propose .problem").count() == 1
+    said = page.inner_text("#propose-problem")
+    assert said.startswith("grant.yaml:")
+    assert message in said
+    if place != "#propose-text":
+        assert page.evaluate("(p) => document.activeElement === document.querySelector(p)", place)
+    assert page.locator("#propose [aria-invalid]").count() == 1
+    assert axe(page) == []
+    assert not page.locator("#ask").is_visible()
+    assert "bad-term" not in scene.store.snapshot().grants
+    assert "bad-term" not in json.dumps([r for r in audited(scene) if r["kind"] == "control"])
+
+
+def audited(scene: Scene) -> list[dict[str, Any]]:
+    return list(searcher(scene.folder / "audit")(AuditQuery(limit=1000)).records)
+
+
+def test_a_text_of_ones_own_is_read_like_a_file_and_its_line_is_shown(scene: Scene, sit: Open, tmp_path: Path) -> None:
+    page = sit()
+    fill_in(page, "by-hand")
+    text = page.input_value("#propose-text")
+    page.fill("#propose-text", text.replace("level: AL2", "level: AL9"))
+    page.fill("#propose-purpose", "the form writes no more")
+    assert "the form writes no more" not in page.input_value("#propose-text")
+    page.click("#propose-check")
+    page.wait_for_selector("#propose-problem .problem")
+    assert "level: invalid enum value 'AL9'" in page.inner_text("#propose-problem")
+    chosen = "(() => { const t = document.querySelector('#propose-text'); return t.value.slice(t.selectionStart, t.selectionEnd); })()"
+    assert page.evaluate(chosen) == "level: AL9"
+    page.click("#propose-again")
+    assert "the form writes no more" in page.input_value("#propose-text")
+    file = tmp_path / "grant.json"
+    grant = scene.grant("from-file")
+    file.write_text(json.dumps({**grant.to_json(), "expires": "2020-01-31"}))
+    choose(page, "#propose-file", file)
+    sync_api.expect(page.locator("#propose-text")).to_have_value(file.read_text())
+    page.click("#propose-check")
+    page.wait_for_selector("#propose-problem:has-text('grant.yaml:1 expires: not after its start')")
+    file.write_text(json.dumps(grant.to_json()))
+    choose(page, "#propose-file", file)
+    sync_api.expect(page.locator("#propose-text")).to_have_value(file.read_text())
+    check(page)
+    assert grant.digest_of_terms in page.inner_text("#ask")
+    page.click("#ask-do")
+    page.wait_for_selector("#waiting li:has-text('Grant from-file')")
+    file.write_bytes(b"\xff\xfe")
+    page.click("nav a[href='#grants']")
+    page.click("#open-propose")
+    choose(page, "#propose-file", file)
+    page.wait_for_selector("#propose-problem:has-text('no text in UTF-8')")
+    file.write_bytes(b"#" * ((1 << 20) + 1))
+    choose(page, "#propose-file", file)
+    page.wait_for_selector("#propose-problem:has-text('at most 1,048,576 are read')")
+
+
+def test_a_model_that_is_not_served_is_refused_in_the_gates_words(scene: Scene, sit: Open) -> None:
+    page = sit()
+    fill_in(page, "not-served")
+    page.fill("#propose-text", page.input_value("#propose-text").replace('model: "m7"', 'model: "m8"'))
+    check(page)
+    page.click("#ask-do")
+    page.wait_for_selector("#ask .problem:has-text(\"no model 'm8' with the digest\")")
+    assert "not-served" not in scene.store.snapshot().grants
+
+
+# Releases
+
+
+def give(page: Any, path: Path) -> None:
+    page.click("nav a[href='#now']")
+    page.click("#open-release")
+    choose(page, "#release-file", path)
+    page.click("#release .main")
+
+
+def test_a_release_that_holds_is_kept_and_one_that_does_not_is_refused_in_the_gates_words(scene: Scene, sit: Open, tmp_path: Path) -> None:
+    page, path = sit(), tmp_path / "release.intoto.jsonl"
+    write_release(scene.gate.approved(2), path)
+    give(page, path)
+    page.wait_for_selector("#models .card:has-text('Epoch2')")
+    assert "the gate keeps this release" in page.inner_text("#said")
+    assert scene.store.snapshot().releases[scene.gate.digest] == path.read_bytes()
+    stale = tmp_path / "stale.intoto.jsonl"
+    write_release(scene.gate.approved(1), stale)
+    give(page, stale)
+    page.wait_for_selector("#release .problem:has-text('The gate has not kept it: ')")
+    assert "epoch" in page.inner_text("#release .problem")
+    assert axe(page) == []
+    stale.write_bytes(b"\xff")
+    choose(page, "#release-file", stale)
+    page.click("#release .main")
+    page.wait_for_selector("#release .problem:has-text('no text in UTF-8')")
+    stale.write_bytes(b"x" * ((16 << 20) + 1))
+    choose(page, "#release-file", stale)
+    page.click("#release .main")
+    page.wait_for_selector("#release .problem:has-text('at most 16,777,216')")
+    assert scene.store.snapshot().releases[scene.gate.digest] == path.read_bytes()
+
+
 PHONE = {"viewport": {"width": 360, "height": 740}}
 
 
 @pytest.mark.parametrize("options", [{}, {"color_scheme": "dark"}, PHONE], ids=["light", "dark", "phone"])
 def test_nothing_stands_in_anybodys_way(sit: Open, options: dict[str, Any]) -> None:
     page = sit(**options)
-    for tab in ("now", "grants", "watch", "audit"):
-        page.click(f"nav a[href='#{tab}']")
+    for tab in ("now", "grants", "propose", "watch", "audit"):
+        page.click(f"a[href='#{tab}']")
         page.wait_for_timeout(100)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), tab
         assert axe(page) == [], tab
-    page.click("#open-stop")
-    assert page.evaluate("document.querySelector('#stop').scrollWidth <= document.querySelector('#stop').clientWidth")
-    assert axe(page) == []
+    for dialog in ("stop", "release"):
+        page.click("nav a[href='#now']")
+        page.click(f"#open-{dialog}")
+        assert page.evaluate("(d) => document.querySelector(d).scrollWidth <= document.querySelector(d).clientWidth", f"#{dialog}")
+        assert axe(page) == [], dialog
+        page.keyboard.press("Escape")
 
 
 def test_a_poll_leaves_the_focus_where_it_is_and_the_time_goes_on(scene: Scene, sit: Open) -> None:
@@ -227,7 +431,7 @@ def ask(scene: Scene, method: str, path: str, body: Any = None, **headers: str) 
     return answer.status, found, text
 
 
-ACTS = ("halt", "lift", "approve", "revoke", "cut", "close-alert", "review", "sign-out")
+ACTS = ("halt", "lift", "approve", "check-grant", "propose", "add-release", "revoke", "cut", "close-alert", "review", "sign-out")
 
 
 def test_without_the_cookie_and_from_elsewhere_nothing_is_answered(scene: Scene, signed_in: Any) -> None:
@@ -252,6 +456,14 @@ def test_without_the_cookie_and_from_elsewhere_nothing_is_answered(scene: Scene,
     assert ask(scene, "GET", "/static/..%2fpage.html")[0] == 404
     assert ask(scene, "POST", "/api/approve", {"id": "hospital", "digest": "sha256:" + "0" * 64}, Cookie=own)[0] == 409
     assert ask(scene, "POST", "/api/halt", {"scope": {"planet": "earth"}, "reason": "x"}, Cookie=own)[0] == 422
+    assert ask(scene, "POST", "/api/propose", {"grant": {}, "digest": ""}, Cookie=own)[0] == 422
+    unseen = {"grant": scene.pending.to_json(), "digest": "sha256:" + "0" * 64}
+    assert ask(scene, "POST", "/api/propose", unseen, Cookie=own)[0] == 409, "other terms than those that were seen"
+    assert ask(scene, "POST", "/api/halt", {"reason": "x" * 65_536}, Cookie=own)[0] == 413
+    assert ask(scene, "POST", "/api/check-grant", {"text": "#" * 100_000}, Cookie=own)[0] == 422
+    assert ask(scene, "POST", "/api/check-grant", {"text": "#" * (2 << 20)}, Cookie=own)[0] == 413
+    assert ask(scene, "POST", "/api/add-release", {"release": "x" * (10 << 20)}, Cookie=own)[0] == 422, "the gate has read it"
+    assert ask(scene, "POST", "/api/add-release", {"release": "x" * (20 << 20)}, Cookie=own)[0] == 413
     assert ask(scene, "GET", "/api/audit?kind=hats&unknown=1", Cookie=own)[0] == 422
     assert "PRIVATE" not in ask(scene, "GET", "/api/overview", Cookie=own)[2]
 
@@ -273,7 +485,9 @@ def test_a_viewer_sees_and_is_offered_no_act_and_a_console_that_has_ended_is_sai
     page.wait_for_selector("#models .card")
     assert page.inner_text("#who") == "vic, viewer"
     assert not page.locator("#open-stop").is_visible()
-    assert page.locator("main button:visible").count() == 0
+    assert page.locator("main button:visible, a.button:visible").count() == 0
+    page.goto(f"{link.partition('#')[0]}#propose")
+    assert not page.locator("#propose").is_visible()
     assert not page.locator("nav a[href='#audit']").is_visible()
     answer = page.evaluate(
         "fetch('/api/halt', {method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{\"scope\":{},\"reason\":\"x\"}'})"

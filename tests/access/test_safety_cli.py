@@ -131,6 +131,11 @@ def test_the_audit_log_is_scanned_and_nothing_is_found_twice(folder: Path) -> No
     assert "10.9.0.0/24" in first.stdout
     assert "personal: card" in first.stdout
     assert "0 new alert(s)" in assay(folder, "alerts", "scan").stdout
+    (folder / "audit" / f"w9-{now_ms():013d}.jsonl").write_bytes(b"this is no line\n")
+    damaged = assay(folder, "alerts", "scan")
+    assert damaged.returncode == 1
+    assert "0 new alert(s)" in damaged.stdout
+    assert "the rest was looked through, but the segment w9-" in damaged.stderr
 
 
 @pytest.mark.parametrize("source", ["file", "-", "text"])

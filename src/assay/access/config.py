@@ -89,7 +89,8 @@ class Administration(Struct, frozen=True, forbid_unknown_fields=True):
     """The administration's own listener, which the gateway never shares: where, by which names it is called, whose keys may read.
 
     `auditors` may search the audit log, `viewers` see the rest; both are public keys in base64 by name. `scrapers` are networks (CIDR) from
-    which metrics and health are read without a signature.
+    which metrics and health are read without a signature. The audit log is looked through for alerts every `alerts_every_s` seconds, with 0
+    never.
     """
 
     listen: Annotated[str, Meta(pattern=r"^[^\s]{1,200}:[0-9]{1,5}\Z")] = "127.0.0.1:8471"
@@ -98,6 +99,7 @@ class Administration(Struct, frozen=True, forbid_unknown_fields=True):
     auditors: Annotated[dict[Id, Plain], Meta(max_length=100)] = {}
     viewers: Annotated[dict[Id, Plain], Meta(max_length=100)] = {}
     scrapers: Annotated[tuple[Annotated[str, Meta(max_length=50)], ...], Meta(max_length=20)] = ("127.0.0.0/8", "::1/128")
+    alerts_every_s: Annotated[int, Meta(ge=0, le=86_400)] = 60
 
     @property
     def address(self) -> tuple[str, int]:

@@ -66,24 +66,28 @@ def list_(config: Path, every: bool, as_json: bool) -> None:
 @CONFIG
 @click.option("--days", type=click.IntRange(1, 3650), default=90, show_default=True, help="How far back: habits are learnt from it.")
 def scan(config: Path, days: int) -> None:
-    """Read the audit log of the last days, and keep what is unusual as alerts. What was found before is not found again."""
-    from assay.access.audit.read import Query, search
+    """Read the audit log of the last days, and keep what is unusual as alerts. What was found before is not found again.
+
+    The administration's process does the same by itself (`administration.alerts_every_s`). Exit code 1 if a segment does not hold.
+    """
+    from assay.access.audit.records import AuditTamperedError
     from assay.access.config import read_config
-    from assay.access.safety.alerts import watch_all
+    from assay.access.safety.scan import Scan
     from assay.access.store.base import open_store
 
     read = read_config(config)
-    since = time.time_ns() // 1_000_000 - days * DAY_MS
-    rows = search(read.path(read.audit.folder), Query(kinds=("decided", "denied", "alert"), since=since))
+    scan = Scan(read.path(read.audit.folder), time.time_ns() // 1_000_000 - days * DAY_MS)
     store = open_store(read.store, Path(read.folder))
     try:
-        records = (record for row in rows for record in (row.record, row.ended) if record is not None)
-        new = watch_all(records, store)
+        new = scan.run(store)
     finally:
         store.close()
     for alert in new:
         click.echo("\n".join(_lines(alert)))
     click.echo(f"{len(new)} new alert(s).\n\nNext:\n\n  {program()} access alerts list --config {shell_path(config)}")
+    if problems := scan.problems():
+        what = f"the rest was looked through, but {'; '.join(plain(p) for p in problems)}"
+        raise AuditTamperedError(what, where=str(read.path(read.audit.folder)), fix=f"Run: {program()} access audit verify")
 
 
 @command.command()

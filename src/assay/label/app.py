@@ -11,10 +11,9 @@ import re
 from collections.abc import Awaitable, Callable, Collection
 from functools import cache
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import jinja2
-import msgspec
 from msgspec import Meta, Struct
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -26,15 +25,14 @@ from starlette.types import ASGIApp
 from assay.errors import AssayError
 from assay.label.desk import STOCK, Desk
 from assay.label.values import Given, RefusedError, Sent
+from assay.web.answers import SHARED, answer, file_answer, read_body, said
 from assay.web.guard import Guard
 from assay.web.languages import INTERFACE, preferred, read_words
 from assay.web.signin import Person, TokenFile
 
-T = TypeVar("T")
 HERE = Path(__file__).parent
 WORDS = HERE / "words"
-FILES = {path.name: path for folder in (HERE / "static", HERE.parent / "web" / "static") for path in sorted(folder.iterdir())}
-KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
+FILES = {path.name: path for folder in (HERE / "static", SHARED) for path in sorted(folder.iterdir())}
 MAX_BODY = 65_536
 COOKIE_AGE_S = 30 * 86_400
 
@@ -92,7 +90,7 @@ class _Page:
         return HTMLResponse(_shell(tag), headers={"Vary": "Accept-Language"})
 
     async def sign_in(self, request: Request) -> Response:
-        given = await _body(request, Token)
+        given = await read_body(request, Token)
         person = self.tokens.who(given.token)
         if person is None:
             raise HTTPException(403, "this link is not valid")
@@ -109,24 +107,24 @@ class _Page:
         return self.me_of(self.person(request))
 
     def me_of(self, person: Person) -> Response:
-        return _json({"name": person.name, "roles": person.roles, "run": self.desk.digest, "plan": self.desk.plan.name, "stock": STOCK})
+        return answer({"name": person.name, "roles": person.roles, "run": self.desk.digest, "plan": self.desk.plan.name, "stock": STOCK})
 
     async def work(self, request: Request) -> Response:
-        asked = await _body(request, Asked)
-        return _json(self.desk.work(self.person(request, asked.who), asked.have, asked.sent, skipped=asked.skipped))
+        asked = await read_body(request, Asked)
+        return answer(self.desk.work(self.person(request, asked.who), asked.have, asked.sent, skipped=asked.skipped))
 
     async def act(self, request: Request) -> Response:
-        acted = await _body(request, Acted)
-        return _json(self.desk.act(self.person(request, acted.who), acted.act))
+        acted = await read_body(request, Acted)
+        return answer(self.desk.act(self.person(request, acted.who), acted.act))
 
     async def draft(self, request: Request) -> Response:
-        drafted = await _body(request, Drafted)
+        drafted = await read_body(request, Drafted)
         self.desk.draft(self.person(request, drafted.who), drafted.slot, drafted.draft, drafted.at)
         return Response(status_code=204)
 
     async def trial(self, request: Request) -> Response:
         handed = self.desk.trial(self.person(request), request.path_params["slot"])
-        return _json({"trial": handed, "rubrics": {handed.view.hazard: self.desk.rubrics(handed.view.hazard)}})
+        return answer({"trial": handed, "rubrics": {handed.view.hazard: self.desk.rubrics(handed.view.hazard)}})
 
 
 def make_app(desk: Desk, tokens: TokenFile, *, hosts: Collection[str], secure: bool) -> ASGIApp:
@@ -143,57 +141,33 @@ def make_app(desk: Desk, tokens: TokenFile, *, hosts: Collection[str], secure: b
             Route("/words/{tag}.json", _words),
             Route("/api/me", page.me),
             Route("/api/trial/{slot:int}", page.trial),
-            *(Route(f"/api/{name}", answer, methods=["POST"]) for name, answer in posts.items()),
+            *(Route(f"/api/{name}", act, methods=["POST"]) for name, act in posts.items()),
         ],
-        exception_handlers={HTTPException: _said, RefusedError: _refused, AssayError: _failed},
+        exception_handlers={HTTPException: said, RefusedError: _refused, AssayError: _failed},
         max_body_size=MAX_BODY,
     )
     return Guard(app, hosts=hosts, secure=secure)
 
 
-async def _body(request: Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.body(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise HTTPException(422, str(e)) from None
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-async def _said(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 (what it is registered for)
-    return _json({"error": error.detail}, error.status_code)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     """What would be refused the next time, too: the browser keeps it apart and goes on."""
-    return _json({"error": str(error)}, 409)
+    return answer({"error": str(error)}, 409)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     """A full disk, a damaged file: the browser keeps what it has and tries again."""
-    return _json({"error": str(error)}, 503)
+    return answer({"error": str(error)}, 503)
 
 
 async def _file(request: Request) -> Response:
-    path = FILES.get(request.path_params.get("name", "sw.js"))
-    if path is None:
-        raise HTTPException(404, "not here")
-    return Response(_bytes(path), media_type=KINDS[path.suffix])
+    return file_answer(FILES.get(request.path_params.get("name", "sw.js")))
 
 
 async def _words(request: Request) -> Response:
     tag = request.path_params["tag"]
     if tag not in INTERFACE:
         raise HTTPException(404, "not here")
-    return _json(read_words(WORDS)[tag])
-
-
-@cache
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes()
+    return answer(read_words(WORDS)[tag])
 
 
 @cache

@@ -96,10 +96,11 @@ class _Api:
 def make_admin(
     acts: Acts, *, people: People, spend: Spend, hosts: Collection[str], secure: bool, ready: Ready | None = None,
     metrics: Path | None = None, scrapers: Sequence[str] = ("127.0.0.0/8", "::1/128"), clock: Callable[[], float] = time.time,
-    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None, gauges: Callable[[], bytes] = bytes,
 ) -> ASGIApp:  # fmt: skip
     """The application. `hosts` are names without port, `secure` says that it is served over TLS, `metrics` is the folder of the workers'
-    counts, `scrapers` are the networks from which health and metrics are read unsigned.
+    counts, `gauges` adds this process' own in Prometheus' text format, `scrapers` are the networks from which health and metrics are read
+    unsigned.
     """
     from assay.access.admin.openapi import describe
 
@@ -110,7 +111,8 @@ def make_admin(
         return Response(description, media_type="application/json")
 
     async def counts(request: Request) -> Response:
-        return Response(await asyncio.to_thread(exposition, metrics) if metrics else b"", headers={"Content-Type": CONTENT_TYPE})
+        workers = await asyncio.to_thread(exposition, metrics) if metrics else b""
+        return Response(workers + gauges(), headers={"Content-Type": CONTENT_TYPE})
 
     networks = tuple(ipaddress.ip_network(n) for n in scrapers)
     app = Starlette(

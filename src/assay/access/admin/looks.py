@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -57,6 +57,8 @@ class Looks:
         self, config: Config, store: Store, search: Search, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     ) -> None:
         self.config, self.store, self.clock = config, store, clock
+        self.problems: Callable[[], Sequence[str]] = tuple
+        """What else the console's page is to say is wrong: asked for each overview."""
         self._search = search
 
     async def me(self, call: Call) -> wire.Me:
@@ -68,14 +70,14 @@ class Looks:
         return await in_thread(self._overview, await self.me(call))
 
     def _overview(self, me: wire.Me) -> wire.Overview:
-        now, snapshot, problem = self.clock(), self.store.snapshot(), ""
+        now, snapshot, problems = self.clock(), self.store.snapshot(), list(self.problems())
         roles, seen = None, Seen()
         try:
             roles, seen = self.roles(snapshot, now)
         except AssayError as e:
-            problem = f"no roles that hold: {e.what}"
+            problems.insert(0, f"no roles that hold: {e.what}")
         return wire.Overview(
-            me, snapshot.epoch, self.clock() - now, problem, views.grant_views(self.config, snapshot, now, self.store),
+            me, snapshot.epoch, self.clock() - now, "; ".join(problems), views.grant_views(self.config, snapshot, now, self.store),
             views.halt_views(self.config, snapshot), views.release_views(self.config, snapshot, roles, seen, now),
             views.session_views(self.store, now), views.alert_views(self.store),
             views.glass_views(self.config, self.store, now), views.finding_views(self.config, self.store.records(findings.KIND)),

@@ -1,4 +1,5 @@
-"""Running the administration's API: a process of its own beside the gateway's workers, on the same store, with its own audit segment.
+"""Running the administration's API: a process of its own beside the gateway's workers, on the same store, with its own audit segment. It
+looks the audit log through for alerts, too.
 
 serve_admin(config)             # until it is stopped; what `assay access admin` calls
 app = open_admin(config)        # the application, which opens log and store when its lifespan begins
@@ -20,12 +21,15 @@ import msgspec
 from assay.access.admin.acts import Acts
 from assay.access.admin.app import People, make_admin
 from assay.access.admin.looks import Search
+from assay.access.admin.watching import DAYS, Watching
 from assay.access.admin.wire import AuditFound, AuditQuery
 from assay.access.audit.log import AuditLog
 from assay.access.audit.read import Query, search
 from assay.access.audit.records import AuditError
 from assay.access.config import Config
-from assay.access.gate.health import Facts, Ready
+from assay.access.gate.health import Facts, Ready, State
+from assay.access.safety.alerts import DAY_MS
+from assay.access.safety.scan import Scan
 from assay.access.store.base import open_store
 from assay.ledger import digest, load_key
 
@@ -63,21 +67,29 @@ def open_admin(config: Config) -> ASGIApp:
     terms = digest(msgspec.to_builtins(config))
     log = AuditLog(folder, WORKER, load_key(config.path(config.audit.key)), config.audit.auditors, spend=store.spend, config=terms)
     acts = Acts(config, store, log, searcher(folder))
+    reading = config.administration
+    watching = None
+    if reading.alerts_every_s:
+        watching = Watching(Scan(folder, acts.clock() - DAYS * DAY_MS), store, log.note, every_s=reading.alerts_every_s)
+        acts.problems = watching.problems
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         await log.start()
         await asyncio.to_thread(store.spend, [], time.time_ns() // 1_000_000)  # the memory of nonces begins now, not with the first request
+        task = asyncio.create_task(watching.run()) if watching else None
         try:
             yield
         finally:
+            if watching and task:
+                await watching.stop(task)
             await log.stop()
             store.close()
 
-    reading = config.administration
     return make_admin(
         acts, people=People.of(config), spend=store.spend, hosts=reading.hosts, secure=reading.tls is not None, lifespan=lifespan,
-        ready=Ready(_Facts(acts, log).read), metrics=config.path(METRICS), scrapers=reading.scrapers,
+        ready=_Readiness(acts, log), metrics=config.path(METRICS), scrapers=reading.scrapers,
+        gauges=watching.exposition if watching else bytes,
     )  # fmt: skip
 
 
@@ -96,6 +108,19 @@ class _Facts:
             lease = int(self._acts.config.lease_s * 1000)
             self._known, self._at = Facts(heard, max(lease, 2000), not self._log.problems(), releases, epoch), time.monotonic()
         return self._known
+
+
+class _Readiness(Ready):
+    """`/readyz` of the administration: what stands against the scans for alerts is said, but takes nobody the power to halt."""
+
+    def __init__(self, acts: Acts, log: AuditLog) -> None:
+        super().__init__(_Facts(acts, log).read)
+        self._acts = acts
+
+    def state(self) -> State:
+        """Ready or not, and all that is missing."""
+        state = super().state()
+        return State(state.ready, (*state.missing, *self._acts.problems()))
 
 
 def serve_admin(config: Config, listening: socket.socket) -> None:

@@ -1,6 +1,7 @@
 """A grant as people write it: YAML with the fields of `Grant`, times as dates, hours as clock times.
 
 grant = read_grant(Path("power.yaml"), version=1, now=now)
+grant = grant_of(text, where="power.yaml", version=1, now=now)
 child = read_grant(Path("relays.yaml"), version=1, now=now, parent=grant)      # what it does not say is the parent's
 """
 
@@ -20,6 +21,7 @@ INHERITED = (
     "organisation", "sector", "jurisdiction", "purpose", "model", "digest", "tier", "level", "routes", "networks", "quotas", "expires",
     "tools", "systems", "hours", "per_person_a_minute", "canaries",
 )  # fmt: skip
+DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 CLOCK = re.compile(r"([01][0-9]|2[0-4]):([0-5][0-9])\Z")
 
 
@@ -32,7 +34,12 @@ def read_grant(path: Path, *, version: int, now: int, parent: Grant | None = Non
         raise GrantError(f"cannot read the grant: {e.strerror}", where=str(path)) from None
     if len(data) > MAX_BYTES:
         raise GrantError(f"larger than {MAX_BYTES:,} bytes", where=str(path))
-    located = Located(data.decode("utf-8", errors="replace"), where=str(path), error=GrantError)
+    return grant_of(data.decode("utf-8", errors="replace"), where=str(path), version=version, now=now, parent=parent)
+
+
+def grant_of(text: str, *, where: str, version: int, now: int, parent: Grant | None = None) -> Grant:
+    """The grant of a text, checked like a file's. Raises `GrantError` that names line and field under `where`."""
+    located = Located(text, where=where, error=GrantError)
     if not isinstance(located.data, dict):
         raise located.fail("a grant is a mapping of fields to values")
     said = dict(located.data)
@@ -48,8 +55,8 @@ def read_grant(path: Path, *, version: int, now: int, parent: Grant | None = Non
     located.data = {**base, **said}
     grant = located.convert(Grant)
     for what in problems(grant):
-        field = re.match(r"[a-z_]+", what)
-        raise located.fail(what, f".{field.group()}" if field else "")
+        field, _, rest = what.partition(": ")
+        raise located.fail(rest, f".{field}")
     return grant
 
 
@@ -59,11 +66,9 @@ def _time(value: Any, located: Located, path: str) -> int:
         return value
     if isinstance(value, str):
         try:
-            value = datetime.fromisoformat(value)
+            value = date.fromisoformat(value) if DAY.match(value) else datetime.fromisoformat(value)
         except ValueError:
             raise located.fail("not a date or a time: write 2027-01-31, or 2027-01-31T18:00:00+08:00", path) from None
-        if value.tzinfo is None:
-            raise located.fail("a time says its offset: 2027-01-31T18:00:00+08:00", path)
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime(value.year, value.month, value.day, tzinfo=UTC)
     if not isinstance(value, datetime) or value.tzinfo is None:

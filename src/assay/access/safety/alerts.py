@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from assay.access.audit.records import Alert as Noted
-from assay.access.audit.records import AnyRecord, Decided, Denied, Ended
+from assay.access.audit.records import AnyRecord, Decided, Denied, Ended, shown
 from assay.access.model import Ms
 from assay.access.safety.habits import Habits, HabitSettings, Request, Unusual
 from assay.access.safety.likeness import Alike, Likeness, LikenessSettings, Prompt
@@ -33,6 +33,8 @@ MOST_LIVE = 200_000
 MOST_TOLD = 100_000
 DAY_MS = 86_400_000
 KIND = "alert"
+FOUND = "found"
+"""What the audit log calls an alert that was found in it; those that the gate itself tells of have other names."""
 CUT = ("check:", "stopped by the check")
 """How an answer ended that a content check cut."""
 Severity = Literal["low", "medium", "high"]
@@ -114,7 +116,7 @@ class Watch:
         return [alert for alert in found if self._is_new(alert.id)]
 
     def _ended(self, record: Ended, begun: Decided) -> list[Alert]:
-        request = _request(begun)
+        request = msgspec.structs.replace(_request(begun), at=max(begun.at, record.at))  # in the order in which it is fed
         found = [_of_habit(u) for u in self._habits.tokens(request, record.tokens)]
         found += [_content(begun, f"flagged by the content check '{flag}'", "medium") for flag in record.flags]
         if record.how.startswith(CUT):
@@ -211,10 +213,12 @@ def close(store: Store, alert: str, by: str, why: str, now: Ms) -> Alert:
     return closed
 
 
-def watch_all(records: Iterable[AnyRecord], store: Store, settings: WatchSettings | None = None) -> list[Alert]:
-    """Feed all records, keep what they give; the new alerts. Raises `StoreError`."""
-    watch = Watch(settings)
-    return [alert for record in records for alert in keep(store, watch.feed(record))]
+def noted(alert: Alert, now: Ms) -> dict[str, Any]:
+    """The record of the audit log that says that this was found. No `Watch` takes it for something to look into."""
+    return {
+        "kind": "alert", "at": now, "alert": FOUND, "what": shown(f"{alert.kind}: {alert.what}"), "severity": alert.severity,
+        "grant": alert.grant, "person": shown(alert.person), "organisation": shown(alert.organisation), "id": alert.id,
+    }  # fmt: skip
 
 
 def _alert(name: str, value: Any) -> Alert:

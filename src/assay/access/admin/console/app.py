@@ -30,15 +30,16 @@ from starlette.types import ASGIApp
 
 from assay.access.admin import wire
 from assay.access.admin.console.remote import Remote, RemoteError
-from assay.access.model import Id, Plain, Scope
+from assay.access.model import Grant, Id, Plain, Scope
 from assay.errors import AssayError
+from assay.web.answers import SHARED, answer, file_answer, read_body, said
 from assay.web.guard import LOOPBACK, Guard
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
-WEB = HERE.parents[2] / "web" / "static"
-KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html; charset=utf-8"}
 MAX_BODY = 65_536
+MAX_BODIES = {"check-grant": 2 << 20, "propose": 2 << 20, "add-release": 20 << 20}
+"""What takes more: as much as the command line and the gate's administration do."""
 IDLE_S = 30 * 60
 LONGEST_S = 12 * 3600
 RecordId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")]
@@ -68,6 +69,19 @@ class Approved(Struct, frozen=True, forbid_unknown_fields=True):
     """A grant, and the digest of the terms that were looked at."""
 
     id: Id
+    digest: Annotated[str, Meta(max_length=100)]
+
+
+class Draft(Struct, frozen=True, forbid_unknown_fields=True):
+    """A grant as people write it: the text of its file."""
+
+    text: Annotated[str, Meta(max_length=1 << 20)]
+
+
+class Proposed(Struct, frozen=True, forbid_unknown_fields=True):
+    """All terms of a grant, and the digest of those that were looked at."""
+
+    grant: Grant
     digest: Annotated[str, Meta(max_length=100)]
 
 
@@ -140,17 +154,17 @@ class _Page:
             raise HTTPException(401, "not signed in")
 
     async def sign_in(self, request: Request) -> Response:
-        value = self.sessions.enter((await _body(request, Token)).token)
+        value = self.sessions.enter((await read_body(request, Token)).token)
         if not value:
             raise HTTPException(403, "this link was used, or is not valid")
-        response = _json({})
+        response = answer({})
         response.set_cookie(self.cookie, value, max_age=LONGEST_S, path="/", httponly=True, samesite="strict")
         return response
 
     async def sign_out(self, request: Request) -> Response:
         self.check(request)
         self.sessions.leave(request.cookies.get(self.cookie, ""))
-        response = _json({})
+        response = answer({})
         response.delete_cookie(self.cookie, path="/", httponly=True, samesite="strict")
         return response
 
@@ -173,14 +187,14 @@ class _Page:
             grant_id = msgspec.convert(request.path_params["id"], Id)
         except msgspec.ValidationError as e:
             raise HTTPException(404, str(e)) from None
-        return _json(await self.remote.looked_at(grant_id))
+        return answer(await self.remote.looked_at(grant_id))
 
-    def act(self, form: type[T], do: Callable[[T], Awaitable[wire.Done]]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
+    def act(self, form: type[T], do: Callable[[T], Awaitable[Struct]]) -> Callable[[Request], Awaitable[Response]]:
+        async def done(request: Request) -> Response:
             self.check(request)
-            return _json(await do(await _body(request, form)))
+            return answer(await do(await read_body(request, form)))
 
-        return answer
+        return done
 
 
 def make_console(remote: Remote, *, port: int, clock: Callable[[], float] = time.monotonic) -> tuple[ASGIApp, str]:
@@ -199,6 +213,9 @@ def make_console(remote: Remote, *, port: int, clock: Callable[[], float] = time
         "lift": page.act(Named, lambda b: remote.lift(b.id)),
         "approve": page.act(Approved, lambda b: remote.approve(b.id, b.digest)),
         "revoke": page.act(Because, lambda b: remote.revoke(b.id, b.reason)),
+        "check-grant": page.act(Draft, lambda b: remote.drafted(b.text)),
+        "propose": page.act(Proposed, lambda b: remote.propose(b.grant, b.digest)),
+        "add-release": page.act(wire.ReleaseSent, lambda b: remote.add_release(b.release)),
         "cut": page.act(Because, lambda b: remote.cut(b.id, b.reason)),
         "close-alert": page.act(Because, lambda b: remote.close_alert(b.id, b.reason)),
         "review": page.act(Found, lambda b: remote.review(b.id, b.digest, justified=b.justified, note=b.note)),
@@ -210,52 +227,32 @@ def make_console(remote: Remote, *, port: int, clock: Callable[[], float] = time
             Route("/api/overview", page.overview),
             Route("/api/audit", page.audit),
             Route("/api/grant/{id}", page.grant),
-            *(Route(f"/api/{name}", answer, methods=["POST"]) for name, answer in acts.items()),
+            *(Route(f"/api/{name}", act, methods=["POST"], max_body_size=MAX_BODIES.get(name)) for name, act in acts.items()),
         ],
-        exception_handlers={HTTPException: _said, AssayError: _failed},
+        exception_handlers={HTTPException: said, AssayError: _failed},
         max_body_size=MAX_BODY,
         lifespan=lifespan,
     )
     return Guard(app, hosts=LOOPBACK, secure=False), f"http://127.0.0.1:{port}/#t={page.sessions.link()}"
 
 
-async def _body(request: Request, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(await request.body(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
-        raise HTTPException(422, str(e)) from None
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-async def _said(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 (what it is registered for)
-    return _json({"error": error.detail}, error.status_code)
-
-
 async def _failed(request: Request, error: Exception) -> Response:
-    """What the gate said, with its status; 401 there is not 401 here, where it would ask the person to sign in."""
+    """What the gate said, with its status; 401 there is not 401 here, where it would ask the person to sign in. What this process found
+    itself names the place.
+    """
     assert isinstance(error, AssayError)  # noqa: S101 (what it is registered for)
-    status = error.status if isinstance(error, RemoteError) else 422
-    return _json({"error": error.what, "fix": error.fix}, 502 if status == 401 else status)
-
-
-def _files() -> dict[str, Path]:
-    return {"": HERE / "page.html", **{p.name: p for folder in (HERE / "static", WEB) for p in sorted(folder.iterdir())}}
-
-
-async def _file(request: Request) -> Response:
-    path = _files().get(str(request.path_params.get("name", "")))
-    if path is None or path.suffix not in KINDS:
-        raise HTTPException(404, "not here")
-    return Response(_bytes(path), media_type=KINDS[path.suffix])
+    if isinstance(error, RemoteError):
+        return answer({"error": error.what, "fix": error.fix}, 502 if error.status == 401 else error.status)
+    return answer({"error": f"{error.where}: {error.what}" if error.where else error.what, "fix": error.fix}, 422)
 
 
 @cache
-def _bytes(path: Path) -> bytes:
-    return path.read_bytes()
+def _files() -> dict[str, Path]:
+    return {"": HERE / "page.html", **{p.name: p for folder in (HERE / "static", SHARED) for p in sorted(folder.iterdir())}}
+
+
+async def _file(request: Request) -> Response:
+    return file_answer(_files().get(str(request.path_params.get("name", ""))))
 
 
 def _digest(text: str) -> str:

@@ -24,9 +24,10 @@ from yarl import URL
 
 from assay.access.admin import wire
 from assay.access.admin.signedhttp import sign_request
-from assay.access.grants.grant import parse_grant
+from assay.access.grants.grant import GrantError, parse_grant, sign_grant
+from assay.access.grants.grantfile import grant_of
 from assay.access.grants.orders import Revoked, sign_halt, sign_lift, sign_revocation
-from assay.access.model import Halt, Scope
+from assay.access.model import Grant, Halt, Scope
 from assay.access.safety.breakglass import REVIEWED, Review
 from assay.errors import AssayError
 from assay.ledger import Cosigned, PrivateKey, digest
@@ -34,6 +35,10 @@ from assay.ledger import Cosigned, PrivateKey, digest
 T = TypeVar("T")
 MAX_ANSWER = 32 << 20
 ASK_S = 15.0
+SEND_S = 120.0
+"""How long a release may take on its way: it is up to 16 MiB."""
+DRAFT = "grant.yaml"
+"""What a grant that was written on the page is called where a line of it is named."""
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -51,6 +56,14 @@ class Looked(Struct, frozen=True):
     grant: dict[str, Any]
     digest: str
     approved_by: tuple[str, ...]
+
+
+class Proposal(Struct, frozen=True):
+    """The terms of a grant that nobody has signed, their digest, and the newest version that the gate has of it (0: none)."""
+
+    grant: dict[str, Any]
+    digest: str
+    before: int
 
 
 class Remote:
@@ -83,23 +96,27 @@ class Remote:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._tls, limit=8), timeout=aiohttp.ClientTimeout(total=ASK_S), trust_env=False,
-            cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False,
+            connector=aiohttp.TCPConnector(ssl=self._tls, limit=8), trust_env=False, cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
         )  # fmt: skip
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._session.close()
 
-    async def call(self, method: str, path: str, body: Struct | None = None, query: Mapping[str, str] | None = None) -> bytes:
+    async def call(
+        self, method: str, path: str, body: Struct | None = None, query: Mapping[str, str] | None = None, *, within_s: float = ASK_S
+    ) -> bytes:
         """A signed call; the JSON that was answered. Raises `RemoteError`."""
         url = (self._url / path.lstrip("/")).with_query(query or {})
         data = msgspec.json.encode(body) if body is not None else b""
         headers = sign_request(self._key, method, str(url), data, now_s=self._clock() // 1000)
         if data:
             headers["Content-Type"] = "application/json"
+        within = aiohttp.ClientTimeout(total=within_s)
+        sent = self._session.request(method, url, data=data or None, headers=headers, allow_redirects=False, timeout=within)
         try:
-            async with self._session.request(method, url, data=data or None, headers=headers, allow_redirects=False) as answer:
+            async with sent as answer:
                 parts, size = [], 0
                 async for part in answer.content.iter_any():
                     size += len(part)
@@ -127,8 +144,8 @@ class Remote:
             self._me = await self.get("/access/me", wire.Me)
         return self._me
 
-    async def _post(self, path: str, body: Struct) -> wire.Done:
-        return _decoded(await self.call("POST", path, body), wire.Done)
+    async def _post(self, path: str, body: Struct, *, within_s: float = ASK_S) -> wire.Done:
+        return _decoded(await self.call("POST", path, body, within_s=within_s), wire.Done)
 
     async def halt(self, scope: Scope, reason: str, spares: tuple[str, ...] = ()) -> wire.Done:
         """Halt whatever fits the scope."""
@@ -151,6 +168,33 @@ class Remote:
         detail = await self.get(f"/access/grants/{grant_id}", wire.GrantDetail)
         signed = parse_grant(detail.signed.encode())
         return Looked(signed.grant.to_json(), signed.grant.digest_of_terms, detail.view.approved_by)
+
+    async def drafted(self, text: str) -> Proposal:
+        """The grant of a text, as `assay access grant` reads a file: checked, with the next version unless it says one. Nothing is sent but
+        the question which version is the newest. Raises `GrantError` that names line and field, `RemoteError`.
+        """
+        now = self._clock()
+        grant = grant_of(text, where=DRAFT, version=1, now=now)
+        if grant.parent:
+            raise GrantError("a sub-grant is signed by its parent's holder", where=f"{DRAFT} parent", fix="Use: assay access sub-grant")
+        try:
+            before = (await self.get(f"/access/grants/{grant.id}", wire.GrantDetail)).versions[0]
+        except RemoteError as e:
+            if e.status != 404:
+                raise
+            before = 0
+        grant = grant_of(text, where=DRAFT, version=before + 1, now=now)
+        return Proposal(grant.to_json(), grant.digest_of_terms, before)
+
+    async def propose(self, grant: Grant, terms: str) -> wire.Done:
+        """Sign a grant whose terms have this digest, those that the administrator has looked at, and propose it."""
+        if grant.digest_of_terms != terms:
+            raise RemoteError("the grant is another than the one that you saw: check it again", status=409)
+        return await self._post("/access/grants", _signed(sign_grant(grant, self._key).encoded()))
+
+    async def add_release(self, release: str) -> wire.Done:
+        """Give the gate a release, the text of its file."""
+        return await self._post("/access/releases", wire.ReleaseSent(release), within_s=SEND_S)
 
     async def approve(self, grant_id: str, terms: str) -> wire.Done:
         """Sign a grant whose terms have this digest: those that the administrator has looked at, and no others."""

@@ -1,31 +1,23 @@
 // The console: signs in by the link, asks for the overview every two seconds while it is looked at, and asks people before it acts.
 
-import { $, count, facts, fill, make, said, shown, tell, turnClocks } from "./dom.js";
+import { call, Refusal, SignedOut, textOf, watchUse } from "./api.js";
+import { $, count, fill, make, said, shown, tell, turnClocks } from "./dom.js";
+import { wirePropose } from "./propose.js";
+import { terms } from "./terms.js";
 import { auditRow, scopeWords, showGrants, showHalts, showModels, showSessions, showWaiting, showWatch } from "./views.js";
 
 const POLL_MS = 2000;
-const VIEWS = ["now", "grants", "watch", "audit"];
+const RELEASE_BYTES = 16 << 20;
+const RELEASE_MS = 130_000;
+const VIEWS = ["now", "grants", "propose", "watch", "audit"];
 let overview = null;
 let offset = 0;
 let heard = 0;
-let used = true;
 let timer;
-
-class SignedOut extends Error {}
-class Refusal extends Error {}
-
-async function call(path, body) {
-  const options = body === undefined ? { headers: used ? { "X-Used": "1" } : {} } : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  used = false;
-  const answer = await fetch(path, { ...options, signal: AbortSignal.timeout(20_000) });
-  const value = await answer.json().catch(() => ({}));
-  if (answer.status === 401) throw new SignedOut();
-  if (!answer.ok) throw new Refusal([value.error ?? String(answer.status), value.fix].filter(Boolean).join(" "));
-  return value;
-}
+let showDraft = () => undefined;
 
 async function start() {
-  for (const kind of ["pointerdown", "keydown"]) addEventListener(kind, () => (used = true), { passive: true });
+  watchUse();
   wire();
   try {
     const token = /^#t=([\w-]{20,200})$/.exec(location.hash)?.[1];
@@ -84,7 +76,7 @@ function enter() {
   $("message").hidden = true;
   $("tabs").hidden = false;
   $("sign-out").hidden = false;
-  $("open-stop").hidden = overview.me.role !== "admin";
+  for (const id of ["open-stop", "open-propose", "open-release"]) $(id).hidden = overview.me.role !== "admin";
   $("who").textContent = `${shown(overview.me.name)}, ${overview.me.role}`;
   for (const link of $("tabs").children) if (link.hash === "#audit") link.hidden = overview.me.role === "viewer";
   route();
@@ -92,10 +84,18 @@ function enter() {
 
 function route() {
   if (!overview) return;
-  const wanted = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "now";
+  const asked = location.hash.slice(1);
+  const wanted = !VIEWS.includes(asked) || (asked === "propose" && overview.me.role !== "admin") ? "now" : asked;
+  const entered = $(wanted).hidden;
+  const left = !$("propose").hidden;
   for (const id of VIEWS) $(id).hidden = id !== wanted;
+  if (entered) {
+    scrollTo(0, 0);
+    if (wanted === "propose") $("propose-title").focus();
+    else if (left) $("main").focus();
+  }
   for (const link of $("tabs").children) {
-    if (link.hash === `#${wanted}`) link.setAttribute("aria-current", "page");
+    if (link.hash === `#${wanted === "propose" ? "grants" : wanted}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   show();
@@ -108,7 +108,8 @@ function show() {
   showSessions(overview, acts);
   showGrants(overview, acts, $("grants-filter").value === "all");
   showWatch(overview, acts);
-  options($("audit-model"), overview.releases.map((r) => r.model));
+  for (const id of ["audit-model", "propose-model"]) options($(id), overview.releases.map((r) => r.model));
+  showDraft();
   if ($("stop").open) effect();
 }
 
@@ -145,7 +146,7 @@ async function run(act, dialog) {
   try {
     const done = await act();
     dialog.close();
-    tell(`Done: ${shown(done.what)}, record ${done.record}.`);
+    tell(`Done: ${shown(done.what)}, record ${done.record}.${done.next ?? ""}`);
     await poll();
   } catch (error) {
     if (error instanceof SignedOut) leave("");
@@ -160,12 +161,6 @@ function problem(dialog, text) {
   dialog.querySelector(".actions").before(make("p", { class: "problem", role: "alert" }, said(text)));
 }
 
-const minute = (m) => `${String(Math.floor(m / 60)).padStart(2, "0")}:${String(m % 60).padStart(2, "0")}`;
-const SHOWN = [
-  "assay", "id", "version", "organisation", "purpose", "persons", "model", "digest", "tier", "level", "sector", "jurisdiction", "routes", "tools", "systems",
-  "networks", "quotas", "hours", "per_person_a_minute", "starts", "expires",
-];
-
 const acts = {
   // What is shown is read by this console from the signed statement, not from the list: what one sees is what one signs.
   approve: async (listed) => {
@@ -176,24 +171,9 @@ const acts = {
       return error instanceof SignedOut ? leave("") : tell(error.message);
     }
     const { grant, digest, approved_by } = looked;
-    const words = (value) => said(typeof value === "object" ? JSON.stringify(value) : value);
     ask({
       title: "Approve this grant?",
-      about: [
-        facts(
-          ["Grant", said(`${grant.id}, version ${grant.version}`)], ["Organisation", said(grant.organisation)], ["Purpose", said(grant.purpose)],
-          ["Persons", make("span", {}, ...grant.persons.flatMap((p, i) => [i ? ", " : "", said(p.name), " ", make("code", { class: "small" }, p.key)]))],
-          ["Model", said(grant.model)], ["Digest", said(grant.digest)],
-          ["Tier, level", `${grant.tier}, ${grant.level}`], ["Where", `${grant.sector}, ${grant.jurisdiction}`], ["Routes", grant.routes.join(", ")],
-          ["Tools", said(grant.tools.map(shown).join(", ") || "none")], ["Systems", said(grant.systems.map(shown).join(", ") || "none named")], ["Networks", said(grant.networks.map(shown).join(", "))],
-          ["Quotas", grant.quotas.map((q) => `${count(q.requests)} requests, ${count(q.tokens)} tokens, ${count(q.money / 1e6)} in money a ${q.window}`).join("; ")],
-          ["Hours", grant.hours.length ? said(grant.hours.map((h) => `days ${h.days.join(", ")}, ${minute(h.start)} to ${minute(h.end)}, ${shown(h.zone)}`).join("; ")) : "any"],
-          ["A person", `${count(grant.per_person_a_minute)} requests a minute`],
-          ...Object.entries(grant).filter(([k]) => !SHOWN.includes(k)).map(([k, v]) => [k.replaceAll("_", " "), words(v)]),
-          ["From", new Date(grant.starts).toLocaleString("en-GB")], ["Until", new Date(grant.expires).toLocaleString("en-GB")],
-          ["Signed by", said(approved_by.map(shown).join(", "))], ["Terms", said(digest)],
-        ),
-      ],
+      about: [terms(grant, digest, ["Signed by", said(approved_by.map(shown).join(", "))])],
       doing: "Approve",
       act: () => call("/api/approve", { id: grant.id, digest }),
     });
@@ -302,6 +282,23 @@ function effect() {
   if ($("stop-effect").textContent !== text) $("stop-effect").textContent = text;
 }
 
+// A release
+
+function openRelease() {
+  $("release-form").reset();
+  $("release").showModal();
+  $("release-file").focus();
+}
+
+async function giveRelease() {
+  const [file] = $("release-file").files;
+  const release = await textOf(file, RELEASE_BYTES);
+  const done = await call("/api/add-release", { release }, RELEASE_MS).catch((error) => {
+    throw error instanceof Refusal ? new Refusal(`The gate has not kept it: ${error.message}`) : error;
+  });
+  return { ...done, what: "the gate keeps this release", next: " What holds now stands under “What may be served”." };
+}
+
 // The audit log
 
 async function search() {
@@ -330,6 +327,13 @@ function wire() {
     const { scope, spares } = stopScope();
     run(() => call("/api/halt", { scope, spares, reason: $("stop-reason").value }), $("stop"));
   });
+  for (const input of document.querySelectorAll("input[type=file]")) input.addEventListener("click", () => (input.value = "")); // the same file again is read again
+  $("open-release").addEventListener("click", openRelease);
+  $("release-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    run(giveRelease, $("release"));
+  });
+  showDraft = wirePropose(() => overview, ask, leave);
   $("ask-form").addEventListener("submit", (event) => {
     event.preventDefault();
     run(asked.act, $("ask"));

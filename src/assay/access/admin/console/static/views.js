@@ -59,7 +59,7 @@ export function showWaiting(overview, acts) {
         const missing = g.needs - g.approved_by.length;
         return row(
           heading("Grant ", said(g.grant.id), " for ", said(g.grant.organisation)),
-          [make("p", {}, said(g.grant.purpose)), make("p", { class: "soft small" }, `Signed by ${g.approved_by.map(shown).join(", ") || "nobody"}; ${missing} more ${missing === 1 ? "signature" : "signatures"} to come.`)],
+          [make("p", {}, said(g.grant.purpose)), make("p", { class: "soft small" }, `Signed by ${g.approved_by.map(shown).join(", ") || "nobody"}; ${missing} more ${missing === 1 ? "signature" : "signatures"} to come${mine ? ", from others at their own consoles" : ""}.`)],
           me.role === "admin" && !mine ? button(`approve:${g.grant.id}`, "Look and approve…", () => acts.approve(g), { class: "main" }) : null,
         );
       }),
