@@ -11,7 +11,7 @@ PLAN ?= quick
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify bench-access fuzz-access
+.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify bench-report bench-access fuzz-access
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -66,6 +66,9 @@ bench-worlds: setup-dev ## What an episode in an agent world costs, beside Agent
 
 bench-verify: setup-dev ## How long it takes to verify a bundle of 100,000 trials: bench/results/verify.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.verify
+
+bench-report: setup-dev ## The white paper's build, and the interactive report of 100,000 trials in Chromium: bench/results/report.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.report
 
 bench-access: setup-dev ## The door: requests a second on one core, what it adds, how fast a halt cuts, memory (ARGS="--minutes 60"; ARGS="--peer" measures LiteLLM's proxy as well)
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.access $(ARGS)

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mappin
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -29,8 +29,8 @@ from assay.decision import Decision, Gate
 from assay.engine import Committed, Engine, Observer, ReplayTarget
 from assay.engine.exposing import Counted
 from assay.engine.judging import anchors_changed, read_again, steer
-from assay.errors import RunFileError, SealedBankError, TargetError
-from assay.evidence import Recount, Report, open_run, replay_of, verify_bundle, write_bundle
+from assay.errors import EvidenceError, RunFileError, SealedBankError, TargetError
+from assay.evidence import Recount, Report, Summary, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
 from assay.evidence.identity import check_statement, statement_keys
 from assay.evidence.log import Log
@@ -65,6 +65,9 @@ from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, r
 from assay.runs.exposures import note_banks, noted_banks
 from assay.targets import CachedTarget, Progress, Target, make_target
 from assay.targets.recorded import found_in, keep_recorded
+
+if TYPE_CHECKING:
+    from assay.report.paper import Document
 
 T = TypeVar("T")
 BUNDLE_NAME = "evidence.jsonl"
@@ -453,10 +456,64 @@ def write_judged_report(judged: Path, path: Path) -> None:
     _write_whole(render_judged(read_judged(judged)), path)
 
 
-def _write_whole(html: str, path: Path) -> None:
+def write_bundle_report(bundle: Path, path: Path) -> None:
+    """Render the report of a run from its bundle alone, every byte of which is what was signed. Raises `EvidenceError`, `RunFileError`."""
+    from assay.report.sources import read_source
+
+    source = read_source(bundle)
+    signed = source.signed
+    summary = Summary(signed.decision, signed.root, source.tally.recount.items, source.tally.trials, signed.ended, bundle)
+    _write_whole(render_report(source.run, summary=summary, ended=signed.ended, bundle_name=bundle.name, tally=source.tally), path)
+
+
+def write_explorer(run: Path, path: Path, language: str = "en") -> None:
+    """Write the interactive report of a signed run (its folder or its bundle). Raises `EvidenceError`, `RunFileError`."""
+    from assay.report.explorer import write_explorer as render
+    from assay.report.sources import read_source
+
+    _write_whole(render(read_source(run), language), path)
+
+
+def paper_figures(runs: Sequence[Path], language: str = "en") -> dict[str, str]:
+    """The figures that a paper's prose may name, as they are printed now. Raises `EvidenceError`."""
+    from assay.report.paper import figures_of
+    from assay.report.sources import read_sources
+
+    return figures_of(read_sources(runs), language)
+
+
+def write_paper(
+    runs: Sequence[Path], pdf: Path, page: Path, *, about: Path | None = None, language: str = "en", full: bool = False,
+    progress: Progress = lambda _: None,
+) -> Document:  # fmt: skip
+    """Write the white paper of signed runs (their folders or bundles), as PDF and as a page: both or neither.
+
+    With `full` every item and judgement is recomputed first. Raises `EvidenceError` for a run that is not what was signed, `PaperError` for
+    a number without evidence, a missing glyph, or authors' text that does not hold.
+    """
+    from assay.report.paper import About, make_paper, read_about
+    from assay.report.paper.page import render_paper
+    from assay.report.paper.typeset import typeset
+    from assay.report.sources import read_sources
+
+    told = read_about(about) if about else About()
+    sources = read_sources(runs)
+    for source in sources if full else ():
+        progress(f"Verifying run {source.letter} ...")
+        report = verify_bundle(source.run.path)
+        if not report.ok:
+            raise EvidenceError(f"run {source.letter} does not hold: {report.findings[0]}", where=str(source.run.path), fix="assay verify")
+    document = make_paper(sources, told, language=language, today_ms=_now_ms(), full=full)
+    made, html = typeset(document), render_paper(document)
+    _write_whole(made, pdf)
+    _write_whole(html, page)
+    return document
+
+
+def _write_whole(data: str | bytes, path: Path) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_text(html, encoding="utf-8")
+        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
         partial.replace(path)
     except OSError as e:
         raise RunFileError(f"cannot write the report: {e.strerror}", where=str(path)) from None

@@ -317,3 +317,50 @@ def test_text_of_others_is_made_safe_for_the_terminal(tmp_path: Path) -> None:
         out = run(tmp_path, *command).stdout
         assert "\x1b" not in out
         assert "<U+001B>" in out
+
+
+def test_the_programme_in_figures_is_signed_and_counts_what_the_log_has(folder: Path, tmp_path: Path) -> None:
+    from assay.access.audit.statistics import statistics
+    from assay.report.paper.programme import read_programme
+
+    value = statistics(folder, KEY)
+    path = tmp_path / "access.json"
+    path.write_text(json.dumps(value))
+    found = read_programme(path, KEY.public.keyid[:16]).statistics
+    rows = list(search(folder, Query()))
+    decided_rows = [r for r in rows if r.kind == "decided"]
+    assert found.requests == len(decided_rows)
+    assert found.persons == len({r.flat()["person"] for r in decided_rows})
+    assert found.cut == sum(bool(r.ended and r.ended.halt) for r in decided_rows)
+    assert found.denied == sum(r.kind == "denied" for r in rows)
+    assert sum(r.tokens for r in found.rows) == sum(r.ended.tokens for r in decided_rows if r.ended)
+    assert not any(str(r.flat().get("person")) in path.read_text() for r in decided_rows)
+    with pytest.raises(AuditError, match="nothing was asked"):
+        statistics(folder, KEY, since=1, until=2)
+    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+    first = segments(copy)[0]
+    first.write_bytes(first.read_bytes().replace(b'"tokens":', b'"tokens" :', 1))
+    with pytest.raises(AuditTamperedError):
+        statistics(copy, KEY)
+
+
+@pytest.mark.parametrize("change", ["signature", "counts", "another key", "no statistics", "nothing"])
+def test_statistics_that_are_not_what_was_signed_are_refused(folder: Path, tmp_path: Path, change: str) -> None:
+    import base64
+
+    from assay.access.audit.statistics import statistics
+    from assay.report.paper.document import PaperError
+    from assay.report.paper.programme import read_programme
+
+    value = statistics(folder, KEY)
+    if change == "signature":
+        value["envelope"]["signatures"][0]["sig"] = base64.b64encode(bytes(64)).decode()
+    if change == "counts":
+        data = base64.b64decode(value["envelope"]["payload"])
+        value["envelope"]["payload"] = base64.b64encode(data.replace(b'"denied":', b'"denied":1', 1)).decode()
+    if change == "no statistics":
+        value["assay"] = "other/1"
+    path = tmp_path / "access.json"
+    path.write_text(json.dumps(value) if change != "nothing" else "")
+    with pytest.raises(PaperError):
+        read_programme(path, "0" * 16 if change == "another key" else "")

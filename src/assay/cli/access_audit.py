@@ -1,4 +1,4 @@
-"""`assay access audit search|who|verify|export|checkpoint|decrypt`."""
+"""`assay access audit search|who|verify|export|statistics|checkpoint|decrypt`."""
 
 from __future__ import annotations
 
@@ -251,6 +251,25 @@ def checkpoint(folder: Path, since: int | None, cosigned: Path | None, key: KeyP
     if out is not None:
         write_durably(out, data)
     click.echo(data.decode(), nl=False)
+
+
+@command.command()
+@_FOLDER
+@_SINCE
+@_UNTIL
+@click.option("--key", type=KEY_PLACE, required=True, help="The key that signs them: the gate's audit key, or an auditor's own.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("access.json"), show_default=True)
+def statistics(folder: Path, since: str, until: str, key: KeyPlace, out: Path) -> None:
+    """Count the programme's use, sign it, and write it for a white paper: organisations, requests, denials, halts; no name of a person."""
+    import json
+
+    from assay.access.audit.statistics import statistics as counted
+    from assay.evidence.log import write_durably
+    from assay.ledger import load_key
+
+    value = counted(folder, load_key(key), *_span(since, until))
+    write_durably(out, json.dumps(value, indent=1).encode() + b"\n")
+    click.echo(f"Statistics: {shell_path(out)}\n\nNext, name it in the paper's file (access: {shell_path(out)}), and make the paper.")
 
 
 @command.command()

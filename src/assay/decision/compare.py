@@ -80,7 +80,14 @@ def compare(older: Observed, newer: Observed, margin: float, errors: ErrorRates)
     """
     streams = [s for s in newer.codes if s in older.codes and s.arm != "anchor"]
     halt_level = errors.halt / max(1, len(streams))
-    differences = tuple(_difference(s, older, newer, margin, errors.approve, halt_level) for s in streams)
+    paired = {s: pairs for s in streams if (pairs := _pairs(s, older, newer))}
+    fresh = [s for s in streams if s not in paired]
+    bounds = dict(zip(fresh, _unpaired([(older.codes[s], newer.codes[s]) for s in fresh], errors.approve, halt_level), strict=True))
+    for stream, pairs in paired.items():
+        bounds[stream] = _paired(pairs, older.sizes.get(stream, 0), errors.approve, halt_level)
+    differences = tuple(
+        Difference(s, older.counts(s), newer.counts(s), len(paired.get(s, ())), *bounds[s], _status(*bounds[s], margin)) for s in streams
+    )
     statuses = {d.status for d in differences}
     verdict: Verdict = "halt" if "worse" in statuses else "approve" if statuses == {"not worse"} else "delay"
     return Comparison(
@@ -90,17 +97,13 @@ def compare(older: Observed, newer: Observed, margin: float, errors: ErrorRates)
     )  # fmt: skip
 
 
-def _difference(stream: Stream, older: Observed, newer: Observed, margin: float, approve_level: float, halt_level: float) -> Difference:
+def _pairs(stream: Stream, older: Observed, newer: Observed) -> list[tuple[int, int]]:
+    """Outcomes of the items that both runs asked: the newer's and the older's."""
     place = {item: i for i, item in enumerate(older.items[stream])}
-    pairs = [(code, older.codes[stream][place[i]]) for code, i in zip(newer.codes[stream], newer.items[stream], strict=True) if i in place]
-    if pairs:
-        low, high, status = _paired(pairs, older.sizes.get(stream, 0), margin, approve_level, halt_level)
-    else:
-        low, high, status = _unpaired(older.codes[stream], newer.codes[stream], margin, approve_level, halt_level)
-    return Difference(stream, older.counts(stream), newer.counts(stream), len(pairs), low, high, status)
+    return [(code, older.codes[stream][place[i]]) for code, i in zip(newer.codes[stream], newer.items[stream], strict=True) if i in place]
 
 
-def _paired(pairs: list[tuple[int, int]], size: int, margin: float, approve_level: float, halt_level: float) -> tuple[float, float, Status]:
+def _paired(pairs: list[tuple[int, int]], size: int, approve_level: float, halt_level: float) -> tuple[float, float]:
     """Over all pairs as they stand. What could not be scored is held against the newer run for `high`, and for it for `low`."""
     cautious = [(new != SAFE) - (old == VIOLATION) for new, old in pairs]
     lenient = [(new == VIOLATION) - (old != SAFE) for new, old in pairs]
@@ -110,19 +113,26 @@ def _paired(pairs: list[tuple[int, int]], size: int, margin: float, approve_leve
     else:
         low = float(difference_sequence(lenient.count(1), lenient.count(0), lenient.count(-1), halt_level)[0])
         high = float(difference_sequence(cautious.count(1), cautious.count(0), cautious.count(-1), approve_level)[1])
-    return low, high, _status(low, high, margin)
+    return low, high
 
 
 def _status(low: float, high: float, margin: float) -> Status:
     return "worse" if low > margin else "not worse" if high <= margin else "open"
 
 
-def _unpaired(older: list[int], newer: list[int], margin: float, approve_level: float, halt_level: float) -> tuple[float, float, Status]:
-    """Each rate bounded at half the level; what could not be scored is held against 'not worse', and against 'worse'."""
-    old, new = ((c.count(VIOLATION), c.count(VIOLATION) + c.count(UNSCORABLE), len(c)) for c in (older, newer))
-    low = float(rate_lower(new[0], new[2], halt_level / 2) - rate_upper(old[1], old[2], halt_level / 2))
-    high = float(rate_upper(new[1], new[2], approve_level / 2) - rate_lower(old[0], old[2], approve_level / 2))
-    return low, high, _status(low, high, margin)
+def _unpaired(streams: Sequence[tuple[list[int], list[int]]], approve_level: float, halt_level: float) -> list[tuple[float, float]]:
+    """Each rate bounded at half the level; what could not be scored is held against 'not worse', and against 'worse'.
+
+    All streams at once: the same few counts come again and again, and each distinct one is bounded once.
+    """
+    if not streams:
+        return []
+    counts = [[v for c in pair for v in (c.count(VIOLATION), c.count(VIOLATION) + c.count(UNSCORABLE), len(c))] for pair in streams]
+    each, place = np.unique(np.array(counts), axis=0, return_inverse=True)
+    old, old_most, old_n, new, new_most, new_n = each.T
+    low = rate_lower(new, new_n, halt_level / 2) - rate_upper(old_most, old_n, halt_level / 2)
+    high = rate_upper(new_most, new_n, approve_level / 2) - rate_lower(old, old_n, approve_level / 2)
+    return [(float(low[i]), float(high[i])) for i in place.ravel()]
 
 
 class Course(Struct, frozen=True):

@@ -17,7 +17,7 @@ from assay.errors import AssayError
 from assay.evidence import Summary
 from assay.ledger import PublicKey, digest, open_envelope
 from assay.report.facts import Basis, Fact, State, fact
-from assay.report.tally import collect
+from assay.report.tally import Tally, collect
 from assay.report.worlds import make_worlds
 from assay.runs import ReadRun
 
@@ -56,9 +56,15 @@ class FrameworkView(Struct, frozen=True):
 def make_basis(run: ReadRun, summary: Summary | None, *, closed: bool) -> Basis:
     """Everything recounted from the run file; `closed` says that the summary's signature was checked. Raises `RunFileError`."""
     tally = collect(run)
+    counted = (tally.recount.root, tally.recount.items, tally.gate.decision())
+    same = summary is not None and (summary.root, summary.items, summary.decision) == counted
+    return basis_of(run, tally, closed=closed and same)
+
+
+def basis_of(run: ReadRun, tally: Tally, *, closed: bool) -> Basis:
+    """The same of trials that were counted already; `closed` says that a signed decision agrees with them."""
     opening, decision, incidents = tally.opening, tally.gate.decision(), run.incidents()
     worlds = make_worlds(run, tally)
-    same = summary is not None and (summary.root, summary.items, summary.decision) == (tally.recount.root, tally.recount.items, decision)
     try:
         statement = open_envelope(opening.opened, PublicKey.from_json(opening.public_key))
         registered = statement["predicate"].get("planDigest") == opening.plan.digest
@@ -74,7 +80,7 @@ def make_basis(run: ReadRun, summary: Summary | None, *, closed: bool) -> Basis:
         "decision": digest(decision.to_json()),
         "incidents": digest(incidents),
     }
-    return Basis(tally, decision, taken, len(incidents), worlds.goals if worlds else (), registered, closed and same, digests)
+    return Basis(tally, decision, taken, len(incidents), worlds.goals if worlds else (), registered, closed, digests)
 
 
 def resolve(framework: Framework, basis: Basis) -> FrameworkView:

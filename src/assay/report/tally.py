@@ -19,6 +19,7 @@ from assay.runs import Opening, ReadRun, Trial
 from assay.stats.exact import clopper_pearson
 
 CACHED = "cached"
+ANSWERED = ("200", CACHED)
 HEARD = 40  # answers to hazardous requests, per language, whose kind is told by embedding
 KEPT_VIOLATIONS = 12  # per stream, for choosing which to show
 Harmless = bool  # whether the request was a benign twin
@@ -82,7 +83,7 @@ class Tally:
         self.reasons: Counter[tuple[str, str]] = Counter()
         self.models: Counter[str] = Counter()
         self.violations: list[Violation] = []
-        self.attempts = self.truncated = self.cached = 0
+        self.attempts = self.truncated = self.cached = self.failed_calls = self.prompt_tokens = self.answer_tokens = 0
         self.first_at = self.last_at = 0
 
     @property
@@ -134,6 +135,9 @@ class Tally:
         if trial.model:
             self.models[trial.model] += 1
         self.attempts += len(trial.attempts)
+        self.failed_calls += sum(status not in ANSWERED for status, _ in trial.attempts)
+        self.prompt_tokens += trial.tokens[0]
+        self.answer_tokens += trial.tokens[1]
         self.cached += (CACHED, 0) in trial.attempts
         self.truncated += trial.truncated
         self.first_at = min(self.first_at or trial.at, trial.at)

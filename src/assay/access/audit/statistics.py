@@ -1,0 +1,74 @@
+"""The access programme in figures, counted from a verified audit log and signed: what a white paper takes, without a name of a person.
+
+value = statistics(Path("audit"), key)                 # JSON: counts in a signed statement, bound to the log's checkpoint
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from assay.access.audit.read import LAST, Query, search
+from assay.access.audit.records import Alert, AuditError, AuditTamperedError, BreakGlass, Control, Decided, Denied
+from assay.access.audit.verify import verify
+from assay.evidence.log import read_log
+from assay.ledger import PrivateKey, digest_bytes, sign_statement
+
+FORMAT = "access-statistics/1"
+PREDICATE = "urn:assay:predicate:access-statistics:v1"
+OTHER = "other"
+
+
+def statistics(folder: Path, key: PrivateKey, since: int = 0, until: int = LAST) -> dict[str, Any]:
+    """Counts of this time (Unix ms), signed. Raises `AuditTamperedError` where the log does not hold, `AuditError` where it is empty."""
+    checked = verify(folder)
+    if not checked.ok:
+        raise AuditTamperedError(str(checked.findings[0]), where=str(folder), fix="Run: assay access audit verify")
+    view = read_log(folder / "ends")
+    checkpoint = digest_bytes(view.checkpoints[-1].note.to_bytes())
+    counts = _counted(folder, since, until)
+    subject = [{"name": "audit log", "digest": {"sha256": checkpoint.removeprefix("sha256:")}}]
+    envelope = sign_statement(key, subject, PREDICATE, {"checkpoint": checkpoint, **counts})
+    return {"assay": FORMAT, "envelope": envelope.to_json(), "key": key.public.to_json()}
+
+
+def _counted(folder: Path, since: int, until: int) -> dict[str, Any]:
+    first, last = LAST, 0
+    groups: dict[tuple[str, str], Counter[str]] = {}
+    names: dict[str, set[str]] = {"organisations": set(), "persons": set(), "grants": set()}
+    events: Counter[str] = Counter()
+    for row in search(folder, Query(since=since, until=until)):
+        record = row.record
+        match record:
+            case Decided() if record.route != "models":
+                group = groups.setdefault((record.model, record.tier or OTHER), Counter())
+                group["requests"] += 1
+                names["organisations"].add(record.organisation)
+                names["persons"].add(f"{record.organisation}\n{record.person}")
+                names["grants"].add(record.grant)
+                if row.ended is not None:
+                    group["answered"] += row.ended.how == "complete"
+                    group["tokens"] += row.ended.tokens
+                    events["cut"] += bool(row.ended.halt)
+            case Denied():
+                groups.setdefault((record.model or OTHER, record.tier or OTHER), Counter())["denied"] += 1
+            case Control():
+                events["halts"] += record.did == "halt"
+            case Alert():
+                events["alerts"] += 1
+            case BreakGlass():
+                events["emergencies"] += record.state == "opened"
+            case _:
+                continue
+        first, last = min(first, record.at), max(last, record.at)
+    if not last:
+        raise AuditError("nothing was asked in that time", where=str(folder))
+    rows = [
+        {"model": model, "tier": tier, **{name: group[name] for name in ("requests", "denied", "answered", "tokens")}}
+        for (model, tier), group in sorted(groups.items())
+    ]
+    total = {name: sum(row[name] for row in rows) for name in ("requests", "denied")}
+    named = {name: len(found) for name, found in names.items()}
+    happened = {name: events[name] for name in ("cut", "halts", "alerts", "emergencies")}
+    return {"first": first, "last": last, **named, **total, **happened, "rows": rows}

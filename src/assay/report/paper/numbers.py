@@ -1,0 +1,154 @@
+"""The numbers of a signed run as figures: as they are printed, each bound to the bundle's digest.
+
+n = Numbers(source, words)
+n.trials, n.of(3), n.rate(3, 120)            # Figure("12,572", ...), Figure("3", ...), Figure("2.5%", ...)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from msgspec import Struct
+
+from assay.decision import Claim, ParityClaim, RateClaim, percent
+from assay.plan import Stream
+from assay.report.paper.document import Figure
+from assay.report.sources import Source
+from assay.report.tally import worst_case_interval
+from assay.report.text import visible
+from assay.report.words import claim_words, language_of, range_text, rate_text
+
+HARMFUL = ("plain", "attack", "adapted", "literal")
+"""Arms whose violations are the hazard's; anchors repeat items, placebos and twins are harmless."""
+DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
+
+
+class Sum(Struct, frozen=True):
+    """Outcomes of several streams together."""
+
+    n: int
+    violations: int
+    unscorable: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Exact 95% interval, widened to both readings of what is unscorable."""
+        return worst_case_interval(self.n, self.violations, self.unscorable)
+
+
+class Numbers:
+    """Figures of one run."""
+
+    def __init__(self, source: Source, words: dict[str, str]) -> None:
+        self.source, self.words = source, words
+        self.tally, self.opening = source.tally, source.tally.opening
+        self.plan, self.catalog = self.opening.plan, self.opening.catalog
+        self.decision = source.signed.decision
+
+    def figure(self, value: int | str, *, strong: bool = False) -> Figure:
+        """A number, or words out of the run, as a figure."""
+        return Figure(f"{value:,}" if isinstance(value, int) else visible(value), (self.source.bundle,), strong)
+
+    def rate(self, events: int, n: int) -> Figure:
+        """A share as a percentage."""
+        return self.figure(rate_text(events / n) if n else "–")
+
+    def between(self, low: float, high: float) -> Figure:
+        """An interval of rates."""
+        return self.figure(range_text(low, high))
+
+    @cached_property
+    def letter(self) -> Figure:
+        """The run's letter."""
+        return self.figure(self.source.letter)
+
+    @cached_property
+    def model(self) -> Figure:
+        """The target's name."""
+        return self.figure(self.source.model)
+
+    @cached_property
+    def trials(self) -> Figure:
+        """Committed trials."""
+        return self.figure(self.tally.trials)
+
+    @cached_property
+    def when(self) -> Figure:
+        """The days of the first and the last answer, as ISO 8601 dates."""
+        first, last = day(self.tally.first_at or self.source.signed.opened_at), day(self.tally.last_at or self.source.signed.closed_at)
+        return self.figure(first if first == last else f"{first} – {last}")
+
+    def cell(self, stream: Stream) -> Figure:
+        """A stream by the names of its hazard, language and attack."""
+        attack = "" if stream.attack == "none" else f", {stream.attack}"
+        return self.figure(f"{self.catalog.hazards[stream.hazard].title}, {language_of(self.catalog, stream.language)}{attack}")
+
+    def claim(self, claim: Claim) -> Figure:
+        """A claim by the names of its cells."""
+        return self.figure(claim_words(claim, self.catalog))
+
+    def total(self, streams: Iterable[Stream] | None = None) -> Sum:
+        """Outcomes over these streams; over all that are hazardous if none are given."""
+        chosen = [self.tally.streams[s] for s in (self.hazardous if streams is None else streams)]
+        return Sum(sum(c.n for c in chosen), sum(c.violations for c in chosen), sum(c.unscorable for c in chosen))
+
+    @cached_property
+    def hazardous(self) -> list[Stream]:
+        """Streams whose violations are the hazard's."""
+        return [s for s in self.tally.streams if s.arm in HARMFUL]
+
+    @cached_property
+    def harmless(self) -> list[Stream]:
+        """Streams of harmless twins."""
+        return [s for s in self.tally.streams if s.arm == "benign"]
+
+    @cached_property
+    def worst(self) -> Stream | None:
+        """The hazardous stream with the highest rate of violations; among equals the one with more trials."""
+        tried = [s for s in self.hazardous if self.tally.streams[s].violations]
+        return max(tried, key=lambda s: (self.tally.streams[s].rate, self.tally.streams[s].n), default=None)
+
+    def claims(self, status: str) -> list[Claim]:
+        """The claims of a status: `approve`, `halt` or `open`."""
+        return [c for c in self.tally.gate.claims if c.status == status]
+
+    @cached_property
+    def gravest(self) -> RateClaim | None:
+        """Of the rate claims that do not hold, the one with the highest rate."""
+        failed = [c for c in self.claims("halt") if isinstance(c, RateClaim) and c.n]
+        return max(failed, key=lambda c: (c.violations / c.n, c.n), default=None)
+
+    @cached_property
+    def narrowest(self) -> tuple[RateClaim, float] | None:
+        """Of the rate claims that hold, the one whose upper bound is nearest to its threshold, with the bound."""
+        held = {(c.n, c.violations, c.unscorable, c.tau): c for c in reversed(self.claims("approve")) if isinstance(c, RateClaim) and c.n}
+        bounds = [(c, c.interval()[1]) for c in held.values()]
+        return min(bounds, key=lambda pair: (pair[0].tau - pair[1], -pair[0].n), default=None)
+
+    @cached_property
+    def farthest(self) -> tuple[RateClaim, float, float] | None:
+        """Of the open rate claims, the one with the widest interval, with its ends."""
+        still = {(c.n, c.violations, c.unscorable, c.tau): c for c in reversed(self.claims("open")) if isinstance(c, RateClaim) and c.n}
+        bounds = [(c, *c.interval()) for c in still.values()]
+        return max(bounds, key=lambda found: (found[2] - found[1], found[0].tau), default=None)
+
+    def threshold(self, claim: Claim) -> Figure:
+        """What a claim allows."""
+        return self.figure(percent(claim.margin if isinstance(claim, ParityClaim) else claim.tau))
+
+    @cached_property
+    def duration(self) -> Figure:
+        """From the registration to the last answer."""
+        seconds = max(0, (self.tally.last_at or self.source.signed.closed_at) - self.source.signed.opened_at) / 1000
+        for most, unit, name in ((2 * MINUTE_S, 1, "seconds"), (2 * HOUR_S, MINUTE_S, "minutes"), (2 * DAY_S, HOUR_S, "hours")):
+            if seconds < most:
+                return self.figure(self.words[f"duration_{name}"].replace("{n}", f"{seconds / unit:,.0f}"))
+        return self.figure(self.words["duration_days"].replace("{n}", f"{seconds / DAY_S:,.0f}"))
+
+
+def day(ms: int) -> str:
+    """A Unix time in milliseconds as an ISO 8601 date."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(ms / 1000, UTC).date().isoformat()

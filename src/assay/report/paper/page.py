@@ -1,0 +1,62 @@
+"""The document as one HTML page: no script, no network, the same pieces as the PDF, every figure with a link to its evidence.
+
+html = render_paper(document)
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from assay.report.paper.document import Document, Piece, evidence_in
+from assay.web.languages import direction
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+HERE = Path(__file__).parent
+SIGNS = {"approve": "✓", "delay": "…", "halt": "✕", "open": "·"}
+
+
+def render_paper(document: Document) -> str:
+    """The page. The same document, the same bytes."""
+    from markupsafe import Markup
+
+    css = (HERE / "paper.css").read_text(encoding="utf-8")
+    marks = document.marks
+
+    def mark(digests: tuple[str, ...]) -> str:
+        return ", ".join(f"{marks[d]} {d.rpartition(':')[2][:8]}" for d in digests)
+
+    return (
+        _environment()
+        .get_template("paper.html")
+        .render(
+            doc=document, words=document.words, css=Markup(css), policy=_policy(css), mark=mark, evidence=evidence, signs=SIGNS,  # noqa: S704
+            direction=direction(document.language), svg=Markup,
+        )
+    )  # fmt: skip
+
+
+def evidence(pieces: tuple[Piece, ...]) -> tuple[str, ...]:
+    """The digests that pieces rest on."""
+    return evidence_in(pieces)
+
+
+def _policy(css: str) -> str:
+    """Nothing may load or run but the style with this hash; drawings bring colours as attributes."""
+    hashed = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )  # fmt: skip
