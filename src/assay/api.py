@@ -468,10 +468,10 @@ def write_bundle_report(bundle: Path, path: Path) -> None:
 
 def write_explorer(run: Path, path: Path, language: str = "en") -> None:
     """Write the interactive report of a signed run (its folder or its bundle). Raises `EvidenceError`, `RunFileError`."""
-    from assay.report.explorer import write_explorer as render
+    from assay.report import explorer
     from assay.report.sources import read_source
 
-    _write_whole(render(read_source(run), language), path)
+    explorer.write_explorer(read_source(run), path, language)
 
 
 def paper_figures(runs: Sequence[Path], language: str = "en") -> dict[str, str]:

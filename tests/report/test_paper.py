@@ -84,6 +84,10 @@ def sources(folders: tuple[Path, Path]) -> tuple[Source, ...]:
     return read_sources([run_of(f) for f in folders])
 
 
+def said(blocks: Any) -> str:
+    return "\n".join("".join(p.text for p in pieces_of(b)) for b in blocks)
+
+
 def today(sources: tuple[Source, ...]) -> int:
     return max(s.signed.closed_at for s in sources) + 1000
 
@@ -156,10 +160,10 @@ def test_the_numbers_are_those_of_the_runs(document: Document, sources: tuple[So
 def test_the_first_page_says_why_how_sure_what_is_not_known_and_what_would_change_it(document: Document) -> None:
     heads = [b.id for b in document.blocks if isinstance(b, Heading)][:5]
     assert heads == ["executive", "executive-why", "executive-sure", "executive-unknown", "executive-change"]
-    words = " ".join(p.text for b in document.blocks[:12] for p in pieces_of(b))
+    words = said(document.blocks[:12])
     assert "HALT" in words
     assert "where the plan allows 10%" in words
-    assert "Run A, B" in words, "what is the same of both runs is said once"
+    assert "Run A, B:" in words, "what is the same of both runs is said once"
 
 
 def test_every_chapter_of_the_outline_is_there(document: Document) -> None:
@@ -291,7 +295,7 @@ def test_authors_write_beside_every_chapter_and_files_of_no_chapter_are_told(
         "assay: paper/1\ntitle: A joint paper\nauthors: [One, Two]\nprose: prose\nsectors: [health]\nframeworks: [nist-ai-rmf]\n"
     )
     document = make_paper(sources, read_about(tmp_path / "paper.yaml"), today_ms=today(sources))
-    words = " ".join(p.text for b in document.blocks for p in pieces_of(b))
+    words = said(document.blocks)
     assert f"The ministry paid for {sources[0].tally.trials:,} trials." in words
     assert "have not stated who paid" not in words
     heads = [b.id for b in document.blocks if isinstance(b, Heading)]
@@ -306,7 +310,8 @@ def test_authors_write_beside_every_chapter_and_files_of_no_chapter_are_told(
     ("text", "what"),
     [
         ("assay: paper/2\n", "paper/2"), ("assay: paper/1\nsectors: [mining]\n", "mining"), ("assay: paper/1\nextra: 1\n", "extra"),
-        ("assay: paper/1\ndate: 2026-13-01\n", "no date"), ("assay: paper/1\nparties: {x: short}\n", "parties"), ("", "empty"),
+        ("assay: paper/1\ndate: 2026-13-01\n", "month must be"), ("assay: paper/1\ndate: soon\n", "date"),
+        ("assay: paper/1\nparties: {x: short}\n", "parties"), ("", "empty"),
         ("assay: paper/1\nstale_after_days: 0\n", "stale_after_days"),
     ],
 )  # fmt: skip
@@ -403,7 +408,7 @@ def test_a_missing_glyph_ends_the_build(document: Document) -> None:
     from assay.report.paper.typeset import TypesetError, typeset
 
     with pytest.raises(TypesetError, match="could not be displayed") as e:
-        typeset(msgspec.structs.replace(document, title="A paper \U00013000"))
+        typeset(msgspec.structs.replace(document, title="A paper \U000f0000"))
     assert "fonts-noto" in e.value.fix
 
 

@@ -23,6 +23,12 @@ from assay.ledger import PublicKey, digest, open_envelope
 from assay.plan import seals_digest
 
 
+class AlteredError(EvidenceError):
+    """A bundle is not what its key has signed: a check that failed."""
+
+    exit_code = 1
+
+
 class Closed(Struct, frozen=True):
     """What was signed: the decision, the key, the Merkle root, how the run ended, and when it was opened and closed (Unix ms)."""
 
@@ -36,14 +42,14 @@ class Closed(Struct, frozen=True):
 
 
 def closed(run: BundleRun, recount: Recount) -> Closed:
-    """Check the bundle against its signatures. `recount` has all its trials. Raises `EvidenceError` for the first thing that differs."""
+    """Check the bundle against its signatures. `recount` has all its trials. Raises `AlteredError` for the first thing that differs."""
     try:
         return _closed(run, recount)
     except EvidenceError as e:
-        raise EvidenceError(e.what, where=e.where or str(run.path), fix="Ask for the bundle anew, and run: assay verify") from None
+        raise AlteredError(e.what, where=e.where or str(run.path), fix="Ask for the bundle anew, and run: assay verify") from None
     except (AssayError, KeyError, TypeError, ValueError, AttributeError) as e:
         what = e.what if isinstance(e, AssayError) else f"a statement of it cannot be read ({type(e).__name__})"
-        raise EvidenceError(what, where=str(run.path), fix="Ask for the bundle anew, and run: assay verify") from None
+        raise AlteredError(what, where=str(run.path), fix="Ask for the bundle anew, and run: assay verify") from None
 
 
 def _closed(run: BundleRun, recount: Recount) -> Closed:

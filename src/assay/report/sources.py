@@ -12,7 +12,7 @@ from pathlib import Path
 
 from assay.errors import AssayError, EvidenceError
 from assay.evidence import BundleRun
-from assay.evidence.closing import Closed, closed
+from assay.evidence.closing import AlteredError, Closed, closed
 from assay.evidence.statements import opened_leaf
 from assay.ledger import MerkleTree
 from assay.report.tally import Tally, collect
@@ -24,7 +24,9 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class StaleError(EvidenceError):
-    """A bundle that is older than the run beside it, or a run too old for what is made of it."""
+    """A bundle that is older than the run beside it, or a run too old for what is made of it: a check that failed."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def read_source(path: Path, letter: str = "A") -> Source:
         tally = collect(run)
     except (AssayError, LookupError, ValueError) as e:  # whoever signed also chose what stands in it
         what = e.what if isinstance(e, AssayError) else type(e).__name__
-        raise EvidenceError(f"its trials cannot be counted: {what}", where=str(bundle), fix="Run: assay verify") from None
+        raise AlteredError(f"its trials cannot be counted: {what}", where=str(bundle), fix="Run: assay verify") from None
     signed = closed(run, tally.recount)
     beside = bundle.parent / RUN
     if path.is_dir() and beside.is_file():

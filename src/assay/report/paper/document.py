@@ -223,5 +223,7 @@ def check(document: Document) -> None:
                     continue
         if isinstance(block, Picture) and not block.evidence:
             raise PaperError(f"a chart without evidence: {block.id}")
-        if isinstance(block, Heading) and DIGIT.search(block.text):
-            raise PaperError(f"a figure without evidence: the heading “{block.text[:80]}”")
+        heads = (block.text,) if isinstance(block, Heading) else block.head if isinstance(block, Table) else ()
+        for head in heads:
+            if DIGIT.search(head):
+                raise PaperError(f"a figure without evidence: the heading “{head[:80]}”")

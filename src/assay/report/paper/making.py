@@ -6,7 +6,7 @@ document = make_paper(read_sources(paths), read_about(path), today_ms=now)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -76,7 +76,7 @@ def make_paper(sources: Sequence[Source], about: About, *, language: str = "en",
         title=visible(about.title) or _title(runs, words),
         subtitle=visible(about.subtitle) or words["subtitle"],
         authors=tuple(visible(a) for a in about.authors),
-        date=about.date or day(today_ms),
+        date=about.date.isoformat() if about.date else day(today_ms),
         language=language,
         blocks=(),
         runs=(
@@ -106,7 +106,7 @@ def _fresh(sources: Sequence[Source], about: About, today_ms: int) -> None:
     """No run older than the authors allow, at the paper's date."""
     at = today_ms
     if about.date:
-        at = int(datetime.fromisoformat(about.date).replace(tzinfo=UTC).timestamp() * 1000) + DAY_MS
+        at = int(datetime.combine(about.date, time(), UTC).timestamp() * 1000) + DAY_MS
     for s in sources:
         age = (at - s.signed.closed_at) / DAY_MS
         if age > about.stale_after_days:

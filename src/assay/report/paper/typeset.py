@@ -33,7 +33,10 @@ class TypesetError(PaperError):
 
 def typeset(document: Document) -> bytes:
     """The PDF. Raises `TypesetError`."""
-    return _compiled(document, format="pdf", pdf_standards=["ua-1"], timestamp=0)
+    made = _compiled(document, format="pdf", pdf_standards=["ua-1"], timestamp=0)
+    if not isinstance(made, bytes):
+        raise TypesetError("the typesetter gave no PDF")
+    return made
 
 
 def typeset_pages(document: Document, ppi: int = 100) -> list[bytes]:
