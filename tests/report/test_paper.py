@@ -13,28 +13,12 @@ import pytest
 
 from assay.errors import EvidenceError
 from assay.report.paper import About, PaperError, make_paper, read_about
-from assay.report.paper.document import (
-    Bullets,
-    Cell,
-    Document,
-    Figure,
-    Heading,
-    Paragraph,
-    Picture,
-    Reference,
-    Run,
-    Stated,
-    Table,
-    Text,
-    check,
-    pieces_of,
-    say,
-    statements,
-)
+from assay.report.paper.document import Bullets, Cell, Document, Heading, Paragraph, Picture, Run, Table, check, pieces_of, statements
 from assay.report.paper.making import CHAPTERS, WORDS
 from assay.report.paper.page import render_paper
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_conditions, supply_conditions
+from assay.report.pieces import Figure, Reference, Stated, Text, say
 from assay.report.sources import Source, StaleError, read_sources
 from assay.web.languages import INTERFACE, read_words
 from tests.cli.test_errors import assay, assert_refused

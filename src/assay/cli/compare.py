@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from assay.attacks import ATTACKS
 from assay.catalog import Catalog
 from assay.cli.words import program, shell_path
 from assay.decision import EXIT_CODES, Comparison, History, Observed, compare, over_time, percent
-from assay.decision.codes import CODES
 from assay.errors import AssayError, EvidenceError
 from assay.evidence.bundle import HEAD, BundleReader
 from assay.evidence.bundle import committed as committed_of
-from assay.plan import ErrorRates, Plan, Stream, run_seed
-from assay.runs import RunFile, Trial, read_leaf, run_path
-from assay.scenarios import ItemBuilder
+from assay.plan import ErrorRates, Plan, run_seed
+from assay.report.comparison.observed import observed_trials
+from assay.runs import RunFile, read_leaf, run_path
 
 SHOWN = 15
 MARK = {"not worse": "✓", "worse": "✕", "open": "·"}
@@ -42,13 +39,17 @@ SAID = {
 @click.option("--first", is_flag=True, help="Compare the last run with the first, not with the one before.")
 @click.option("--all", "everything", is_flag=True, help="Show every stream.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
+@click.option("--html", type=click.Path(path_type=Path), help="Also write the comparison as one page, from signed runs (2 to 26).")
+@click.option("--language", metavar="TAG", help="Language of that page: en, ms, zh-Hans, ta, th, vi or id.  [default: en]")
 def command(
-    runs: tuple[Path, ...], margin: str, error: str, floor: str, first: bool, everything: bool, as_json: bool
+    runs: tuple[Path, ...], margin: str, error: str, floor: str, first: bool, everything: bool, as_json: bool, html: Path | None,
+    language: str | None,
 ) -> int:  # fmt: skip
     """What changed between RUNS (run folders, run files or bundles), oldest first.
 
     The last run is compared with the one before it, paired by item where both asked the same items (plans with a bank). Three runs or more
-    also show change over time, saturation, and which items to retire. Bundles are read, not verified: assay verify does that.
+    also show change over time, saturation, and which items to retire. Bundles are read, not verified: assay verify does that. With --html,
+    every run must be signed, and each is held against its signatures before anything is written.
 
     Exit code: 0 nothing got worse, 10 undecided, 20 something got worse.
 
@@ -56,6 +57,7 @@ def command(
     Examples:
       assay compare runs/v1 runs/v2
       assay compare runs/v1 runs/v2 runs/v3 --margin 2%
+      assay compare runs/v1 runs/v2 --html comparison.html --language ms
     """
     from assay.cli.cost import rate_of
 
@@ -64,16 +66,40 @@ def command(
     rates = {name: rate_of(value, f"--{name} {value}") for name, value in (("margin", margin), ("error", error), ("floor", floor))}
     if not (0 <= rates["margin"] < 1 and 0 < rates["error"] <= 0.5 and 0 < rates["floor"] < 1):
         raise AssayError("margin, error or floor is out of range", fix="Usual values are 5%, 5% and 1%.")
-    observed = [observe(path) for path in runs]
-    comparison = compare(observed[0 if first else -2], observed[-1], rates["margin"], ErrorRates(rates["error"], rates["error"]))
+    if language and html is None:
+        raise click.UsageError("--language goes with --html.")
+    if html is not None:
+        comparison, history = _write_page(runs, rates, html, language or "en", first=first)
+    else:
+        observed = [observe(path) for path in runs]
+        comparison = compare(observed[0 if first else -2], observed[-1], rates["margin"], ErrorRates(rates["error"], rates["error"]))
+        history = over_time(observed, floor=rates["floor"]) if len(observed) > 2 else None
     if not comparison.differences:
         raise AssayError("these runs have no stream in common", fix="Compare runs whose plans share hazards, languages and attacks.")
-    history = over_time(observed, floor=rates["floor"]) if len(observed) > 2 else None
     if as_json:
         click.echo(json.dumps(_facts(comparison, history), ensure_ascii=False))
     else:
         _say(comparison, history, runs, first=first, everything=everything)
+    if html is not None and not as_json:
+        click.echo(f"\nComparison: {shell_path(html)}")
     return EXIT_CODES[comparison.verdict]
+
+
+def _write_page(
+    runs: tuple[Path, ...], rates: dict[str, float], html: Path, language: str, *, first: bool
+) -> tuple[Comparison, History | None]:  # fmt: skip
+    from assay.report.comparison import comparison_view, render_comparison, words_in
+    from assay.report.sources import read_sources
+
+    words_in(language)
+    sources = read_sources(runs)
+    view = comparison_view(sources, rates["margin"], rates["error"], rates["floor"], first=first)
+    html.write_text(render_comparison(view, language), encoding="utf-8")
+    if view.history is None:
+        return view.comparison, None
+    names = {source.letter: source.name for source in sources}
+    courses = tuple(msgspec.structs.replace(c, alarm=names.get(c.alarm, "")) for c in view.history.courses)
+    return view.comparison, msgspec.structs.replace(view.history, courses=courses)
 
 
 def observe(path: Path) -> Observed:
@@ -90,28 +116,11 @@ def observe(path: Path) -> Observed:
         if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= reader.left:
             raise EvidenceError(f"{count!r} trials cannot follow", where=str(path))
         trials = (read_leaf(reader.next_line()) for _ in range(count))
-        return _observed(path.parent.name or path.name, plan, Catalog.from_json(sections["catalog"]), seed, trials)
+        return observed_trials(path.parent.name or path.name, plan, Catalog.from_json(sections["catalog"]), seed, trials)
     with RunFile.read(run_path(path)) as run:
         opening = run.opening()
         name = path.name if path.is_dir() else path.parent.name
-        return _observed(name, opening.plan, opening.catalog, opening.seed, (trial for trial, _ in committed_of(run)))
-
-
-def _observed(name: str, plan: Plan, catalog: Catalog, seed: bytes, trials: Iterable[Trial]) -> Observed:
-    codes: dict[Stream, list[int]] = {}
-    items: dict[Stream, list[str]] = {}
-    scenarios: dict[str, str] = {}
-    builder = ItemBuilder.for_plan(plan, catalog, seed, ATTACKS)
-    for trial in trials:
-        stream = trial.stream
-        if stream.arm != "anchor" and trial.index % plan.samples:
-            continue
-        codes.setdefault(stream, []).append(CODES[trial.outcome])
-        items.setdefault(stream, []).append(trial.item)
-        if plan.bank_size(stream.hazard):
-            scenarios[trial.item] = builder.scenario(stream, trial.index)
-    sizes = {s: plan.bank_size(s.hazard) for s in codes if plan.bank_size(s.hazard)}
-    return Observed(name, codes, items, sizes, scenarios)
+        return observed_trials(name, opening.plan, opening.catalog, opening.seed, (trial for trial, _ in committed_of(run)))
 
 
 def _facts(comparison: Comparison, history: History | None) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _counted(folder: Path, since: int, until: int) -> dict[str, Any]:
         {"model": model, "tier": tier, **{name: group[name] for name in ("requests", "denied", "answered", "tokens")}}
         for (model, tier), group in sorted(groups.items())
     ]
-    total = {name: sum(row[name] for row in rows) for name in ("requests", "denied")}
+    total = {name: sum(group[name] for group in groups.values()) for name in ("requests", "denied")}
     named = {name: len(found) for name, found in names.items()}
     happened = {name: events[name] for name in ("cut", "halts", "alerts", "emergencies")}
     return {"first": first, "last": last, **named, **total, **happened, "rows": rows}

@@ -5,7 +5,8 @@ pdf, html = typeset(document), render_paper(document)
 """
 
 from assay.report.paper.about import About, read_about
-from assay.report.paper.document import Document, PaperError
+from assay.report.paper.document import Document
 from assay.report.paper.making import figures_of, make_paper
+from assay.report.pieces import PaperError
 
 __all__ = ["About", "Document", "PaperError", "figures_of", "make_paper", "read_about"]

@@ -22,8 +22,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from assay.catalog.yamlfile import Located
-from assay.report.paper.document import PaperError
 from assay.report.paper.sides import Sector, demand_conditions
+from assay.report.pieces import PaperError
 
 Line = Annotated[str, Meta(min_length=1, max_length=300)]
 KeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{16,64}\Z")]

@@ -11,8 +11,9 @@ from assay.report.frameworks import Status, resolve
 from assay.report.heldout import bank_sentences
 from assay.report.paper.about import About
 from assay.report.paper.body import Words, cell
-from assay.report.paper.document import Block, Bullets, Cell, Figure, Heading, Paragraph, Quote, Reference, Stated, Table, Text, say
+from assay.report.paper.document import Block, Bullets, Cell, Heading, Paragraph, Quote, Table
 from assay.report.paper.numbers import Numbers
+from assay.report.pieces import Figure, Reference, Stated, Text, say
 
 TONES: dict[Status, str] = {"evidence": "approve", "against": "halt", "partial": "open", "gap": "open"}
 DIGESTS = ("bundle", "root", "plan", "catalog", "target", "key")

@@ -8,9 +8,10 @@ from assay.decision import REGISTRATION, RequirementResult, percent
 from assay.evidence.statements import subject
 from assay.plan import LanguageParity, Stream
 from assay.report.intervals import fixed_design
-from assay.report.paper.document import Block, Bullets, Cell, Heading, Paragraph, Piece, Reference, Table, Text, say
+from assay.report.paper.document import Block, Bullets, Cell, Heading, Paragraph, Table
 from assay.report.paper.front import Line, merged
 from assay.report.paper.numbers import Numbers, day
+from assay.report.pieces import Piece, Reference, Text, say
 from assay.report.worlds import make_worlds
 
 Words = dict[str, str]

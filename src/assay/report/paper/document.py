@@ -10,54 +10,12 @@ with its source).
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import Struct
 
-from assay.errors import AssayError
-
-DIGIT = re.compile(r"\d")
-PLACE = re.compile(r"\{([a-z][a-z0-9_]*)\}")
-
-
-class PaperError(AssayError):
-    """The paper cannot be made: what is missing, stale or without evidence, and where."""
-
-
-class Text(Struct, frozen=True, tag="text"):
-    """Words; `lang` where they are in another language than the paper, `strong` where they stand out."""
-
-    text: str
-    lang: str = ""
-    strong: bool = False
-
-
-class Figure(Struct, frozen=True, tag="figure"):
-    """A number or a name out of signed runs, as it is printed, and the digests of the bundles that it follows from."""
-
-    text: str
-    evidence: tuple[str, ...]
-    strong: bool = False
-
-
-class Reference(Struct, frozen=True, tag="reference"):
-    """The name of something elsewhere, whose digits count nothing: a standard, a clause, a key, a version. `code` sets it as such."""
-
-    text: str
-    code: bool = False
-    link: str = ""
-
-
-class Stated(Struct, frozen=True, tag="stated"):
-    """What the authors say with digits in it, and where they have it from; printed with a mark, and listed in an annex."""
-
-    text: str
-    source: str
-
-
-Piece = Text | Figure | Reference | Stated
+from assay.report.pieces import DIGIT, Figure, PaperError, Piece, Reference, Stated, Text
 
 
 class Paragraph(Struct, frozen=True, tag="paragraph"):
@@ -155,23 +113,6 @@ class Document(Struct, frozen=True):
         return {run.bundle: run.letter for run in self.runs}
 
 
-def say(template: str, **pieces: Piece | str | tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """A template's pieces: `{name}` gives way to a figure, a reference, or words. Raises `PaperError` for a place that nothing fills."""
-    out: list[Piece] = []
-    at = 0
-    for place in PLACE.finditer(template):
-        if place[1] not in pieces:
-            raise PaperError(f"nothing fills {{{place[1]}}} in “{template[:80]}”")
-        if place.start() > at:
-            out.append(Text(template[at : place.start()]))
-        given = pieces[place[1]]
-        out += given if isinstance(given, tuple) else (Text(given) if isinstance(given, str) else given,)
-        at = place.end()
-    if at < len(template):
-        out.append(Text(template[at:]))
-    return tuple(out)
-
-
 def pieces_of(block: Block) -> Iterator[Piece]:
     """Every piece of a block."""
     match block:
@@ -189,11 +130,6 @@ def pieces_of(block: Block) -> Iterator[Piece]:
             yield from block.caption
         case Heading() | Break() | Quote():
             return
-
-
-def evidence_in(pieces: Iterable[Piece]) -> tuple[str, ...]:
-    """The digests that pieces rest on, each once, in order."""
-    return tuple(dict.fromkeys(d for piece in pieces if isinstance(piece, Figure) for d in piece.evidence))
 
 
 def statements(document: Document) -> list[Stated]:

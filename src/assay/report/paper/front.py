@@ -10,8 +10,9 @@ from assay.decision import RateClaim, percent
 from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.report.caveats import unreviewed
-from assay.report.paper.document import Block, Bullets, Figure, Heading, Paragraph, Piece, Text, evidence_in, say
+from assay.report.paper.document import Block, Bullets, Heading, Paragraph
 from assay.report.paper.numbers import Numbers
+from assay.report.pieces import Figure, Piece, Text, evidence_in, say
 
 Item = tuple[Piece, ...]
 LETTER = "letter"

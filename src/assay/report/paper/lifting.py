@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from msgspec import Struct
 
-from assay.report.paper.document import PaperError
+from assay.report.pieces import PaperError
 
 SVG = "{http://www.w3.org/2000/svg}"
 CALL = re.compile(r"(translate|rotate)\(([^)]*)\)")

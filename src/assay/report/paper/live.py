@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from assay.decision import percent
 from assay.plan import Stream
-from assay.report.paper.document import Figure, Piece
 from assay.report.paper.numbers import Numbers
+from assay.report.pieces import Figure, Piece
 
 
 def live_figures(runs: Sequence[Numbers]) -> dict[str, Piece]:

@@ -16,29 +16,14 @@ from assay.report.facts import Basis
 from assay.report.frameworks import basis_of
 from assay.report.paper import annex, body
 from assay.report.paper.about import DAY_MS, About
-from assay.report.paper.document import (
-    Block,
-    Break,
-    Cell,
-    Document,
-    Figure,
-    Heading,
-    PaperError,
-    Paragraph,
-    Picture,
-    Piece,
-    Run,
-    Table,
-    Text,
-    check,
-    statements,
-)
+from assay.report.paper.document import Block, Break, Cell, Document, Heading, Paragraph, Picture, Run, Table, check, statements
 from assay.report.paper.front import executive
 from assay.report.paper.live import live_figures
 from assay.report.paper.numbers import Numbers, day
 from assay.report.paper.programme import Programme, programme_blocks, read_programme
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_side, facts_annex, supply_side
+from assay.report.pieces import Figure, PaperError, Piece, Text
 from assay.report.sources import Source, StaleError
 from assay.report.text import visible
 from assay.web.languages import INTERFACE, read_words

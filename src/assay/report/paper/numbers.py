@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from assay.decision import Claim, ParityClaim, RateClaim, percent
 from assay.plan import Stream
-from assay.report.paper.document import Figure
+from assay.report.pieces import Figure
 from assay.report.sources import Source
 from assay.report.tally import worst_case_interval
 from assay.report.text import visible

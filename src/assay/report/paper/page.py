@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.report.paper.document import Document, Piece, evidence_in
+from assay.report.paper.document import Document
+from assay.report.pieces import Piece, evidence_in
 from assay.web.languages import direction
 
 if TYPE_CHECKING:

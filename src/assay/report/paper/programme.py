@@ -16,8 +16,9 @@ from msgspec import Meta, Struct
 from assay.errors import AssayError
 from assay.ledger import PublicKey, digest, open_envelope
 from assay.report.paper.body import Words, cell
-from assay.report.paper.document import Block, Figure, Heading, PaperError, Paragraph, Reference, Table, Text, say
+from assay.report.paper.document import Block, Heading, Paragraph, Table
 from assay.report.paper.numbers import day
+from assay.report.pieces import Figure, PaperError, Reference, Text, say
 
 FORMAT = "access-statistics/1"
 PREDICATE = "urn:assay:predicate:access-statistics:v1"

@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.report.paper.document import DIGIT, Block, Bullets, Heading, PaperError, Paragraph, Piece, Quote, Reference, Stated, Text
+from assay.report.paper.document import Block, Bullets, Heading, Paragraph, Quote
+from assay.report.pieces import DIGIT, PaperError, Piece, Reference, Stated, Text
 from assay.report.text import visible
 
 if TYPE_CHECKING:

@@ -17,8 +17,9 @@ from msgspec import Struct
 from assay.catalog.yamlfile import load_yaml
 from assay.report.facts import Basis, State, fact
 from assay.report.paper.body import Words, cell
-from assay.report.paper.document import Block, Cell, Heading, PaperError, Paragraph, Reference, Table, Text, say
+from assay.report.paper.document import Block, Cell, Heading, Paragraph, Table
 from assay.report.paper.numbers import Numbers
+from assay.report.pieces import PaperError, Reference, Text, say
 
 HERE = Path(__file__).parent
 Sector = Literal["energy", "water", "health", "transport", "finance", "telecommunications", "government"]

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from assay.report.paper.document import Document, PaperError, Picture
+from assay.report.paper.document import Document, Picture
 from assay.report.paper.lifting import lifted
+from assay.report.pieces import PaperError
 
 if TYPE_CHECKING:
     import typst
