@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -491,12 +492,14 @@ def write_paper(
     With `full` every item and judgement is recomputed first. Raises `EvidenceError` for a run that is not what was signed, `PaperError` for
     a number without evidence, a missing glyph, or authors' text that does not hold.
     """
+    from assay.report.charts import warm_up
     from assay.report.paper import About, make_paper, read_about
     from assay.report.paper.page import render_paper
     from assay.report.paper.typeset import typeset
     from assay.report.sources import read_sources
 
     told = read_about(about) if about else About()
+    threading.Thread(target=warm_up, daemon=True).start()
     sources = read_sources(runs)
     for source in sources if full else ():
         progress(f"Verifying run {source.letter} ...")
@@ -504,8 +507,10 @@ def write_paper(
         if not report.ok:
             raise EvidenceError(f"run {source.letter} does not hold: {report.findings[0]}", where=str(source.run.path), fix="assay verify")
     document = make_paper(sources, told, language=language, today_ms=_now_ms(), full=full)
-    made, html = typeset(document), render_paper(document)
-    _write_whole(made, pdf)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(typeset, document)
+        html = render_paper(document)
+    _write_whole(made.result(), pdf)
     _write_whole(html, page)
     return document
 

@@ -350,8 +350,8 @@ def test_statistics_that_are_not_what_was_signed_are_refused(folder: Path, tmp_p
     import base64
 
     from assay.access.audit.statistics import statistics
-    from assay.report.paper.document import PaperError
     from assay.report.paper.programme import read_programme
+    from assay.report.pieces import PaperError
 
     value = statistics(folder, KEY)
     if change == "signature":

@@ -24,6 +24,7 @@ COMMANDS = {
     "access": "The door: operators reach a model early, by grant and by decision, and it shuts at once.",
     "log": "A log that runs are registered in and must end in; the other party cosigns it.",
     "report": "Write a run's HTML report.",
+    "studio": "A page on this machine: lists runs, follows them live, opens reports, starts plans.",
     "label": "The labelling page: people's verdicts on what no program can judge.",
     "judge": "Judges: read a run again with others, compare them, measure them on people's labels.",
     "compare": "Runs side by side: what got worse, what changed, what no longer tells them apart.",

@@ -8,10 +8,12 @@ absent_of(sources, "en")[0].reason          # why a chart is not there
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from assay.report.charts.chart import Absent, Chart, Table, Value
 from assay.report.charts.checkpoints import checkpoints_chart
 from assay.report.charts.cost import cost_charts
+from assay.report.charts.drawing import warm_up
 from assay.report.charts.effects import effects_chart
 from assay.report.charts.funnel import funnel_chart
 from assay.report.charts.growth import growth_chart
@@ -25,7 +27,7 @@ from assay.report.charts.reliability import reliability_chart
 from assay.report.charts.wording import Words
 from assay.report.sources import Source
 
-__all__ = ["Absent", "Chart", "Lettering", "Table", "Value", "absent_of", "all_of", "charts_of", "lifted"]
+__all__ = ["Absent", "Chart", "Lettering", "Table", "Value", "absent_of", "all_of", "charts_of", "lifted", "warm_up"]
 
 
 def charts_of(sources: Sequence[Source], language: str) -> tuple[Chart, ...]:
@@ -45,10 +47,10 @@ def all_of(sources: Sequence[Source], language: str) -> tuple[Chart | Absent, ..
     """Both in one pass, for who needs both."""
     setting = Setting(Words.of(language), many=len(sources) > 1)
     readings = read_all(sources)
-    made: list[Chart | Absent] = []
-    for reading in readings:
-        made += _of_one(reading, setting)
-    return (*made, checkpoints_chart(readings, setting))
+    with ThreadPoolExecutor(len(readings) + 1) as pool:  # one run is counted while another is drawn
+        trend = pool.submit(checkpoints_chart, readings, setting)
+        each = pool.map(lambda reading: _of_one(reading, setting), readings)
+        return (*(made for of_one in each for made in of_one), trend.result())
 
 
 def _of_one(reading: Reading, setting: Setting) -> list[Chart | Absent]:

@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -52,6 +53,12 @@ def draw(spec: Spec, chart_id: str, alt: str) -> str:
     """The chart as one `<svg>` element, the same bytes for the same specification. Raises `AssayError` where the extra is missing."""
     whole = {"$schema": f"https://vega.github.io/schema/vega-lite/v{VEGA_LITE}.json", "background": PAPER, "config": _config(), **spec}
     return _cleaned(_converter().vegalite_to_svg(whole, vl_version=VEGA_LITE), chart_id, alt)
+
+
+def warm_up() -> None:
+    """Start Vega, which takes half a second and nobody need wait for: in a thread, while the runs are read. Raises nothing."""
+    with suppress(Exception):  # whoever draws then is told
+        _converter().vegalite_to_svg({"data": {"values": [{}]}, "mark": "point"}, vl_version=VEGA_LITE)
 
 
 @lru_cache(maxsize=1)

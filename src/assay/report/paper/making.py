@@ -30,7 +30,7 @@ from assay.web.languages import INTERFACE, read_words
 
 WORDS = Path(__file__).parent / "words"
 PLACES = {
-    "results": ("matrix", "parity"), "agents": ("effects", "funnel"), "judges": ("judges",), "cost": ("growth", "cost", "design"),
+    "results": ("matrix", "parity"), "agents": ("effects", "funnel"), "judges": ("reliability",), "cost": ("growth", "cost", "design"),
     "change": ("checkpoints", "headroom"),
 }  # fmt: skip
 """Which charts a chapter shows, in order, by the first part of their ids; the rest of an id is the letter of the run, if it is of one."""
@@ -185,7 +185,8 @@ class _Charts:
                 yield Picture(chart.id, chart.svg, chart.alt, caption, evidence, f"behind-{chart.id}")
 
     def _evidence(self, chart: Chart) -> tuple[str, ...]:
-        return self._of.get(chart.id.rpartition("-")[2], self._all)
+        """The run that an id names by its letter, or all of them."""
+        return next((self._of[part] for part in chart.id.split("-")[1:] if part in self._of), self._all)
 
     def tables(self) -> Iterator[Block]:
         """An annex with what every chart draws."""

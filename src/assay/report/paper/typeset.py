@@ -9,19 +9,22 @@ code. A glyph that no font has ends the build, and so does what PDF/UA forbids.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import Struct
 
+from assay.report.charts import Lettering, lifted
 from assay.report.paper.document import Document, Picture
-from assay.report.paper.lifting import lifted
 from assay.report.pieces import PaperError
 
 if TYPE_CHECKING:
     import typst
 
+VIEW_BOX = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 TEMPLATE = Path(__file__).parent / "paper.typ"
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts", Path.home() / ".local/share/fonts")
 FAMILY = "Noto Sans"
@@ -52,7 +55,7 @@ def _compiled(document: Document, **how: Any) -> Any:
     except ModuleNotFoundError:
         raise TypesetError("the PDF needs typst, which is not installed", fix="pip install 'assay[report]'") from None
     compiler = _compiler()
-    drawings = {block.id: lifted(block.svg) for block in document.blocks if isinstance(block, Picture)}
+    drawings = {block.id: _drawing(block) for block in document.blocks if isinstance(block, Picture)}
     data = msgspec.json.encode({"document": document, "drawings": drawings}).decode()
     try:
         made, warnings = compiler.compile_with_warnings(input=TEMPLATE.read_bytes(), sys_inputs={"paper": data}, **how)
@@ -64,6 +67,23 @@ def _compiled(document: Document, **how: Any) -> Any:
         if not str(warning.message).startswith("unknown font family"):  # the others have the glyphs, or the build has ended
             raise TypesetError(_said(warning))
     return made
+
+
+class _Drawing(Struct, frozen=True):
+    """A chart without its words, its size in units, and the words, which the template sets."""
+
+    svg: str
+    width: float
+    height: float
+    labels: tuple[Lettering, ...]
+
+
+def _drawing(picture: Picture) -> _Drawing:
+    box = VIEW_BOX.search(picture.svg)
+    if box is None:
+        raise TypesetError(f"the chart '{picture.id}' has no size")
+    bare, labels = lifted(picture.svg)
+    return _Drawing(bare, float(box[1]), float(box[2]), labels)
 
 
 def _said(problem: Any) -> str:

@@ -1,0 +1,74 @@
+// The list of runs.
+
+import { $, badge, command, count, draw, english, make, say, shown, their, when } from "./dom.js";
+
+const SHOWN = 300;
+let limit = SHOWN;
+
+export const address = (name) => `#run/${encodeURIComponent(name)}`;
+
+export function documents(listed, writeReport) {
+  const { run, reporting } = listed;
+  const links = run.documents.map((which) =>
+    make("a", { class: "open", href: `/open/${encodeURIComponent(run.name)}/${which}`, target: "_blank", rel: "noopener", "data-key": `${which}-${run.name}` },
+      say(`document_${which}`), make("span", { class: "sr" }, ` (${shown(run.name)}, ${say("new_tab")})`)));
+  if (reporting === "busy") return [...links, make("span", { class: "soft" }, say("report_busy"))];
+  const writable = run.has_run_file && !run.documents.includes("report") && ["finished", "stopped"].includes(run.state);
+  if (writable) {
+    links.push(make("button", { type: "button", class: "small", "data-key": `make-${run.name}`, onclick: () => writeReport(run.name) }, say("make_report")));
+    if (reporting === "failed") links.push(make("span", { class: "wrong" }, say("report_failed")));
+  }
+  return links;
+}
+
+export function verdict(run) {
+  const parts = [run.verdict ? badge(run.verdict, say(`verdict_${run.verdict}`)) : make("span", { class: "soft" }, say("verdict_none"))];
+  if (run.has_run_file || run.signed !== "no") {
+    const doubtful = run.signed === "bad" || run.signed === "older";
+    parts.push(make("span", { class: `small ${doubtful ? "wrong" : "soft"}` }, doubtful ? "! " : "", say(`signed_${run.signed}`)));
+  }
+  return parts;
+}
+
+export function trials(run) {
+  if (!run.budget) return [];
+  const text = say("at_most", { n: count(run.trials), of: count(run.budget) });
+  const bar = run.state === "running" ? make("progress", { max: run.budget, value: Math.min(run.trials, run.budget), "aria-label": say("col_trials") }) : null;
+  return [make("span", {}, text), bar];
+}
+
+export function showList(answer, writeReport) {
+  $("runs-title").replaceChildren(...titled(answer.folder));
+  const minute = Math.floor(Date.now() / 20_000); // so that "a minute ago" does not stay true
+  draw($("run-list"), [answer.runs, limit, minute], () => (answer.runs.length ? [table(answer.runs, writeReport), more(answer, writeReport)] : empty(answer.example)));
+}
+
+function titled(folder) {
+  const [before, after] = say("folder", { folder: "\0" }).split("\0");
+  return [before, make("bdi", { class: "folder" }, shown(folder)), after];
+}
+
+function empty(example) {
+  return [make("div", { class: "card" }, make("h2", {}, say("no_runs")), make("p", {}, say("no_runs_text")),
+    make("p", {}, make("a", { class: "button main", href: "#start" }, say("nav_start"))), command(example))];
+}
+
+function table(runs, writeReport) {
+  const columns = ["name", "state", "verdict", "plan", "target", "trials", "when", "documents"];
+  const head = make("thead", {}, make("tr", {}, ...columns.map((c) => make("th", { scope: "col" }, say(`col_${c}`)))));
+  return make("table", { class: "list stack" }, head, make("tbody", {}, ...runs.slice(0, limit).map((listed) => row(listed, writeReport))));
+}
+
+function row(listed, writeReport) {
+  const { run } = listed;
+  const title = run.name ? make("a", { href: address(run.name), "data-key": `run-${run.name}` }, their(run.shown)) : their(run.shown);
+  const state = [badge(run.state, say(`state_${run.state}`)), run.wrong ? english(run.wrong, "span", { class: "small wrong clamp" }) : run.name ? null : make("span", { class: "small wrong clamp" }, say("bad_folder"))];
+  const cells = { state, verdict: run.state === "broken" ? [] : verdict(run), plan: [their(run.plan)], target: [their(run.target)], trials: trials(run), when: [when(run.at)], documents: documents(listed, writeReport) };
+  return make("tr", {}, make("th", { scope: "row" }, title),
+    ...Object.entries(cells).map(([name, parts]) => make("td", { "data-label": say(`col_${name}`), class: parts.some((p) => p?.textContent) ? name : `${name} nothing` }, make("div", { class: "parts" }, ...parts))));
+}
+
+function more(answer, writeReport) {
+  if (answer.runs.length <= limit) return null;
+  return make("p", {}, make("button", { type: "button", "data-key": "more", onclick: () => ((limit += SHOWN), showList(answer, writeReport)) }, say("of", { n: count(limit), of: count(answer.runs.length) }), " ↓"));
+}
