@@ -39,7 +39,9 @@ SAID = {
 @click.option("--first", is_flag=True, help="Compare the last run with the first, not with the one before.")
 @click.option("--all", "everything", is_flag=True, help="Show every stream.")
 @click.option("--json", "as_json", is_flag=True, help="Everything as one JSON object.")
-@click.option("--html", type=click.Path(path_type=Path), help="Also write the comparison as one page, from signed runs (2 to 26).")
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Also write the comparison as one page, from signed runs (2 to 26)."
+)
 @click.option("--language", metavar="TAG", help="Language of that page: en, ms, zh-Hans, ta, th, vi or id.  [default: en]")
 def command(
     runs: tuple[Path, ...], margin: str, error: str, floor: str, first: bool, everything: bool, as_json: bool, html: Path | None,
@@ -90,11 +92,17 @@ def _write_page(
 ) -> tuple[Comparison, History | None]:  # fmt: skip
     from assay.report.comparison import comparison_view, render_comparison, words_in
     from assay.report.sources import read_sources
+    from assay.runs import whole_file
 
     words_in(language)
     sources = read_sources(runs)
     view = comparison_view(sources, rates["margin"], rates["error"], rates["floor"], first=first)
-    html.write_text(render_comparison(view, language), encoding="utf-8")
+    page = render_comparison(view, language).encode("utf-8")
+    try:
+        with whole_file(html) as file:
+            file.write(page)
+    except OSError as e:
+        raise AssayError(f"cannot write the comparison: {e.strerror}", where=str(html)) from None
     if view.history is None:
         return view.comparison, None
     names = {source.letter: source.name for source in sources}

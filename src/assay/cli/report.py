@@ -11,6 +11,7 @@ from assay.cli.words import program, shell_path
 from assay.errors import RunFileError
 from assay.evidence import read_summary
 from assay.runs import RunFile, is_judged, run_path
+from assay.web.languages import INTERFACE
 
 EXPLORER = "explorer.html"
 PAPER = "paper.pdf"
@@ -24,7 +25,7 @@ PAPER = "paper.pdf"
 @click.option("--about", type=click.Path(path_type=Path), metavar="FILE", help="With --paper: the authors' file (docs/paper.md).")
 @click.option("--full", is_flag=True, help="With --paper: recompute every item and judgement first, as assay verify does.")
 @click.option("--figures", is_flag=True, help="With --paper: list the figures that prose may name; write nothing.")
-@click.option("--language", default="en", show_default=True, metavar="TAG", help="Of the paper or the interactive page.")
+@click.option("--language", type=click.Choice(list(INTERFACE)), default="en", show_default=True, help="Of paper or interactive page.")
 @click.option("--framework", metavar="ID", help="Print the clause table of a governance framework instead; `list` names them all.")
 @click.option("--json", "as_json", is_flag=True, help="The clause table as JSON.")
 def command(
@@ -53,6 +54,8 @@ def command(
         raise click.UsageError("Missing argument 'RUN'.")
     if not paper and (about or full or figures):
         raise click.UsageError("--about, --full and --figures go with --paper.")
+    if language != "en" and not (paper or interactive):
+        raise click.UsageError("--language goes with --paper or --interactive; the plain report is in English.")
     if paper:
         _paper(runs, out or Path(PAPER), about, language, full=full, figures=figures)
         return 0

@@ -12,14 +12,14 @@ import os
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from assay.evidence import Summary
 from assay.report.intervals import PLOT_WIDTH
 from assay.report.judged import make_judged_view
+from assay.report.pages import page_environment
 from assay.report.responses import RESPONSE_KINDS
 from assay.report.tally import HEARD, Tally
-from assay.report.text import visible
 from assay.report.transcripts import SHOWN
 from assay.report.view import make_view
 from assay.report.words import KIND_ORDER, count_text
@@ -84,23 +84,10 @@ def content_policy(css: str) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
+    from jinja2 import FileSystemBytecodeCache
 
     compiled = HERE / "__pycache__"  # beside Python's own, and of the same trust
-    environment = Environment(
-        loader=FileSystemLoader(HERE),
-        bytecode_cache=FileSystemBytecodeCache(str(compiled)) if os.access(compiled, os.W_OK) and not sys.dont_write_bytecode else None,
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    kept = FileSystemBytecodeCache(str(compiled)) if os.access(compiled, os.W_OK) and not sys.dont_write_bytecode else None
+    environment = page_environment(HERE, compiled=kept)
     environment.globals["count"] = count_text
     return environment
-
-
-def _shown(value: Any) -> Any:
-    """Every string that the template prints, with what is invisible made visible; markup of our own passes."""
-    return visible(value) if type(value) is str else value

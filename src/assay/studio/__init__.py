@@ -6,6 +6,5 @@
 | `following` | `Follower`: one run as it grows: tallies, requirements, pace; never a trial's text |
 | `starting` | `Starter`: plans, forecasts, and the processes that make runs and reports |
 | `writers` | who is writing a run file, and whether a process is still the one that was started |
-| `sessions` | one link, one sign-in |
 | `app` | `make_studio`: the application, guarded |
 """

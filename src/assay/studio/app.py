@@ -31,12 +31,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from assay.api import RUN_NAME
 from assay.errors import AssayError
 from assay.studio.following import Follower, Seen
-from assay.studio.sessions import Sessions
 from assay.studio.shelf import Run
 from assay.studio.starting import Starter, StudioError
 from assay.web.answers import SHARED, answer, file_answer, read_body, said
 from assay.web.guard import LOOPBACK, Guard
 from assay.web.languages import INTERFACE, preferred, read_words
+from assay.web.sessions import Sessions
 
 HERE = Path(__file__).parent
 WORDS = HERE / "words"
@@ -282,6 +282,7 @@ def make_studio(starter: Starter, *, port: int) -> tuple[ASGIApp, str]:
         "stop": page.act(starter.stop),
         "resume": page.act(starter.resume),
         "report": page.act(starter.report),
+        "explore": page.act(starter.explore),
     }
     app = Starlette(
         routes=[

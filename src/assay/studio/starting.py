@@ -245,10 +245,20 @@ class Starter:
         run = self.known(name)
         if run.state not in ("finished", "stopped") or not run.has_run_file:
             raise StudioError("not_stopped", "this run has no report yet")
+        self._write(name, "report")
+
+    def explore(self, name: str) -> None:
+        """Write a signed run's interactive report. Raises `AssayError`."""
+        run = self.known(name)
+        if run.state != "finished" or run.signed != "yes":
+            raise StudioError("not_stopped", "only what is signed has an interactive report")
+        self._write(name, "report", "--interactive")
+
+    def _write(self, name: str, *command: str) -> None:
+        """One report of a run at a time."""
         busy = self._reports.get(name)
-        if busy is not None and busy.poll() is None:
-            return
-        self._reports[name] = self._process(f"{name}.report.log", ["report", "--", str((self.shelf.folder / name).resolve())])
+        if busy is None or busy.poll() is not None:
+            self._reports[name] = self._process(f"{name}.report.log", [*command, "--", str((self.shelf.folder / name).resolve())])
 
     def known(self, name: str) -> Run:
         """A run that is listed, by its name. Raises `StudioError`."""

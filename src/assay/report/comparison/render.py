@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -23,9 +23,9 @@ from assay.report.comparison.changes import Change, Kind
 from assay.report.comparison.identity import name
 from assay.report.comparison.sentences import agreement_sentence, control, place, points, sentences, word
 from assay.report.comparison.view import CellRow, ComparisonView
+from assay.report.pages import page_environment
 from assay.report.pieces import Figure, Piece, say
 from assay.report.render import content_policy
-from assay.report.text import visible
 from assay.report.words import SYMBOL, attack_words, range_text, rate_text
 from assay.version import __version__
 from assay.web.languages import direction, read_words
@@ -174,12 +174,7 @@ def _command(view: ComparisonView, language: str) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, finalize=_shown, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )  # fmt: skip
+    environment = page_environment(HERE)
     environment.filters.update(
         fill=_fill, day=_day, figure=lambda piece: isinstance(piece, Figure), reason=bounded_reason
     )  # fmt: skip
@@ -199,7 +194,3 @@ def _fill(template: str, **values: str) -> str:
 
 def _day(at_ms: int) -> str:
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")
-
-
-def _shown(value: Any) -> Any:
-    return visible(value) if type(value) is str else value

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from assay.report.pages import page_environment
 from assay.report.paper.document import Document
 from assay.report.pieces import Piece, evidence_in
 from assay.web.languages import direction
@@ -55,9 +56,4 @@ def _policy(css: str) -> str:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    return Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )  # fmt: skip
+    return page_environment(HERE, shown=False)  # `make_paper` made its texts visible

@@ -7,17 +7,19 @@ let limit = SHOWN;
 
 export const address = (name) => `#run/${encodeURIComponent(name)}`;
 
-export function documents(listed, writeReport) {
+export function documents(listed, acts) {
   const { run, reporting } = listed;
   const links = run.documents.map((which) =>
     make("a", { class: "open", href: `/open/${encodeURIComponent(run.name)}/${which}`, target: "_blank", rel: "noopener", "data-key": `${which}-${run.name}` },
       say(`document_${which}`), make("span", { class: "sr" }, ` (${shown(run.name)}, ${say("new_tab")})`)));
   if (reporting === "busy") return [...links, make("span", { class: "soft" }, say("report_busy"))];
   const writable = run.has_run_file && !run.documents.includes("report") && ["finished", "stopped"].includes(run.state);
-  if (writable) {
-    links.push(make("button", { type: "button", class: "small", "data-key": `make-${run.name}`, onclick: () => writeReport(run.name) }, say("make_report")));
-    if (reporting === "failed") links.push(make("span", { class: "wrong" }, say("report_failed")));
-  }
+  const explorable = run.signed === "yes" && run.state === "finished" && !run.documents.includes("explorer");
+  const offer = (which, act) =>
+    links.push(make("button", { type: "button", class: "small", "data-key": `${which}-${run.name}`, onclick: () => act(run.name) }, say(which)));
+  if (writable) offer("make_report", acts.report);
+  if (explorable) offer("make_explorer", acts.explore);
+  if ((writable || explorable) && reporting === "failed") links.push(make("span", { class: "wrong" }, say("report_failed")));
   return links;
 }
 
@@ -37,10 +39,10 @@ export function trials(run) {
   return [make("span", {}, text), bar];
 }
 
-export function showList(answer, writeReport) {
+export function showList(answer, acts) {
   $("runs-title").replaceChildren(...titled(answer.folder));
   const minute = Math.floor(Date.now() / 20_000); // so that "a minute ago" does not stay true
-  draw($("run-list"), [answer.runs, limit, minute], () => (answer.runs.length ? [table(answer.runs, writeReport), more(answer, writeReport)] : empty(answer.example)));
+  draw($("run-list"), [answer.runs, limit, minute], () => (answer.runs.length ? [table(answer.runs, acts), more(answer, acts)] : empty(answer.example)));
 }
 
 function titled(folder) {
@@ -53,22 +55,22 @@ function empty(example) {
     make("p", {}, make("a", { class: "button main", href: "#start" }, say("nav_start"))), command(example))];
 }
 
-function table(runs, writeReport) {
+function table(runs, acts) {
   const columns = ["name", "state", "verdict", "plan", "target", "trials", "when", "documents"];
   const head = make("thead", {}, make("tr", {}, ...columns.map((c) => make("th", { scope: "col" }, say(`col_${c}`)))));
-  return make("table", { class: "list stack" }, head, make("tbody", {}, ...runs.slice(0, limit).map((listed) => row(listed, writeReport))));
+  return make("table", { class: "list stack" }, head, make("tbody", {}, ...runs.slice(0, limit).map((listed) => row(listed, acts))));
 }
 
-function row(listed, writeReport) {
+function row(listed, acts) {
   const { run } = listed;
   const title = run.name ? make("a", { href: address(run.name), "data-key": `run-${run.name}` }, their(run.shown)) : their(run.shown);
   const state = [badge(run.state, say(`state_${run.state}`)), run.wrong ? english(run.wrong, "span", { class: "small wrong clamp" }) : run.name ? null : make("span", { class: "small wrong clamp" }, say("bad_folder"))];
-  const cells = { state, verdict: run.state === "broken" ? [] : verdict(run), plan: [their(run.plan)], target: [their(run.target)], trials: trials(run), when: [when(run.at)], documents: documents(listed, writeReport) };
+  const cells = { state, verdict: run.state === "broken" ? [] : verdict(run), plan: [their(run.plan)], target: [their(run.target)], trials: trials(run), when: [when(run.at)], documents: documents(listed, acts) };
   return make("tr", {}, make("th", { scope: "row" }, title),
     ...Object.entries(cells).map(([name, parts]) => make("td", { "data-label": say(`col_${name}`), class: parts.some((p) => p?.textContent) ? name : `${name} nothing` }, make("div", { class: "parts" }, ...parts))));
 }
 
-function more(answer, writeReport) {
+function more(answer, acts) {
   if (answer.runs.length <= limit) return null;
-  return make("p", {}, make("button", { type: "button", "data-key": "more", onclick: () => ((limit += SHOWN), showList(answer, writeReport)) }, say("of", { n: count(limit), of: count(answer.runs.length) }), " ↓"));
+  return make("p", {}, make("button", { type: "button", "data-key": "more", onclick: () => ((limit += SHOWN), showList(answer, acts)) }, say("of", { n: count(limit), of: count(answer.runs.length) }), " ↓"));
 }

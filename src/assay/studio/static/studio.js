@@ -74,7 +74,7 @@ async function poll() {
     if (view === "runs") {
       const found = await call("/api/runs");
       if (mine !== turn) return;
-      showList(found, acts.report);
+      showList(found, acts);
     } else if (view === "run") {
       const found = await call(`/api/run/${encodeURIComponent(name)}?since=${seenVersion()}`);
       if (mine !== turn) return;
@@ -138,6 +138,7 @@ async function act(path, name, word) {
 
 const acts = {
   report: (name) => act("report", name, "report_busy"),
+  explore: (name) => act("explore", name, "report_busy"),
   resume: (name) => act("resume", name, "resumed"),
   stop: (name) => {
     $("ask").dataset.name = name;

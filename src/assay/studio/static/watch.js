@@ -68,7 +68,7 @@ function notices({ listed, seen, wrong, report_log: log }) {
 function actsOf(looked, acts) {
   const { listed, commands } = looked;
   const { run } = listed;
-  const out = documents(listed, acts.report);
+  const out = documents(listed, acts);
   const live = run.state === "running" || run.state === "starting";
   if (listed.stoppable) out.push(make("button", { type: "button", "data-key": "stop", onclick: () => acts.stop(run.name) }, say("stop")));
   if (run.state === "stopped" && run.has_run_file) out.unshift(make("button", { type: "button", class: "main", "data-key": "resume", onclick: () => acts.resume(run.name) }, say("resume")));
