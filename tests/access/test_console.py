@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from assay.access.admin.console.app import IDLE_S, LONGEST_S, _Sessions
+from assay.access.admin.console.app import IDLE_S, LONGEST_S, _Page
 from assay.access.admin.console.remote import Remote, RemoteError
 from assay.access.admin.serve import searcher
 from assay.access.admin.wire import AuditQuery
@@ -520,7 +520,7 @@ def test_a_gate_that_is_gone_is_said_to_be_and_signing_out_ends_it(scene: Scene,
 
 def test_a_session_ends_when_nobody_uses_it_and_after_a_day_at_work() -> None:
     now = [0.0]
-    sessions = _Sessions(lambda: now[0])
+    sessions = _Page(Remote("http://127.0.0.1:1", PrivateKey.generate()), "cookie", lambda: now[0]).sessions
     first = sessions.link()
     second = sessions.link()
     assert sessions.enter(first) == ""

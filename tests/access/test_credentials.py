@@ -321,6 +321,14 @@ def test_only_tokens_that_hold_are_kept_and_not_without_end() -> None:
     assert len(tokens._cache) == CACHED
 
 
+def test_tokens_that_have_expired_are_not_kept() -> None:
+    tokens = gate()
+    for at in range(500):
+        now = NOW + 3000 * at
+        check(tokens, headers_of(issued(tokens, now=now), ms=now), now)
+    assert len(tokens._cache) <= 300_000 // 3000 + 1
+
+
 # Token requests
 
 

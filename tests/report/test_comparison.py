@@ -309,7 +309,27 @@ def test_the_command_writes_the_page(
     assert main() == 20
     assert "comparison.html" in capsys.readouterr().out
     assert "LEBIH BURUK" in out.read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [out]
     monkeypatch.setattr("sys.argv", ["assay", "compare", str(runs["v1"]), str(runs["v3"]), "--language", "ms"])
+    assert main() == 2
+
+
+def test_a_page_that_cannot_be_written_leaves_the_one_before(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "comparison.html"
+    out.write_text("before")
+    monkeypatch.setattr("sys.argv", ["assay", "compare", str(runs["v1"]), str(runs["v3"]), "--html", str(out)])
+    with monkeypatch.context() as disk:
+        disk.setattr("assay.runs.file.os.fsync", full)
+        assert main() == 2
+    assert "cannot write the comparison: No space left on device" in capsys.readouterr().err
+    assert out.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [out]
+    monkeypatch.setattr("sys.argv", ["assay", "compare", str(runs["v1"]), str(runs["v3"]), "--html", str(tmp_path)])
     assert main() == 2
 
 

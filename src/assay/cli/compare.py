@@ -20,7 +20,7 @@ from assay.evidence.bundle import HEAD, BundleReader
 from assay.evidence.bundle import committed as committed_of
 from assay.plan import ErrorRates, Plan, run_seed
 from assay.report.comparison.observed import observed_trials
-from assay.runs import RunFile, read_leaf, run_path
+from assay.runs import RunFile, read_leaf, run_path, whole_file
 
 SHOWN = 15
 MARK = {"not worse": "✓", "worse": "✕", "open": "·"}
@@ -92,7 +92,6 @@ def _write_page(
 ) -> tuple[Comparison, History | None]:  # fmt: skip
     from assay.report.comparison import comparison_view, render_comparison, words_in
     from assay.report.sources import read_sources
-    from assay.runs import whole_file
 
     words_in(language)
     sources = read_sources(runs)

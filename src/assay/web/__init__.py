@@ -4,6 +4,7 @@
 |---|---|
 | `languages` | the interface languages, words as data files, direction of a script, what a browser prefers |
 | `signin` | people with roles and languages, and their tokens: `TokenFile`, of which only digests are kept |
+| `sessions` | `Sessions`: a link that opens once, and the cookies that came of it, with idle and longest limits |
 | `answers` | `read_body`, `answer`, `said`, `file_answer`: JSON in and out, and a page's files |
 | `guard` | `Guard`: allowed hosts, same-origin posts, security headers, around any ASGI application |
 | `serving` | `listen` and `serve`: a socket, TLS where it is needed, a clean stop |

@@ -10,9 +10,7 @@ from __future__ import annotations
 import hmac
 import os
 import re
-import secrets
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,8 +19,8 @@ from msgspec import Meta, Struct, structs
 
 from assay.errors import AssayError
 from assay.judges.labels import LABELLER
+from assay.web.sessions import digest, new_token
 
-TOKEN_BYTES = 32
 TAG = re.compile(r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")
 
 Role = Literal["labeller", "adjudicator"]
@@ -112,8 +110,8 @@ class TokenFile:
             merged[person.name] = person
         old = {k.person.name: k for k in self._kept}
         everybody = {name: k.person for name, k in old.items()} | merged
-        fresh = {name: secrets.token_urlsafe(TOKEN_BYTES) for name in everybody if renew or name not in old}
-        self._write(tuple(_Kept(p, _digest(fresh[n]) if n in fresh else old[n].sha256) for n, p in everybody.items()))
+        fresh = {name: new_token() for name in everybody if renew or name not in old}
+        self._write(tuple(_Kept(p, digest(fresh[n]) if n in fresh else old[n].sha256) for n, p in everybody.items()))
         return fresh
 
     def remove(self, name: str) -> None:
@@ -125,7 +123,7 @@ class TokenFile:
     def who(self, token: str) -> Person | None:
         """Whose token it is. Every kept digest is compared in constant time. What another process did to the file holds at once."""
         self._read()
-        given = _digest(token[:200])
+        given = digest(token)
         found = None
         for kept in self._kept:
             if hmac.compare_digest(kept.sha256, given):
@@ -145,7 +143,3 @@ class TokenFile:
         except OSError as e:
             raise AssayError(f"cannot write here: {e.strerror}", where=str(self.path)) from None
         self._read()
-
-
-def _digest(token: str) -> str:
-    return sha256(token.encode("utf-8", "replace")).hexdigest()

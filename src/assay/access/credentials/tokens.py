@@ -299,7 +299,7 @@ class Tokens:
         until = min(claims.expires, claims.issued + self._token_ms, keys.retired + self._token_ms if keys.retired else claims.expires)
         known = Opened(claims, hmac.new(_sub(keys.mac, claims.id), digestmod="sha256"), until)
         self._cache[text] = known
-        if len(self._cache) > CACHED:
+        while len(self._cache) > CACHED or next(iter(self._cache.values())).until <= now < until:  # the first is who was not seen longest
             self._cache.popitem(last=False)
         return known
 

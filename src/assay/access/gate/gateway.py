@@ -195,7 +195,13 @@ class Gateway:
                 raise DeniedError("route", 404, "there is nothing at this address")
             traceparent = headers.get(b"traceparent", b"").decode("latin-1")
             with self._traces.request(route, traceparent) as span:
-                await self._traced(route, scope, headers, receive, answer, started, span)
+                try:  # here, and not in a coroutine of its own: every part of a stream would pass through it
+                    await self._serve(route, scope, headers, receive, answer, started, span)
+                except DeniedError as e:
+                    span.set("assay.decision", "deny")
+                    span.set("assay.rule", shown(e.rule))
+                    span.set("http.response.status_code", e.status)
+                    raise
         except DeniedError as e:
             self.metrics.denied(e.rule)
             await answer.denied(e, self._tokens.challenge(now_ms()) if e.status == 401 else [])
@@ -255,18 +261,6 @@ class Gateway:
         await answer.json(200, reply)
 
     # The pipeline
-
-    async def _traced(
-        self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Reply, started: float, span: Span
-    ) -> None:  # fmt: skip
-        """A request, with what the trace may say of a denial."""
-        try:
-            await self._serve(route, scope, headers, receive, answer, started, span)
-        except DeniedError as e:
-            span.set("assay.decision", "deny")
-            span.set("assay.rule", shown(e.rule))
-            span.set("http.response.status_code", e.status)
-            raise
 
     async def _serve(
         self, route: Route, scope: Scope, headers: dict[bytes, bytes], receive: Receive, answer: Reply, started: float, span: Span

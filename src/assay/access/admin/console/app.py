@@ -9,13 +9,10 @@ and only digests of both are kept, in memory. The gate itself takes no cookies a
 
 from __future__ import annotations
 
-import hmac
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -34,6 +31,7 @@ from assay.access.model import Grant, Id, Plain, Scope
 from assay.errors import AssayError
 from assay.web.answers import SHARED, answer, file_answer, read_body, said
 from assay.web.guard import LOOPBACK, Guard
+from assay.web.sessions import Sessions
 
 T = TypeVar("T")
 HERE = Path(__file__).parent
@@ -101,51 +99,10 @@ class Found(Struct, frozen=True, forbid_unknown_fields=True):
     note: Plain
 
 
-class _Sessions:
-    """Who is signed in: digests of cookies, with when they began and were last used."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._known: dict[str, tuple[float, float]] = {}
-        self._link = ""
-
-    def link(self) -> str:
-        """A token that opens once; the one before opens nothing any more."""
-        token = secrets.token_urlsafe(32)
-        self._link = _digest(token)
-        return token
-
-    def enter(self, token: str) -> str:
-        """The value of a cookie for the link's token; empty if it is not that."""
-        if not self._link or not hmac.compare_digest(self._link, _digest(token)):
-            return ""
-        self._link = ""
-        value = secrets.token_urlsafe(32)
-        self._known[_digest(value)] = (self._clock(), self._clock())
-        return value
-
-    def holds(self, value: str, *, used: bool) -> bool:
-        """Whether a cookie's value is of somebody who is signed in."""
-        now, name = self._clock(), _digest(value)
-        found = self._known.get(name)
-        if found is None:
-            return False
-        if now - found[0] > LONGEST_S or now - found[1] > IDLE_S:
-            del self._known[name]
-            return False
-        if used:
-            self._known[name] = (found[0], now)
-        return True
-
-    def leave(self, value: str) -> None:
-        """Sign out."""
-        self._known.pop(_digest(value), None)
-
-
 class _Page:
     def __init__(self, remote: Remote, cookie: str, clock: Callable[[], float]) -> None:
         self.remote, self.cookie = remote, cookie
-        self.sessions = _Sessions(clock)
+        self.sessions = Sessions(idle_s=IDLE_S, longest_s=LONGEST_S, clock=clock)
 
     def check(self, request: Request) -> None:
         """Somebody is signed in. Polls do not keep a session alive; people do: the page says so in a header."""
@@ -253,10 +210,6 @@ def _files() -> dict[str, Path]:
 
 async def _file(request: Request) -> Response:
     return file_answer(_files().get(str(request.path_params.get("name", ""))))
-
-
-def _digest(text: str) -> str:
-    return sha256(text.encode("utf-8", "replace")).hexdigest()
 
 
 __all__ = ["make_console"]
