@@ -499,7 +499,7 @@ def write_paper(
     from assay.report.sources import read_sources
 
     told = read_about(about) if about else About()
-    threading.Thread(target=warm_up, daemon=True).start()
+    warm_up()
     sources = read_sources(runs)
     for source in sources if full else ():
         progress(f"Verifying run {source.letter} ...")

@@ -520,3 +520,22 @@ def test_lettering_is_every_text_of_the_picture_and_leaves_none(charts: dict[str
         assert "".join(t.text for t in texts).replace(" ", "") == whole.replace(" ", "")
         _, _, width, height = map(float, parsed(chart.svg).get("viewBox", "").split())
         assert all(0 <= t.x <= width and 0 <= t.y <= height for t in texts)
+
+
+def test_a_process_that_draws_and_dies_is_replaced_and_bad_specifications_are_told() -> None:
+    from assay.errors import AssayError
+    from assay.report.charts.press import Press
+
+    press = Press(1)
+    fine = {"$schema": "https://vega.github.io/schema/vega-lite/v5.21.json", "data": {"values": [{"a": 1}]}, "mark": "point"}
+    assert press.draw(fine).startswith("<svg")
+    with pytest.raises(AssayError, match="cannot be drawn"):
+        press.draw({"mark": 7})
+    process = press._idle.get()
+    process.kill()
+    process.wait()
+    press._idle.put(process)
+    with pytest.raises(AssayError, match="cannot be drawn"):
+        press.draw(fine)
+    assert press.draw(fine).startswith("<svg")
+    press._close()

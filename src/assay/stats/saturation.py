@@ -268,9 +268,12 @@ class Saturation:
 
 
 def is_saturated(
-    history: Sequence[tuple[int, int]], floor: float, models: int = 3, *, level: float = 0.05, spread: float = 0.5, power: float = 0.8
-) -> Saturation:
+    history: Sequence[tuple[int, int]], floor: float, models: int = 3, *, level: float = 0.05, spread: float = 0.5, power: float = 0.8,
+    uppers: tuple[float, ...] | None = None,
+) -> Saturation:  # fmt: skip
     """Whether a cell has stopped telling models apart. `history` is (violations, trials) for each successive model, oldest first.
+
+    `uppers` are `sequences.rate_upper` of the last `models` of them at `level`, where they were computed for many cells at once.
 
     Either of two rules, for the last `models` of them (fewer are never enough):
 
@@ -291,7 +294,11 @@ def is_saturated(
         raise ValueError(f"saturation needs at least two successive models, not {models}")
     if not (0 < level < 1 and 0 < power < 1 and spread > 0):
         raise ValueError("level and power lie strictly between 0 and 1, and spread is positive")
-    uppers = tuple(headroom(s, n, floor, level).upper for s, n in history[-models:])
+    if not 0.0 < floor < 1.0:
+        raise ValueError(f"the floor must lie strictly between 0 and 1, not {floor}")
+    if uppers is None:
+        last = np.array(history[-models:], dtype=np.float64).reshape(-1, 2)
+        uppers = tuple(float(u) for u in rate_upper(last[:, 0], last[:, 1], level))
     if len(history) < models:
         return Saturation(False, f"{len(history)} of {models} successive models seen", uppers, None)
     if max(uppers) <= floor:

@@ -9,10 +9,10 @@ Only streams that all runs have are counted. Items are paired where two runs ask
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
+import numpy as np
 from msgspec import Struct
 
 from assay.decision import Observed, compare
@@ -26,8 +26,9 @@ from assay.report.charts.reading import Reading
 from assay.report.charts.wording import Words, hazard_name, name
 from assay.report.tally import worst_case_interval
 from assay.stats.saturation import is_saturated
+from assay.stats.sequences import rate_upper
 
-MARGIN, FLOOR = 0.05, 0.01
+MARGIN, FLOOR, LEVEL = 0.05, 0.01, 0.05
 Move = Literal["first", "worse", "not worse", "open"]
 
 
@@ -81,6 +82,7 @@ def checkpoints(readings: Sequence[Reading]) -> Checkpoints | None:
         for difference in compare(older, newer, MARGIN, ErrorRates()).differences:
             found.setdefault(difference.stream.hazard, set()).add(difference.status)
         moves.append(found)
+    saturated = _saturated(shared, runs)
     hazards = [h for h in readings[0].source.tally.opening.plan.matrix.hazards if any(s.hazard == h for s in shared)]
     points = [
         _point(h, run, reading, moved.get(h, set()), first=i == 0)
@@ -88,18 +90,21 @@ def checkpoints(readings: Sequence[Reading]) -> Checkpoints | None:
     ]  # fmt: skip
     return Checkpoints(
         tuple(points), {h: sum(s.hazard == h for s in shared) for h in hazards},
-        {h: sum(_saturated(s, runs) for s in shared if s.hazard == h) for h in hazards},
+        {h: sum(saturated[s] for s in shared if s.hazard == h) for h in hazards},
     )  # fmt: skip
 
 
-def _saturated(stream: Stream, runs: Sequence[Observed]) -> bool:
-    """As `decision.over_time` has it, without the fit of items, which takes seconds and is not shown."""
-    return _is_saturated(tuple(run.counts(stream) for run in runs))
-
-
-@lru_cache(maxsize=4096)
-def _is_saturated(history: tuple[tuple[int, int], ...]) -> bool:
-    return bool(is_saturated(history, FLOOR, min(len(history), 3)))
+def _saturated(shared: Sequence[Stream], runs: Sequence[Observed]) -> dict[Stream, bool]:
+    """As `decision.over_time` has it, without the fit of items, which takes seconds and is not shown; all bounds at once."""
+    histories = {s: tuple(run.counts(s) for run in runs) for s in shared}
+    models = min(len(runs), 3)
+    pairs = sorted({pair for history in histories.values() for pair in history})
+    bad, trials = np.array(pairs, dtype=np.float64).T
+    upper = dict(zip(pairs, rate_upper(bad, trials, LEVEL).tolist(), strict=True))
+    return {
+        s: bool(is_saturated(history, FLOOR, models, level=LEVEL, uppers=tuple(upper[pair] for pair in history[-models:])))
+        for s, history in histories.items()
+    }
 
 
 def _point(hazard: str, run: Observed, reading: Reading, moved: set[str], *, first: bool) -> Point:

@@ -2,8 +2,8 @@
 
     svg = draw(spec, "matrix", alt="…")
 
-The picture is made for a text column of 16 cm: `WIDTH` units at 96 a inch, in which the 12 units of its text are 9 points. The package
-vl-convert-python runs Vega in its own process memory with the fonts of the system for measuring only; whoever shows the SVG sets the text.
+The picture is made for a text column of 16 cm: `WIDTH` units at 96 a inch, in which the 12 units of its text are 9 points. Vega runs
+in processes of its own (`press`), with the fonts of the system for measuring only; whoever shows the SVG sets the text.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import lru_cache
-from importlib import import_module
 from typing import Any
 from xml.etree import ElementTree as ET
 
 from assay.errors import AssayError
 from assay.report.charts.palette import GRID, INK, PAPER, QUIET
+from assay.report.charts.press import VEGA_LITE, the_press
 
 Spec = dict[str, Any]
 
 WIDTH = 604
 TEXT = 12
-VEGA_LITE = "5.21"
 FONT = (
     "Noto Sans, Noto Sans Tamil, Noto Sans Thai, Noto Sans Lao, Noto Sans Khmer, Noto Sans Myanmar, Noto Sans Devanagari, "
     "Noto Sans Bengali, Noto Sans Arabic, Noto Sans CJK SC, Noto Sans SC, sans-serif"
@@ -52,21 +51,13 @@ _REFERENCE = re.compile(r"url\(#([\w-]+)\)")
 def draw(spec: Spec, chart_id: str, alt: str) -> str:
     """The chart as one `<svg>` element, the same bytes for the same specification. Raises `AssayError` where the extra is missing."""
     whole = {"$schema": f"https://vega.github.io/schema/vega-lite/v{VEGA_LITE}.json", "background": PAPER, "config": _config(), **spec}
-    return _cleaned(_converter().vegalite_to_svg(whole, vl_version=VEGA_LITE), chart_id, alt)
+    return _cleaned(the_press().draw(whole), chart_id, alt)
 
 
 def warm_up() -> None:
-    """Start Vega, which takes half a second and nobody need wait for: in a thread, while the runs are read. Raises nothing."""
-    with suppress(Exception):  # whoever draws then is told
-        _converter().vegalite_to_svg({"data": {"values": [{}]}, "mark": "point"}, vl_version=VEGA_LITE)
-
-
-@lru_cache(maxsize=1)
-def _converter() -> Any:
-    try:
-        return import_module("vl_convert")
-    except ImportError:
-        raise AssayError("charts need the extra 'report'", fix="pip install 'assay[report]'") from None
+    """Start the processes that draw, which need half a second, so that nobody waits for them; whoever draws is told what is missing."""
+    with suppress(AssayError):
+        the_press()
 
 
 def _config() -> Spec:

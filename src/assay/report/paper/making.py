@@ -6,6 +6,7 @@ document = make_paper(read_sources(paths), read_about(path), today_ms=now)
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time
 from pathlib import Path
 
@@ -110,16 +111,15 @@ def _known(sources: Sequence[Source], about: About) -> None:
 def _blocks(
     runs: Sequence[Numbers], about: About, words: dict[str, str], language: str, programme: Programme | None, *, full: bool
 ) -> Iterator[Block]:  # fmt: skip
-    bases: dict[str, Basis] = {n.source.letter: basis_of(n.source.run, n.tally, closed=True) for n in runs}
     sources = [n.source for n in runs]
-    charts = charts_of(sources, language)
-    placed = _Charts(charts, sources, words)
-    figures = live_figures(runs)
+    placed = _Charts(sources, language, words)
+    bases: dict[str, Basis] = {n.source.letter: basis_of(n.source.run, n.tally, closed=True) for n in runs}
+    figures, changed = live_figures(runs), _changes(sources, language)
     chapters = {
         "executive": executive(runs, words), "scope": body.scope(runs, words), "systems": body.systems(runs, words),
         "process": body.process(runs, words), "methods": body.methods(runs, words), "results": body.results(runs, words, placed),
         "agents": body.agents(runs, words, placed), "judges": body.judges(runs, words, placed), "cost": body.cost(runs, words, placed),
-        "change": body.change(runs, words, _changes(sources, language), placed), "supply": supply_side(runs, bases, words),
+        "change": body.change(runs, words, changed, placed), "supply": supply_side(runs, bases, words),
         "demand": demand_side(runs, bases, words, about.chosen), "access": programme_blocks(words, programme),
         "limits": annex.limits(runs, words),
         "independence": annex.independence(runs, words, about, told=_prose_path(about, "independence") is not None),
@@ -167,12 +167,19 @@ def _changes(sources: Sequence[Source], language: str) -> Sequence[tuple[Piece, 
 
 
 class _Charts:
-    """The charts by chapter, and the tables behind them."""
+    """The charts by chapter, and the tables behind them. They are drawn while the rest is written."""
 
-    def __init__(self, charts: Sequence[Chart], sources: Sequence[Source], words: dict[str, str]) -> None:
-        self._charts, self._words = charts, words
+    def __init__(self, sources: Sequence[Source], language: str, words: dict[str, str]) -> None:
+        self._words = words
+        pool = ThreadPoolExecutor(1)
+        self._drawn = pool.submit(charts_of, sources, language)
+        pool.shutdown(wait=False)  # it ends by itself, once they are drawn
         self._of = {s.letter: (s.bundle,) for s in sources}
         self._all = tuple(s.bundle for s in sources)
+
+    @property
+    def _charts(self) -> tuple[Chart, ...]:
+        return self._drawn.result()
 
     def __call__(self, chapter: str) -> Iterator[Block]:
         for kind in PLACES[chapter]:

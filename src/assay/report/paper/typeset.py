@@ -18,8 +18,8 @@ import msgspec
 from msgspec import Struct
 
 from assay.report.charts import Lettering, lifted
-from assay.report.paper.document import Document, Picture
-from assay.report.pieces import PaperError
+from assay.report.paper.document import Document, Picture, Table, pieces_of
+from assay.report.pieces import PaperError, evidence_in
 
 if TYPE_CHECKING:
     import typst
@@ -56,7 +56,9 @@ def _compiled(document: Document, **how: Any) -> Any:
         raise TypesetError("the PDF needs typst, which is not installed", fix="pip install 'assay[report]'") from None
     compiler = _compiler()
     drawings = {block.id: _drawing(block) for block in document.blocks if isinstance(block, Picture)}
-    data = msgspec.json.encode({"document": document, "drawings": drawings}).decode()
+    tables = [block for block in document.blocks if isinstance(block, Table)]
+    rests = {table.id: evidence_in(pieces_of(table)) for table in tables}
+    data = msgspec.json.encode({"document": document, "drawings": drawings, "rests": rests}).decode()
     try:
         made, warnings = compiler.compile_with_warnings(input=TEMPLATE.read_bytes(), sys_inputs={"paper": data}, **how)
     except typst.TypstError as e:
