@@ -68,7 +68,7 @@ bench-verify: setup-dev ## How long it takes to verify a bundle of 100,000 trial
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.verify
 
 bench-report: setup-dev ## The white paper's build, and the interactive report of 100,000 trials in Chromium: bench/results/report.json
-	@cd "$(HERE)" && "$(BIN)/python" -m bench.report
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.report $(ARGS)
 
 bench-access: setup-dev ## The door: requests a second on one core, what it adds, how fast a halt cuts, memory (ARGS="--minutes 60"; ARGS="--peer" measures LiteLLM's proxy as well)
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.access $(ARGS)

@@ -3,7 +3,7 @@
 Two runs over twelve languages are made against the scripted target, and the white paper is made from them as at the command line, in a
 process of its own (PDF and page; signatures, Merkle roots and decisions recomputed). Beside it, in the same run: the same page as a PDF by
 Chromium, which is how a page is printed otherwise, and is not checked for missing glyphs. Then the interactive report of 100,000 trials in
-Chromium: `bench.explorer`.
+Chromium: `bench.explorer` (ARGS="FOLDER" keeps the run of 100,000 trials there, and uses it again).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main() -> None:
                 out.with_suffix(".html").as_uri(),
             ]
             results["page_printed_by_chromium_s"] = min(_timed(printing) for _ in range(ROUNDS))
-    results |= explorer.measure()
+    results |= explorer.measure(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
     for key, value in results.items():
         print(f"{key:<32}{value:>14,.2f}")
     RESULTS.write_text(json.dumps({k: round(v, 4) for k, v in results.items()}, indent=1) + "\n")
