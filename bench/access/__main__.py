@@ -254,16 +254,16 @@ def main() -> None:
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         with bare_proxy(0, upstream) as (port, pid):
             results |= runner.run(measure_proxy(port, pid, given))
+        gate = stack.enter_context(on_core(Gate(Path(folder) / "fast", upstream_port=upstream), 0))
+        results |= runner.run(measure(gate, upstream, given))
+        with on_core(Gate(Path(folder) / "slow"), 0) as slow:
+            results |= runner.run(cut(slow, given.streams))
         if version is not None:
             try:
                 with peer.litellm(0, upstream, CHAT["model"], TASKSET) as (port, pid):
                     results |= runner.run(measure_peer(port, pid, upstream, given)) | peer.numbers(version)
             except AssertionError as error:
                 print(f"LiteLLM {version} is left out: {error} ({peer.LOG})", flush=True)
-        gate = stack.enter_context(on_core(Gate(Path(folder) / "fast", upstream_port=upstream), 0))
-        results |= runner.run(measure(gate, upstream, given))
-        with on_core(Gate(Path(folder) / "slow"), 0) as slow:
-            results |= runner.run(cut(slow, given.streams))
         results |= runner.run(memory(gate, given.minutes))  # the last: an hour long, and nothing else of it needs a quiet machine
     if given.minutes >= 60:
         results["rss_mb_after_1h"] = results["rss_mb_at_end"]
