@@ -209,7 +209,7 @@ def _behind(chart: Chart, evidence: tuple[str, ...]) -> Table:
     def shown(value: str | int | float | None) -> Cell:
         if value is None:
             return Cell((Text("–"),))
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else visible(value)
+        text = f"{value:,}" if isinstance(value, int) else f"{value:.3g}" if isinstance(value, float) else visible(value)
         return Cell((Figure(text, evidence),), not isinstance(value, str))
 
     rows = tuple(tuple(shown(v) for v in row) for row in chart.table.rows)
