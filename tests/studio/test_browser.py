@@ -154,6 +154,17 @@ def test_a_plan_is_started_watched_to_its_end_and_reported(sit: Open, studio: St
     report.wait_for_load_state()
     assert "DELAY" in report.title()
     assert report.evaluate("window.origin") == "null"
+    page.click("#run-acts button[data-key='make_explorer-seen']")
+    page.wait_for_selector("#run-acts a[href$='/explorer']", timeout=60_000)
+    with page.context.expect_page() as opened:
+        page.click("#run-acts a[href$='/explorer']")
+    explorer = opened.value
+    explorer.wait_for_selector("html[data-ready=all]", state="attached")
+    assert explorer.evaluate("window.origin") == "null"
+    explorer.locator("#rows a, main a[href^='#']").first.click()
+    explorer.wait_for_selector("#rows a")
+    explorer.locator("#rows a").first.click()
+    explorer.wait_for_selector("#transcript .answer")
 
 
 def test_a_document_of_a_run_can_do_nothing(sit: Open, studio: Studio) -> None:
