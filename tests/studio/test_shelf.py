@@ -86,10 +86,12 @@ def test_a_document_is_a_file_of_the_run_itself(shelf: Shelf, tmp_path: Path) ->
 
 def test_who_writes_is_seen_without_taking_the_lock(tmp_path: Path) -> None:
     plan, catalog = make_plan()
-    with run_plan(tmp_path / "run.db", plan, catalog):
-        assert writer_of(tmp_path / "run.db") == os.getpid()
-        assert Shelf(tmp_path.parent).runs()[0].state == "running"
-    assert writer_of(tmp_path / "run.db") is None
+    path = tmp_path / "runs" / "one" / "run.db"
+    path.parent.mkdir(parents=True)
+    with run_plan(path, plan, catalog):
+        assert writer_of(path) == os.getpid()
+        assert [run.state for run in Shelf(tmp_path / "runs").runs()] == ["running"]
+    assert writer_of(path) is None
 
 
 def test_a_later_process_of_the_same_number_is_not_taken_for_it() -> None:

@@ -162,7 +162,7 @@ def _methods(n: Numbers) -> Iterator[Line]:
     if plan.judges is not None and plan.judges.hazards:
         counts = {"judges": n.figure(len(plan.judges.panel)), "hazards": n.figure(len(plan.judges.hazards))}
         yield Line("methods_judged", counts, n.letter)
-    else:
+    elif all(catalog.hazards[h].check != "none" for h in m.hazards):
         yield Line("methods_verifiable", {}, n.letter)
     if plan.worlds is not None:
         yield Line("methods_worlds", {"families": n.figure(len(plan.worlds.hazards))}, n.letter)
