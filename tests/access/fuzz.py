@@ -148,9 +148,12 @@ class Fuzz:
 
 
 def harmless(data: bytes, client: Client) -> bool:
-    """Whether all that decides stands in it untouched: proof, token, host, target, and a body with the digest that was proven."""
+    """Whether all that decides stands in it untouched: proof, token, host, method, target, and a body with the digest that was proven.
+
+    More than one space in the request line is the same line: RFC 9112, section 3, lets a server split it at white space.
+    """
     head, _, rest = data.partition(b"\r\n\r\n")
-    line = head.split(b"\r\n", 1)[0]
+    line = b" ".join(head.split(b"\r\n", 1)[0].split())
     return (
         client.token.encode() in head
         and line.startswith((b"POST " + PATH.encode(), b"GET /v1/models"))
