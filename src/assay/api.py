@@ -62,7 +62,7 @@ from assay.plan import (
 from assay.plan.model import Budget, Matrix
 from assay.plan.policy import Policy
 from assay.report import Tally, render_judged, render_report
-from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path
+from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path, whole_file
 from assay.runs.exposures import note_banks, noted_banks
 from assay.targets import CachedTarget, Progress, Target, make_target
 from assay.targets.recorded import found_in, keep_recorded
@@ -516,14 +516,11 @@ def write_paper(
 
 
 def _write_whole(data: str | bytes, path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
-        partial.replace(path)
+        with whole_file(path) as out:
+            out.write(data.encode("utf-8") if isinstance(data, str) else data)
     except OSError as e:
         raise RunFileError(f"cannot write the report: {e.strerror}", where=str(path)) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _stated(identity: dict[str, str], provider: SignedStatement | None) -> dict[str, str]:

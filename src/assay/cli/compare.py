@@ -12,15 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from assay.catalog import Catalog
 from assay.cli.words import program, shell_path
 from assay.decision import EXIT_CODES, Comparison, History, Observed, compare, over_time, percent
-from assay.errors import AssayError, EvidenceError
-from assay.evidence.bundle import HEAD, BundleReader
+from assay.errors import AssayError
+from assay.evidence import BundleRun
 from assay.evidence.bundle import committed as committed_of
-from assay.plan import ErrorRates, Plan, run_seed
-from assay.report.comparison.observed import observed_trials
-from assay.runs import RunFile, read_leaf, run_path, whole_file
+from assay.plan import ErrorRates
+from assay.report.observed import observed_trials
+from assay.runs import RunFile, run_path, whole_file
 
 SHOWN = 15
 MARK = {"not worse": "✓", "worse": "✕", "open": "·"}
@@ -112,22 +111,11 @@ def _write_page(
 def observe(path: Path) -> Observed:
     """One run's outcomes, from a run folder, a run file or a bundle. Raises `AssayError`."""
     if path.is_file() and path.suffix == ".jsonl":
-        reader = BundleReader(path)
-        sections = {kind: reader.section(kind) for kind in HEAD[:-1]}
-        try:
-            plan, nonce = msgspec.convert(sections["plan"], Plan), bytes.fromhex(sections["nonce"])
-            seed = run_seed(plan.digest, nonce)
-        except (msgspec.ValidationError, ValueError, TypeError) as e:
-            raise EvidenceError(f"not a bundle: {e}", where=str(path)) from None
-        count = reader.section("trials", field="count")
-        if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= reader.left:
-            raise EvidenceError(f"{count!r} trials cannot follow", where=str(path))
-        trials = (read_leaf(reader.next_line()) for _ in range(count))
-        return observed_trials(path.parent.name or path.name, plan, Catalog.from_json(sections["catalog"]), seed, trials)
+        bundle = BundleRun.read(path)
+        return observed_trials(path.parent.name or path.name, bundle.opening(), bundle.trials())
     with RunFile.read(run_path(path)) as run:
-        opening = run.opening()
         name = path.name if path.is_dir() else path.parent.name
-        return observed_trials(name, opening.plan, opening.catalog, opening.seed, (trial for trial, _ in committed_of(run)))
+        return observed_trials(name, run.opening(), (trial for trial, _ in committed_of(run)))
 
 
 def _facts(comparison: Comparison, history: History | None) -> dict[str, Any]:

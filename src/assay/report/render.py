@@ -6,8 +6,6 @@ markup, and nothing invisible stays invisible.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import sys
 from functools import lru_cache
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING
 from assay.evidence import Summary
 from assay.report.intervals import PLOT_WIDTH
 from assay.report.judged import make_judged_view
-from assay.report.pages import page_environment
+from assay.report.pages import content_policy, page_environment
 from assay.report.responses import RESPONSE_KINDS
 from assay.report.tally import HEARD, Tally
 from assay.report.transcripts import SHOWN
@@ -74,12 +72,6 @@ def render_judged(judged: Judged) -> str:
             version=__version__,
         )
     )
-
-
-def content_policy(css: str) -> str:
-    """The Content-Security-Policy: nothing may load or run but the style with this hash."""
-    hashed = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
 
 
 @lru_cache(maxsize=1)

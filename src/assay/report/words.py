@@ -79,6 +79,11 @@ def day_text(at_ms: int) -> str:
     return f"{at.day} {at:%B %Y}"
 
 
+def iso_day(at_ms: int) -> str:
+    """A Unix time in milliseconds as `2026-11-23`."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+
+
 def sentence(text: str) -> str:
     """A phrase as a sentence: capital first, full stop last."""
     text = text.strip()

@@ -13,10 +13,9 @@ from assay.access.audit.read import LAST, Query, search
 from assay.access.audit.records import Alert, AuditError, AuditTamperedError, BreakGlass, Control, Decided, Denied
 from assay.access.audit.verify import verify
 from assay.evidence.log import read_log
-from assay.ledger import PrivateKey, digest_bytes, sign_statement
+from assay.evidence.programme import Statistics, TierRow, sign_statistics
+from assay.ledger import PrivateKey, digest_bytes
 
-FORMAT = "access-statistics/1"
-PREDICATE = "urn:assay:predicate:access-statistics:v1"
 OTHER = "other"
 
 
@@ -27,13 +26,10 @@ def statistics(folder: Path, key: PrivateKey, since: int = 0, until: int = LAST)
         raise AuditTamperedError(str(checked.findings[0]), where=str(folder), fix="Run: assay access audit verify")
     view = read_log(folder / "ends")
     checkpoint = digest_bytes(view.checkpoints[-1].note.to_bytes())
-    counts = _counted(folder, since, until)
-    subject = [{"name": "audit log", "digest": {"sha256": checkpoint.removeprefix("sha256:")}}]
-    envelope = sign_statement(key, subject, PREDICATE, {"checkpoint": checkpoint, **counts})
-    return {"assay": FORMAT, "envelope": envelope.to_json(), "key": key.public.to_json()}
+    return sign_statistics(key, _counted(folder, checkpoint, since, until))
 
 
-def _counted(folder: Path, since: int, until: int) -> dict[str, Any]:
+def _counted(folder: Path, checkpoint: str, since: int, until: int) -> Statistics:
     first, last = LAST, 0
     groups: dict[tuple[str, str], Counter[str]] = {}
     names: dict[str, set[str]] = {"organisations": set(), "persons": set(), "grants": set()}
@@ -64,11 +60,11 @@ def _counted(folder: Path, since: int, until: int) -> dict[str, Any]:
         first, last = min(first, record.at), max(last, record.at)
     if not last:
         raise AuditError("nothing was asked in that time", where=str(folder))
-    rows = [
-        {"model": model, "tier": tier, **{name: group[name] for name in ("requests", "denied", "answered", "tokens")}}
+    rows = tuple(
+        TierRow(model, tier, group["requests"], group["denied"], group["answered"], group["tokens"])
         for (model, tier), group in sorted(groups.items())
-    ]
-    total = {name: sum(group[name] for group in groups.values()) for name in ("requests", "denied")}
-    named = {name: len(found) for name, found in names.items()}
-    happened = {name: events[name] for name in ("cut", "halts", "alerts", "emergencies")}
-    return {"first": first, "last": last, **named, **total, **happened, "rows": rows}
+    )
+    return Statistics(
+        checkpoint, first, last, len(names["organisations"]), len(names["persons"]), len(names["grants"]), sum(r.requests for r in rows),
+        sum(r.denied for r in rows), events["cut"], events["halts"], events["alerts"], events["emergencies"], rows,
+    )  # fmt: skip

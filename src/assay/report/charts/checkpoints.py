@@ -16,7 +16,7 @@ import numpy as np
 from msgspec import Struct
 
 from assay.decision import Observed, compare
-from assay.decision.codes import CODES, UNSCORABLE, VIOLATION
+from assay.decision.codes import UNSCORABLE, VIOLATION
 from assay.plan import ErrorRates, Stream
 from assay.report.charts.chart import Absent, Chart, Value
 from assay.report.charts.drawing import WIDTH, Spec, legend_columns, title_lines
@@ -24,6 +24,7 @@ from assay.report.charts.making import Setting
 from assay.report.charts.palette import BLUE, INK, ORANGE, QUIET
 from assay.report.charts.reading import Reading
 from assay.report.charts.wording import Words, hazard_name, name
+from assay.report.observed import observed_trials
 from assay.report.tally import worst_case_interval
 from assay.stats.saturation import is_saturated
 from assay.stats.sequences import rate_upper
@@ -56,22 +57,9 @@ class Checkpoints(Struct, frozen=True):
     saturated: dict[str, int]
 
 
-def observed(reading: Reading) -> Observed:
-    """A run's outcomes as `decision.compare` takes them: one sample an item, anchors left out."""
-    plan = reading.source.tally.opening.plan
-    codes: dict[Stream, list[int]] = {}
-    items: dict[Stream, list[str]] = {}
-    for seen in reading.trials:
-        if seen.arm != "anchor" and not seen.index % plan.samples:
-            codes.setdefault(seen.stream, []).append(CODES[seen.outcome])
-            items.setdefault(seen.stream, []).append(seen.item)
-    sizes = {s: plan.bank_size(s.hazard) for s in codes if plan.bank_size(s.hazard)}
-    return Observed(reading.source.letter, codes, items, sizes)
-
-
 def checkpoints(readings: Sequence[Reading]) -> Checkpoints | None:
     """Hazards with a plain or attacked stream that all runs have, in the first plan's order; None without one."""
-    runs = [observed(r) for r in readings]
+    runs = [observed_trials(r.source.letter, r.source.tally.opening, r.trials) for r in readings]
     shared = [s for s in runs[0].codes if s.arm in ("plain", "attack") and all(s in run.codes for run in runs)]
     if len(runs) < 2 or not shared:
         return None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +22,9 @@ from assay.report.comparison.changes import Change, Kind
 from assay.report.comparison.identity import name
 from assay.report.comparison.sentences import agreement_sentence, control, place, points, sentences, word
 from assay.report.comparison.view import CellRow, ComparisonView
-from assay.report.pages import page_environment
+from assay.report.pages import content_policy, page_environment
 from assay.report.pieces import Figure, Piece, say
-from assay.report.render import content_policy
-from assay.report.words import SYMBOL, attack_words, range_text, rate_text
+from assay.report.words import SYMBOL, attack_words, iso_day, range_text, rate_text
 from assay.version import __version__
 from assay.web.languages import direction, read_words
 
@@ -176,7 +174,7 @@ def _command(view: ComparisonView, language: str) -> str:
 def _environment() -> Environment:
     environment = page_environment(HERE)
     environment.filters.update(
-        fill=_fill, day=_day, figure=lambda piece: isinstance(piece, Figure), reason=bounded_reason
+        fill=_fill, day=iso_day, figure=lambda piece: isinstance(piece, Figure), reason=bounded_reason
     )  # fmt: skip
     return environment
 
@@ -190,7 +188,3 @@ def _fill(template: str, **values: str) -> str:
     for key, value in values.items():
         template = template.replace(f"{{{key}}}", value)
     return template
-
-
-def _day(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d")

@@ -19,10 +19,10 @@ from assay.errors import EvidenceError
 from assay.plan import ErrorRates, Requirement, Stream, streams
 from assay.report.comparison.changes import Change, Group, changes, grouped
 from assay.report.comparison.identity import IdentityRow, PlanDifference, identity_rows, name, plan_differences
-from assay.report.comparison.observed import observed_of
 from assay.report.comparison.parties import Agreement, agreements
 from assay.report.comparison.together import Together, together
 from assay.report.matrix import LanguageName, language_name
+from assay.report.observed import observed_of
 from assay.report.sources import Source
 
 Turn = Literal["lost", "won", "same", "other", "apart"]

@@ -10,8 +10,9 @@ from assay.plan import LanguageParity, Stream
 from assay.report.intervals import fixed_design
 from assay.report.paper.document import Block, Bullets, Cell, Heading, Paragraph, Table
 from assay.report.paper.front import Line, merged
-from assay.report.paper.numbers import Numbers, day
+from assay.report.paper.numbers import Numbers
 from assay.report.pieces import Piece, Reference, Text, say
+from assay.report.words import iso_day
 from assay.report.worlds import make_worlds
 
 Words = dict[str, str]
@@ -109,7 +110,7 @@ def process(runs: Sequence[Numbers], words: Words) -> Iterator[Block]:
     """How the decision came about."""
     yield Heading(1, words["process"], "process")
     for n in runs:
-        opened = n.figure(day(n.source.signed.opened_at))
+        opened = n.figure(iso_day(n.source.signed.opened_at))
         digest = Reference(f"{n.plan.digest[:23]}…", code=True)
         yield Paragraph(say(words["process_registered"], letter=n.letter, plan=n.figure(n.plan.name), digest=digest, opened=opened))
     parties: list[Piece] = []

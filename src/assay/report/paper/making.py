@@ -20,13 +20,14 @@ from assay.report.paper.about import DAY_MS, About
 from assay.report.paper.document import Block, Break, Cell, Document, Heading, Paragraph, Picture, Run, Table, check, statements
 from assay.report.paper.front import executive
 from assay.report.paper.live import live_figures
-from assay.report.paper.numbers import Numbers, day
+from assay.report.paper.numbers import Numbers
 from assay.report.paper.programme import Programme, programme_blocks, read_programme
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_side, facts_annex, supply_side
 from assay.report.pieces import Figure, PaperError, Piece, Text
 from assay.report.sources import Source, StaleError
 from assay.report.text import visible
+from assay.report.words import iso_day
 from assay.web.languages import INTERFACE, read_words
 
 WORDS = Path(__file__).parent / "words"
@@ -62,7 +63,7 @@ def make_paper(sources: Sequence[Source], about: About, *, language: str = "en",
         title=visible(about.title) or _title(runs, words),
         subtitle=visible(about.subtitle) or words["subtitle"],
         authors=tuple(visible(a) for a in about.authors),
-        date=about.date.isoformat() if about.date else day(today_ms),
+        date=about.date.isoformat() if about.date else iso_day(today_ms),
         language=language,
         blocks=(),
         runs=(

@@ -17,7 +17,7 @@ from assay.report.pieces import Figure
 from assay.report.sources import Source
 from assay.report.tally import worst_case_interval
 from assay.report.text import visible
-from assay.report.words import claim_words, language_of, range_text, rate_text
+from assay.report.words import claim_words, iso_day, language_of, range_text, rate_text
 
 HARMFUL = ("plain", "attack", "adapted", "literal")
 """Arms whose violations are the hazard's; anchors repeat items, placebos and twins are harmless."""
@@ -76,7 +76,10 @@ class Numbers:
     @cached_property
     def when(self) -> Figure:
         """The days of the first and the last answer, as ISO 8601 dates."""
-        first, last = day(self.tally.first_at or self.source.signed.opened_at), day(self.tally.last_at or self.source.signed.closed_at)
+        first, last = (
+            iso_day(self.tally.first_at or self.source.signed.opened_at),
+            iso_day(self.tally.last_at or self.source.signed.closed_at),
+        )
         return self.figure(first if first == last else f"{first} – {last}")
 
     def cell(self, stream: Stream) -> Figure:
@@ -145,10 +148,3 @@ class Numbers:
             if seconds < most:
                 return self.figure(self.words[f"duration_{name}"].replace("{n}", f"{seconds / unit:,.0f}"))
         return self.figure(self.words["duration_days"].replace("{n}", f"{seconds / DAY_S:,.0f}"))
-
-
-def day(ms: int) -> str:
-    """A Unix time in milliseconds as an ISO 8601 date."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(ms / 1000, UTC).date().isoformat()

@@ -5,15 +5,13 @@ html = render_paper(document)
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from assay.report.pages import page_environment
+from assay.report.pages import content_policy, page_environment
 from assay.report.paper.document import Document
-from assay.report.pieces import Piece, evidence_in
+from assay.report.pieces import evidence_in
 from assay.web.languages import direction
 
 if TYPE_CHECKING:
@@ -37,21 +35,10 @@ def render_paper(document: Document) -> str:
         _environment()
         .get_template("paper.html")
         .render(
-            doc=document, words=document.words, css=Markup(css), policy=_policy(css), mark=mark, evidence=evidence, signs=SIGNS,  # noqa: S704
+            doc=document, words=document.words, css=Markup(css), policy=content_policy(css), mark=mark, evidence=evidence_in, signs=SIGNS,  # noqa: S704
             direction=direction(document.language), svg=Markup,
         )
     )  # fmt: skip
-
-
-def evidence(pieces: tuple[Piece, ...]) -> tuple[str, ...]:
-    """The digests that pieces rest on."""
-    return evidence_in(pieces)
-
-
-def _policy(css: str) -> str:
-    """Nothing may load or run but the style with this hash; drawings bring colours as attributes."""
-    hashed = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{hashed}'; base-uri 'none'; form-action 'none'"
 
 
 @lru_cache(maxsize=1)

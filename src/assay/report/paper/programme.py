@@ -8,52 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from assay.errors import AssayError
-from assay.ledger import PublicKey, digest, open_envelope
+from assay.errors import EvidenceError
+from assay.evidence.programme import Statistics, open_statistics
 from assay.report.paper.body import Words, cell
 from assay.report.paper.document import Block, Heading, Paragraph, Table
-from assay.report.paper.numbers import day
 from assay.report.pieces import Figure, PaperError, Reference, Text, say
+from assay.report.words import iso_day
 
-FORMAT = "access-statistics/1"
-PREDICATE = "urn:assay:predicate:access-statistics:v1"
 MAX_BYTES = 4 << 20
-Count = Annotated[int, Meta(ge=0)]
-Name = Annotated[str, Meta(max_length=300)]
-
-
-class TierRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """Requests for one model by one tier."""
-
-    model: Name
-    tier: Name
-    requests: Count
-    denied: Count
-    answered: Count
-    tokens: Count
-
-
-class Statistics(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the log says, up to its last checkpoint. Times are Unix milliseconds."""
-
-    checkpoint: Name
-    first: Count
-    last: Count
-    organisations: Count
-    persons: Count
-    grants: Count
-    requests: Count
-    denied: Count
-    cut: Count
-    halts: Count
-    alerts: Count
-    emergencies: Count
-    rows: Annotated[tuple[TierRow, ...], Meta(max_length=1000)]
 
 
 class Programme(Struct, frozen=True):
@@ -72,22 +38,13 @@ def read_programme(path: Path, key_id: str = "") -> Programme:
     except OSError as e:
         raise PaperError(f"cannot read: {e.strerror}", where=str(path)) from None
     try:
-        value: Any = msgspec.json.decode(data[:MAX_BYTES])
-        if value["assay"] != FORMAT:
-            raise PaperError(f"this is not {FORMAT}", where=str(path))
-        key = PublicKey.from_json(value["key"])
-        statement = open_envelope(value["envelope"], key)
-        statistics = msgspec.convert(statement["predicate"], Statistics)
-    except PaperError:
-        raise
-    except (AssayError, msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, RecursionError) as e:
-        what = e.what if isinstance(e, AssayError) else f"not the statistics of an audit log: {str(e)[:200]}"
+        statistics, keyid, digest = open_statistics(msgspec.json.decode(data[:MAX_BYTES]))
+    except (EvidenceError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        what = e.what if isinstance(e, EvidenceError) else f"not the statistics of an audit log: {str(e)[:200]}"
         raise PaperError(what, where=str(path), fix="Write it anew: assay access audit statistics") from None
-    if statement.get("predicateType") != PREDICATE:
-        raise PaperError("what was signed are no statistics", where=str(path))
-    if key_id and not key.keyid.startswith(key_id):
-        raise PaperError(f"signed by {key.keyid[:16]}..., not by {key_id[:16]}...", where=str(path))
-    return Programme(statistics, key.keyid, digest(value["envelope"]))
+    if key_id and not keyid.startswith(key_id):
+        raise PaperError(f"signed by {keyid[:16]}..., not by {key_id[:16]}...", where=str(path))
+    return Programme(statistics, keyid, digest)
 
 
 def programme_blocks(words: Words, programme: Programme | None) -> Iterator[Block]:
@@ -102,7 +59,7 @@ def programme_blocks(words: Words, programme: Programme | None) -> Iterator[Bloc
         return Figure(f"{value:,}" if isinstance(value, int) else value, (programme.digest,))
 
     yield Paragraph(say(
-        words["access_text"], key=Reference(f"{programme.keyid[:16]}…", code=True), first=n(day(s.first)), last=n(day(s.last)),
+        words["access_text"], key=Reference(f"{programme.keyid[:16]}…", code=True), first=n(iso_day(s.first)), last=n(iso_day(s.last)),
         organisations=n(s.organisations), persons=n(s.persons), requests=n(s.requests), grants=n(s.grants), denied=n(s.denied),
     ))  # fmt: skip
     yield Paragraph(say(words["access_events"], cut=n(s.cut), halts=n(s.halts), alerts=n(s.alerts), emergencies=n(s.emergencies)))

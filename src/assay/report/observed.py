@@ -7,30 +7,44 @@ observed.counts(stream)
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from assay.attacks import ATTACKS
-from assay.catalog import Catalog
 from assay.decision import Observed
 from assay.decision.codes import CODES
 from assay.evidence import committed
-from assay.plan import Plan, Stream
+from assay.judges import Outcome
+from assay.plan import Stream
 from assay.report.sources import Source
-from assay.runs import Trial
+from assay.runs import Opening
 from assay.scenarios import ItemBuilder
+
+
+class Sampled(Protocol):
+    """What is read of a trial."""
+
+    @property
+    def stream(self) -> Stream: ...  # noqa: D102
+    @property
+    def index(self) -> int: ...  # noqa: D102
+    @property
+    def item(self) -> str: ...  # noqa: D102
+    @property
+    def outcome(self) -> Outcome: ...  # noqa: D102
 
 
 def observed_of(source: Source) -> Observed:
     """A signed run, named by its letter."""
-    opening = source.tally.opening
-    return observed_trials(source.letter, opening.plan, opening.catalog, opening.seed, (trial for trial, _ in committed(source.run)))
+    return observed_trials(source.letter, source.tally.opening, (trial for trial, _ in committed(source.run)))
 
 
-def observed_trials(name: str, plan: Plan, catalog: Catalog, seed: bytes, trials: Iterable[Trial]) -> Observed:
+def observed_trials(name: str, opening: Opening, trials: Iterable[Sampled]) -> Observed:
     """Each item's first sample, as the check or the judges read it; scenarios where the items are those of a bank."""
+    plan = opening.plan
     codes: dict[Stream, list[int]] = {}
     items: dict[Stream, list[str]] = {}
     scenarios: dict[str, str] = {}
-    builder = ItemBuilder.for_plan(plan, catalog, seed, ATTACKS)
+    builder = ItemBuilder.for_plan(plan, opening.catalog, opening.seed, ATTACKS)
     for trial in trials:
         stream = trial.stream
         if stream.arm != "anchor" and trial.index % plan.samples:
