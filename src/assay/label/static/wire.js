@@ -44,8 +44,9 @@ export class Outbox {
 
   async put(act) {
     const id = identifier(); // in the key too, since another tab may count alike
-    await this.keep.set(`act:${String(this.next++).padStart(12, "0")}:${id}`, { ...act, id });
-    this.heard.changed();
+    const kept = this.keep.set(`act:${String(this.next++).padStart(12, "0")}:${id}`, { ...act, id });
+    this.heard.changed(); // at once: while the disk writes, the page must not say that everything is saved
+    await kept;
     this.send();
   }
 
