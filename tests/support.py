@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from assay.targets.scripted import REFUSAL
 
 KEY = PrivateKey.generate()
 NONCE = bytes(range(32))
+
+
+def sampled(full: int, few: int) -> int:
+    """How often something is repeated: `few` times, or `full` where ASSAY_TEST_FULL is set (`make test-full`)."""
+    return full if os.environ.get("ASSAY_TEST_FULL") else few
+
 
 
 def plan_text(**changes: Any) -> str:

@@ -14,6 +14,7 @@ from assay.errors import CatalogError
 from assay.judges.normalise import fold
 from assay.plan import NO_ATTACK, Stream
 from assay.scenarios import Item, ItemBuilder, Prf, distinct_items, lint
+from tests.support import sampled
 
 SEED = bytes(range(32))
 
@@ -66,7 +67,9 @@ def all_streams(catalog: Catalog) -> list[Stream]:
 
 
 def test_the_same_arguments_give_the_same_item_in_any_order(catalog: Catalog, builder: ItemBuilder) -> None:
-    wanted = [(s, i) for s in all_streams(catalog) for i in range(2)]
+    streams = all_streams(catalog)
+    random.Random(7).shuffle(streams)
+    wanted = [(s, i) for s in streams[:: sampled(1, 5)] for i in range(2)]
     first = {(s, i): builder.build(s, i).digest for s, i in wanted}
     random.Random(3).shuffle(wanted)
     other = ItemBuilder(catalog, SEED, ATTACKS)
@@ -78,7 +81,7 @@ def test_the_same_arguments_give_the_same_item_in_any_order(catalog: Catalog, bu
 
 def test_item_i_is_the_same_situation_in_every_language_attack_and_arm(catalog: Catalog, builder: ItemBuilder) -> None:
     for hazard in catalog.hazards:
-        for i in range(5):
+        for i in range(sampled(5, 1)):
             items = [builder.build(s, i) for s in all_streams(catalog) if s.hazard == hazard]
             assert len({item.scenario for item in items}) == 1
             assert len({item.check.expected for item in items if item.stream.arm == "benign"}) == 1
@@ -93,7 +96,7 @@ def user_text(item: Item) -> str:
 
 def test_no_text_is_left_unfilled(catalog: Catalog, builder: ItemBuilder) -> None:
     for stream in all_streams(catalog):
-        for i in range(3):
+        for i in range(sampled(3, 1)):
             for message in builder.build(stream, i).messages[1 if catalog.hazards[stream.hazard].check == "world" else 0 :]:
                 said = CALL_FORM.sub("", message.content) if catalog.hazards[stream.hazard].check == "argument" else message.content
                 assert not re.search(r"[{}]", said), said

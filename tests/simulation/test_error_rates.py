@@ -1,13 +1,14 @@
-"""Both error rates through the real pipeline: 2,000 runs of one setting a side, a sample of the others (`make simulate` runs all)."""
+"""Both error rates through the real pipeline: 500 runs of one setting a side, fewer of the others (`make simulate` runs 2,000 of all)."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.simulation.error_rates import SETTINGS, Setting, simulate
+from tests.support import sampled
 
-RUNS = {"approve_one_cell": 2000, "halt_all_at_threshold": 2000}
-SAMPLE = 300
+RUNS = {"approve_one_cell": sampled(2000, 500), "halt_all_at_threshold": sampled(2000, 500)}
+SAMPLE = sampled(300, 200)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda s: s.name)

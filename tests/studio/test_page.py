@@ -171,8 +171,9 @@ def test_a_forecast_says_cells_and_calls(client: Client) -> None:
 def test_a_run_is_started_and_ends_signed_and_its_report_is_made_again(client: Client, studio: Studio) -> None:
     name = client.begin("quick", "scripted:0.01", "first")
     assert name == "first"
-    found = client.until(name, lambda f: f["listed"]["run"]["state"] == "finished" and f["seen"]["counted"] == 160)
+    found = client.until(name, lambda f: f["listed"]["run"]["documents"] == ["report"] and f["seen"]["counted"] == 160)
     run = found["listed"]["run"]
+    assert run["state"] == "finished"
     assert (run["signed"], run["verdict"], run["documents"], found["listed"]["stoppable"]) == ("yes", "delay", ["report"], False)
     (studio.folder / name / "report.html").unlink()
     client.post("report", name=name)
