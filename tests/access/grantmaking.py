@@ -3,13 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import pwd
-import shutil
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -42,35 +35,3 @@ def sub_grant(**changes: Any) -> Grant:
 
 def approved(value: Grant | None = None, *names: str) -> SignedGrant:
     return sign_grant(value or grant(), *(ADMINS[name] for name in names or ("ada", "bea")))
-
-
-def postgres_programs() -> Path | None:
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
-@contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """A server of our own, on a Unix socket in this folder; the address of its database."""
-    programs = postgres_programs()
-    assert programs is not None
-    folder.mkdir(parents=True, exist_ok=True)
-    prefix: list[str] = []
-    if os.getuid() == 0:  # the server does not run as root
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        prefix = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-
-    def call(*command: str | Path) -> None:
-        quiet = subprocess.DEVNULL
-        subprocess.run([*prefix, *map(str, command)], check=True, cwd=folder, stdout=quiet, stderr=quiet, timeout=120)
-
-    call(programs / "initdb", "-D", data, "-U", "gate", "-A", "trust", "--no-locale", "-E", "UTF8", "--no-sync")
-    options = f"-c listen_addresses='' -c unix_socket_directories='{folder}' -c shared_buffers=16MB -c max_connections=40"
-    call(programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start")
-    try:
-        yield f"postgresql://gate@/postgres?host={folder}"
-    finally:
-        call(programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)

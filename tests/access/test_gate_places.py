@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from openai import OpenAI
 
 from assay.access.credentials.dpop import certificate_thumbprint
 from assay.access.model import Person, Quota
 from tests.access.gate import ASSAY, CHAT, Gate, free_port, run, wait_for
 from tests.access.gatestub import Certificates
-from tests.access.grantmaking import postgres_programs, postgres_server
+from tests.postgres import need_postgres, postgres_server
 
 
 @contextmanager
@@ -63,9 +62,7 @@ def test_over_tls_with_a_key_and_with_a_certificate(tmp_path: Path) -> None:
 
 
 def test_on_postgres_with_two_workers(tmp_path: Path) -> None:
-    if postgres_programs() is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgres)")
+    need_postgres()
     with postgres_server(Path("/tmp") / f"assay-pg-{os.getpid()}") as address, Gate(tmp_path / "gate", workers=2, store=address) as gate:  # noqa: S108
         gate.put(gate.grant(quotas=(Quota("total", 60, 10**9, 10**9),)))
         time.sleep(1.5)

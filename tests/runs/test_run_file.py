@@ -1,10 +1,8 @@
-"""The run file: what it acknowledged is there, whole, and one writer at a time."""
+"""The run file: its size, what is damaged in it, what is none. What it shares with runs in a store is in `test_run_store.py`."""
 
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -35,19 +33,6 @@ def trial(slot: int, **changes: object) -> Trial:
     return Trial(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def test_what_is_written_is_read_again(tmp_path: Path, opening: Opening) -> None:
-    trials = [trial(i, answer=f"ตอบ {i} \x00 🙂") for i in range(50)]
-    with RunFile.create(tmp_path / "run.db", opening) as run:
-        run.append(trials[:30])
-        run.append(trials[30:])
-        run.note_incident({"what": "resumed", "at": 1})
-    with RunFile.read(tmp_path / "run.db") as run:
-        assert list(run.trials()) == trials
-        assert run.opening() == opening
-        assert run.incidents() == [{"what": "resumed", "at": 1}]
-        assert run.count() == 50
-
-
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=100), st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_a_leaf_is_canonical_json_and_reads_back(answer: str, model: str) -> None:
     import msgspec
@@ -63,32 +48,6 @@ def test_a_short_answer_takes_at_most_800_bytes(tmp_path: Path, opening: Opening
         before = path.stat().st_size
         run.append([trial(i, answer="I cannot help you with that request, sorry.") for i in range(2000)])
     assert (path.stat().st_size - before) / 2000 <= 800
-
-
-def test_a_second_writer_is_refused(tmp_path: Path, opening: Opening) -> None:
-    path = tmp_path / "run.db"
-    with RunFile.create(path, opening) as run:
-        code = f"from assay.runs import RunFile; from pathlib import Path; RunFile.open(Path({str(path)!r}))"
-        other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-        assert "another process is writing this run" in other.stderr
-        run.append([trial(0)])
-        with RunFile.read(path) as reader:
-            assert reader.count() == 1
-    RunFile.open(path).close()
-
-
-def test_a_transaction_is_whole_or_not_there(tmp_path: Path, opening: Opening) -> None:
-    with RunFile.create(tmp_path / "run.db", opening) as run:
-        run.append([trial(0)])
-        with pytest.raises(RunFileError, match="already"):
-            run.append([trial(1), trial(0)])
-        assert run.count() == 1
-
-
-def test_an_existing_run_is_not_overwritten(tmp_path: Path, opening: Opening) -> None:
-    RunFile.create(tmp_path / "run.db", opening).close()
-    with pytest.raises(RunFileError, match="already"):
-        RunFile.create(tmp_path / "run.db", opening)
 
 
 @settings(max_examples=40, deadline=None)

@@ -15,25 +15,22 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
 import msgspec
-from msgspec import Struct
 
-from assay.catalog import Catalog
 from assay.errors import RunFileError
-from assay.judges import Label, Taken, shrunk
+from assay.judges import Label, Taken
 from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
-from assay.plan import Calibration, Judges, Plan, Sealed, run_seed
-from assay.plan.policy import Policy
+from assay.plan import Calibration
+from assay.runs.reading import FORMAT, Opening, opening_values, to_take
 from assay.runs.trial import Trial, read_leaf
 
-FORMAT = "assay-run/4"
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE trial (slot INTEGER PRIMARY KEY, crc INTEGER NOT NULL, leaf BLOB NOT NULL);
@@ -42,32 +39,6 @@ CREATE TABLE taken (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT
 CREATE TABLE checkpoint (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, value BLOB NOT NULL);
 """
 _CHUNK = 1000
-NO_JUDGES = Judges(())
-
-
-class Opening(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is fixed before the first trial: plan, content, nonce (with the seals that it was tossed from, if any), target identity,
-    the policy that the plan must meet, if any, and the signed statement over them.
-    """
-
-    plan: Plan
-    catalog: Catalog
-    nonce: str
-    target: dict[str, str]
-    opened: dict[str, Any]
-    public_key: dict[str, str]
-    seals: tuple[Sealed, ...] = ()
-    policy: Policy | None = None
-
-    @property
-    def nonce_bytes(self) -> bytes:
-        """The nonce as bytes."""
-        return bytes.fromhex(self.nonce)
-
-    @property
-    def seed(self) -> bytes:
-        """The run's seed, from the plan's digest and the nonce."""
-        return run_seed(self.plan.digest, self.nonce_bytes)
 
 
 class RunFile:
@@ -83,7 +54,7 @@ class RunFile:
         """A new run file with its opening, durable when this returns. Raises `RunFileError`."""
         if path.exists():
             raise RunFileError("there is a run file already", where=str(path), fix="Go on with --resume, or choose another --out.")
-        lock = _take_lock(path)
+        lock = take_lock(path)
         partial = path.with_name(f".{path.name}.partial")
         try:
             partial.unlink(missing_ok=True)
@@ -112,8 +83,8 @@ class RunFile:
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 run._put("format", FORMAT)
-                for field in Opening.__struct_fields__:
-                    run._put(field, msgspec.to_builtins(getattr(opening, field)))
+                for name, value in opening_values(opening).items():
+                    run._put(name, value)
         finally:
             db.close()
 
@@ -121,7 +92,7 @@ class RunFile:
     def open(cls, path: Path) -> Self:
         """An existing run file, to go on writing. Raises `RunFileError` where another process has it."""
         _exists(path)
-        lock = _take_lock(path)
+        lock = take_lock(path)
         try:
             return cls(path, _opened(path), lock)
         except BaseException:
@@ -188,26 +159,13 @@ class RunFile:
         """Take in the labels that are newer than those taken before, and a calibration, from behind the last trial on; None if there is
         nothing new. Raises `RunFileError` for a calibration with fewer labels than one before it, or on this very run.
         """
-        calibrated, counted = (calibration.rows, calibration.sources) if calibration else ((), ())
-        if any(source.run == self.digest for source in counted):
-            raise RunFileError(
-                "this calibration was counted on this very run, whose labels count already",
-                where=str(self.path),
-                fix="Calibrate on another run.",
-            )
-        before = self.taken()
-        last = max((label.number for taken in before for label in taken.labels), default=0)
-        newer = tuple(label for label in labels if label.number > last)
-        rows = [row for taken in before for row in taken.calibrated]
-        fewer = shrunk([*(self.opening().plan.judges or NO_JUDGES).calibrated, *rows], calibrated)
-        if fewer:
-            raise RunFileError(f"the calibration has fewer labels than the one before for {', '.join(fewer)}", where=str(self.path))
-        if not newer and not set(calibrated) - set(rows):
+        new = to_take(self, str(self.path), labels, calibration)
+        if new is None:
             return None
         with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             slots = int(self._db.execute("SELECT coalesce(max(slot), -1) + 1 FROM trial").fetchone()[0])
-            taken = Taken(slots, newer, calibrated, counted)
+            taken = new.at(slots)
             value = canonical_plain(taken)
             self._db.execute("INSERT INTO taken (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
         return taken
@@ -269,28 +227,21 @@ class RunFile:
         except msgspec.ValidationError as e:
             raise RunFileError(f"the run file's opening is damaged: {e}", where=str(self.path)) from None
 
-    def set_closing(self, closing: dict[str, Any]) -> None:
-        """Keep the closing statement (the decision); a later one replaces it."""
-        with explained(self.path), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            self._put("closing", closing)
+    def watch(self, told: Callable[[str, float], object]) -> None:
+        """Nothing: a file always answers."""
 
-    def closing(self) -> dict[str, Any] | None:
-        """The closing statement, if the run has ended."""
-        value = self._get("closing", required=False)
-        return value if isinstance(value, dict) else None
+    def hasten(self) -> None:
+        """Nothing: a file always answers."""
 
     def _put(self, name: str, value: Any) -> None:
         data = canonical(value)
         self._db.execute("INSERT OR REPLACE INTO meta (name, crc, value) VALUES (?, ?, ?)", (name, zlib.crc32(data), data))
 
-    def _get(self, name: str, *, required: bool = True) -> Any:
+    def _get(self, name: str) -> Any:
         with explained(self.path):
             row = self._db.execute("SELECT crc, value FROM meta WHERE name = ?", (name,)).fetchone()
         if row is None:
-            if required:
-                raise RunFileError(f"the run file lacks its '{name}'", where=str(self.path))
-            return None
+            raise RunFileError(f"the run file lacks its '{name}'", where=str(self.path))
         return msgspec.json.decode(self._whole(row[0], row[1], f"'{name}'"))
 
     def _whole(self, crc: int, value: bytes, what: str) -> bytes:
@@ -323,7 +274,8 @@ def _exists(path: Path) -> None:
         raise RunFileError("there is no run file", where=str(path))
 
 
-def _take_lock(path: Path) -> IO[bytes]:
+def take_lock(path: Path) -> IO[bytes]:
+    """The lock beside a run, held until it is closed: one writer on this machine at a time. Raises `RunFileError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("ab")
@@ -354,11 +306,6 @@ def explained(path: Path) -> Iterator[None]:
             ) from None
         what = "the run file is damaged" if "malformed" in text or "not a database" in text else "the run file cannot be used"
         raise RunFileError(f"{what}: {text}", where=str(path)) from None
-
-
-def run_path(path: Path) -> Path:
-    """A run given as its folder or its file: the file."""
-    return path / "run.db" if path.is_dir() else path
 
 
 def lock_within(file: IO[bytes], seconds: float) -> bool:

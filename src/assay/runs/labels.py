@@ -21,7 +21,8 @@ import msgspec
 from assay.errors import RunFileError
 from assay.judges.labels import Label
 from assay.ledger.canonical import canonical_plain
-from assay.runs.file import RunFile, explained
+from assay.runs.file import explained
+from assay.runs.reading import RunStore
 
 FORMAT = "assay-labels/1"
 LABELS_NAME = "labels.db"
@@ -107,8 +108,8 @@ def labels_path(run: Path) -> Path:
     return run.with_name(LABELS_NAME)
 
 
-def read_labels(run: RunFile) -> list[Label]:
-    """All labels of a run; none where there is no label file."""
+def read_labels(run: RunStore) -> list[Label]:
+    """All labels of a run that are beside it here; none where there is no label file."""
     path = labels_path(run.path)
     if not path.is_file():
         return []
