@@ -22,7 +22,7 @@ from assay.catalog.exposures import CLOSED, OPENED
 from assay.catalog.sealed import SealedFile, read_sealed
 from assay.errors import SealedBankError
 from assay.ledger import PrivateKey
-from assay.runs import RunFile
+from assay.runs import RunStore
 from assay.runs.exposures import Held, Reservation, Settlement, reserve, settle, unsettled
 from assay.scenarios import ItemBuilder
 
@@ -62,7 +62,7 @@ class Counted:
             wanted = Reservation(run, items, "judge" if judges else "run", labels)
             self._held[name] = reserve(path, file, self._key, wanted, at)
 
-    def note(self, run: RunFile, at: int) -> None:
+    def note(self, run: RunStore, at: int) -> None:
         """Put into the evidence that it is counted, and where."""
         for name, held in self._held.items():
             bank, live = self._catalog.sealed[name], len(self._catalog.hazards[name].scenarios)
@@ -71,7 +71,7 @@ class Counted:
                  "exposures before, at most": held.most, "ledger": held.line}
             )  # fmt: skip
 
-    def settle(self, run: RunFile, asked: Mapping[str, Counter[str]], ended: str, opened: Opened, at: int) -> int:
+    def settle(self, run: RunStore, asked: Mapping[str, Counter[str]], ended: str, opened: Opened, at: int) -> int:
         """The run has ended: count what was asked, by its trials and by what was under way. Returns how many answers (or what judges said
         of them) quote a prompt, which the evidence says too. Raises `SealedBankError`.
         """
@@ -104,7 +104,7 @@ class Counted:
             quoting += quotes[name]
         return quoting
 
-    def settle_judged(self, run: RunFile, reading: str, at: int) -> None:
+    def settle_judged(self, run: RunStore, reading: str, at: int) -> None:
         """Judges have read the whole of a run again, as the `reading` that was reserved: count the items that they were shown."""
         opening = run.opening()
         builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)

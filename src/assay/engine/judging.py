@@ -22,7 +22,7 @@ from assay.judges import Answer, Outcome, Said, is_read
 from assay.judges.reading import FORM, MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
 from assay.judges.steering import Case
 from assay.plan import Judges, JudgeSpec, Plan
-from assay.runs import Again, JudgementFile, RunFile
+from assay.runs import Again, JudgementFile, RunStore
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import FormTarget, ItemJudge, Reply, Target
 
@@ -97,7 +97,7 @@ class Panel:
 
 
 async def read_again(
-    run: RunFile, catalog: Catalog, judges: Judges, targets: Sequence[Target], file: JudgementFile, told: Callable[[int], None],
+    run: RunStore, catalog: Catalog, judges: Judges, targets: Sequence[Target], file: JudgementFile, told: Callable[[int], None],
     opened: Opened | None = None,
 ) -> None:  # fmt: skip
     """Have another panel read every answer of a run that needs a judge, without calling the run's target. `told` hears how many are done.

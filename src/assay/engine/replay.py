@@ -1,6 +1,6 @@
 """Judge an earlier run's transcripts again, without calling any target.
 
-with RunFile.read(path) as earlier:
+with read_run(path) as earlier:
     target = ReplayTarget(earlier)          # answers what the earlier run was answered
     changed = rejudged(earlier)             # what today's judges say otherwise
 """
@@ -16,7 +16,7 @@ from msgspec import Struct
 from assay.attacks import ATTACKS
 from assay.errors import AssayError, TargetError
 from assay.judges import Answer, Judgement, Said, verdict_on
-from assay.runs import RunFile, Trial
+from assay.runs import RunStore, Trial
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import Attempt, Reply
 
@@ -28,7 +28,7 @@ class NoTranscriptError(AssayError):
 class ReplayTarget:
     """Gives the stored answer of every item."""
 
-    def __init__(self, run: RunFile) -> None:
+    def __init__(self, run: RunStore) -> None:
         self._run = run
         self.identity: Mapping[str, str] = run.opening().target
         self._slots: dict[str, int] = {}
@@ -73,7 +73,7 @@ class Rejudged(Struct, frozen=True):
     now: Judgement
 
 
-def rejudged(run: RunFile) -> Iterator[Rejudged]:
+def rejudged(run: RunStore) -> Iterator[Rejudged]:
     """Every transcript whose outcome or response kind is another today; items of sealed banks need not be opened for it."""
     opening = run.opening()
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)

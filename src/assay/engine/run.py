@@ -3,7 +3,8 @@
     ended = await Engine(run, target, observer).trials()
 
 No batch barrier: a free place takes the next slot at once. Answers arrive in any order and are made durable as they arrive; they are
-committed (seen by gate and scheduler) in slot order only.
+committed (seen by gate and scheduler) in slot order only. Who does the asking is an executor's affair (`engine/executors`): places in this
+process, or workers elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -19,26 +21,23 @@ from msgspec import Struct
 from assay.attacks import ATTACKS
 from assay.catalog import Opened
 from assay.decision import Decision, Gate, Scheduler, Slot, registered_first
-from assay.engine.judging import Panel
-from assay.engine.replay import NoTranscriptError, ReplayTarget
+from assay.engine.asking import Asker
+from assay.engine.executors.base import Executor, Task
+from assay.engine.executors.local import LocalExecutor
+from assay.engine.replay import NoTranscriptError
 from assay.engine.spending import Spending
-from assay.engine.strategies import STRATEGIES, Strategies
-from assay.engine.worlds import Player
 from assay.engine.writer import Answered, Writer
 from assay.errors import AssayError, RunFileError, TargetError
 from assay.judges import Answer, Outcome, Said, told, verdict_on
 from assay.plan import Stream
-from assay.runs import Ended, Opening, RunFile, Trial
+from assay.runs import Ended, Opening, RunStore, Trial
 from assay.scenarios import Item, ItemBuilder
-from assay.targets import Attempt, ItemTarget, Reply, Target
+from assay.targets import Reply, Target
 from assay.version import __version__
 
 CHECKPOINT = 2
 CHECKPOINT_EVERY = 5_000
 PREPARED = 32
-MAX_OUTAGE_PAUSE_S = 5.0
-_FIRST_OUTAGE_PAUSE_S = 0.5
-_STRIKES = 2
 
 
 class Observer(Protocol):
@@ -58,43 +57,38 @@ class Observer(Protocol):
 
 
 class Committed(Struct, frozen=True):
-    """What gate and scheduler see of a trial."""
+    """What gate and scheduler see of a trial, and what it took: tokens, calls (status and milliseconds), its end (Unix ms)."""
 
     slot: int
     stream: Stream
     index: int
     outcome: Outcome
     resumed: bool
+    tokens: tuple[int, int] = (0, 0)
+    attempts: tuple[tuple[str, int], ...] = ()
+    at: int = 0
 
 
-class _Outage:
-    """How long the endpoint has not been answering anyone."""
-
-    def __init__(self) -> None:
-        self._since: float | None = None
-
-    def over(self) -> None:
-        self._since = None
-
-    def last(self) -> float:
-        """Seconds since it began; it begins with the first call of this after `over`."""
-        now = time.monotonic()
-        self._since = self._since or now
-        return now - self._since
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class Engine:
-    """One execution of a plan against an open target. Sealed banks must be `opened`; `asked` counts what was sent of their items."""
+    """One execution of a plan against an open target. Sealed banks must be `opened`; `asked` counts what was sent of their items.
+
+    An `executor` has the items asked elsewhere; then attacker and judges are its own. `clock` gives the time of an answer, in Unix
+    milliseconds: the only clock that enters the evidence of a trial.
+    """
 
     def __init__(
-        self, run: RunFile, target: Target, observer: Observer, attacker: Target | None = None, judges: Sequence[Target] = (),
-        opened: Opened | None = None,
+        self, run: RunStore, target: Target, observer: Observer, attacker: Target | None = None, judges: Sequence[Target] = (),
+        opened: Opened | None = None, executor: Executor | None = None, clock: Callable[[], int] = _now_ms,
     ) -> None:  # fmt: skip
         self._run = run
         self.asked: dict[str, Counter[str]] = {}
-        self._target = target
+        self._clock = clock
         self._observer = observer
-        opening = run.opening()
+        self.opening = opening = run.opening()
         _same_target(opening, target)
         self._plan = opening.plan
         self._catalog = opening.catalog
@@ -113,25 +107,18 @@ class Engine:
         self._writer = Writer(run, self._judged, self._durable)
         self._room = asyncio.Event()
         self._exhausted = False
-        self._outage = _Outage()
         self._stop: Ended | None = None
         self._workers: list[asyncio.Task[None]] = []
-        self._ask: Callable[[Item], Awaitable[Reply]] = (
-            target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
-        )
-        self._strategies: Strategies | None = None
-        self._player: Player | None = None
-        self._panel: Panel | None = None
-        if self._plan.judges is not None and not isinstance(target, ReplayTarget):
-            self._panel = Panel(self._plan, opening.catalog, judges, self._observer.outage)
-        if not isinstance(target, ReplayTarget) and set(STRATEGIES) & set(self._plan.matrix.attacks):
-            self._strategies = Strategies(self._plan, self._builder, opening.catalog, seed, target, attacker)
-        if not isinstance(target, ReplayTarget) and self._plan.worlds:
-            self._player = Player(opening.catalog, target)
+        self._asker: Asker | None = None
+        if executor is None:
+            self._asker = Asker(self._plan, opening.catalog, self._builder, seed, target, attacker, judges, observer.outage)
+            executor = LocalExecutor(self._asker, self._plan.limits.concurrency)
+        self._executor = executor
 
     def interrupt(self) -> None:
         """Stop as soon as possible: what is under way is dropped, what is done is kept."""
         self._stop = "interrupted"
+        self._run.hasten()
         for worker in self._workers:
             worker.cancel()
 
@@ -141,21 +128,22 @@ class Engine:
 
     async def trials(self) -> Ended:
         """Run until complete, out of a budget, or interrupted. Raises `TargetError` when the endpoint is down for too long."""
-        if self._strategies is None:
-            return await self._trials()
-        async with self._strategies:
+        async with AsyncExitStack() as stack:
+            if self._asker is not None:
+                await stack.enter_async_context(self._asker)
             return await self._trials()
 
     async def _trials(self) -> Ended:
         loop = asyncio.get_running_loop()
+        self._run.watch(lambda reason, seconds: loop.call_soon_threadsafe(self._observer.outage, reason, seconds))
         if self._next_commit:
             self._observer.restored(self._scheduler.counts())
         timers = []
         if self._plan.budget.minutes:
             seconds = 60 * self._plan.budget.minutes
             timers = [loop.call_later(seconds, self._late), loop.call_later(seconds + self._plan.limits.timeout_s, self._too_late)]
-        self._writer.open(self._plan.limits.concurrency)
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._plan.limits.concurrency)]
+        self._writer.open(self._executor.places)
+        self._workers = [asyncio.create_task(self._work(place)) for place in self._executor.work(self)]
         try:
             await asyncio.wait({*self._workers, self._writer.task}, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -180,37 +168,57 @@ class Engine:
         for worker in self._workers:
             worker.cancel()
 
-    async def _work(self) -> None:
-        """One place: trial after trial, without waiting for anyone."""
+    async def _work(self, place: Coroutine[Any, Any, None]) -> None:
+        """One coroutine of the executor, until it has no more to do."""
         try:
-            while (asked := await self._next()) is not None:
-                self._spending.under_way += 1
-                slot, item = asked
-                if item.salt:
-                    self.asked.setdefault(item.stream.hazard, Counter())[item.scenario] += 1
-                reply = await self._reply(item)
-                said = await self._read(item, reply)
-                self._writer.put(Answered(slot, item, reply, time.time_ns() // 1_000_000, said))
+            await place
         except NoTranscriptError:
             self._stop = self._stop or "transcripts"
             self._room.set()
         finally:
             self._writer.place_ended()
 
-    async def _next(self) -> tuple[Slot, Item] | None:
+    @property
+    def stopped(self) -> bool:
+        """Whether no further trial may begin."""
+        return self._stop is not None
+
+    async def next(self) -> Task | None:
         """The next item to ask; None when there is none, or no more may be asked."""
         while self._stop is None:
             over = self._spending.over()
             if over and not self._spending.under_way:
                 self._stop = over
             elif not over and (self._ready or self._prepare()):
-                return self._ready.popleft()
+                return self._handed()
             elif self._exhausted and not over:
                 break
             else:
                 await self._commits()
         self._room.set()
         return None
+
+    def take(self) -> Task | None:
+        """The next item, if one may be asked right now."""
+        if self._stop is not None or self._spending.over() or not (self._ready or self._prepare()):
+            return None
+        return self._handed()
+
+    def _handed(self) -> Task:
+        task = self._ready.popleft()
+        self._spending.under_way += 1
+        item = task[1]
+        if item.salt:
+            self.asked.setdefault(item.stream.hazard, Counter())[item.scenario] += 1
+        return task
+
+    def answered(self, slot: Slot, item: Item, reply: Reply, said: tuple[Said, ...], asked: str = "") -> None:
+        """An answer has come; it is dated now."""
+        self._writer.put(Answered(slot, item, reply, self._clock(), said, asked))
+
+    def outage(self, reason: str, seconds: float) -> None:
+        """The endpoint has not answered for so long."""
+        self._observer.outage(reason, seconds)
 
     def _prepare(self) -> bool:
         """Build the items of the next few slots at once: the same code over and over is quicker than a little of everything in turn."""
@@ -263,8 +271,9 @@ class Engine:
             self._spending.add(trial)
             self._spending.under_way -= not resumed
             self._observer.committed(
-                Committed(slot.number, slot.stream, slot.index, trial.outcome, resumed), self._scheduler.gate, self._scheduler.phase
-            )
+                Committed(slot.number, slot.stream, slot.index, trial.outcome, resumed, trial.tokens, trial.attempts, trial.at),
+                self._scheduler.gate, self._scheduler.phase,
+            )  # fmt: skip
             if self._next_commit % CHECKPOINT_EVERY == 0 and self._plan.judges is None:  # labels change what lies behind
                 self._writer.checkpoint = self._checkpoint()
 
@@ -293,69 +302,16 @@ class Engine:
         text, truncated = reply.text, reply.truncated
         if reply.turns:
             text, truncated = reply.turns[decided].answer, reply.turns[decided].truncated
-        s = slot.stream
+        s, item_digest = slot.stream, item.digest
+        if answered.asked and answered.asked != item_digest:
+            raise TargetError(f"a worker built another item for trial {slot.number} than the schedule has: other code, or a fault there")
         return Trial(
             slot=slot.number, hazard=s.hazard, language=s.language, attack=s.attack, arm=s.arm, index=slot.index,
-            item=item.digest, answer=text, finish=reply.finish, model=reply.model,
+            item=item_digest, answer=text, finish=reply.finish, model=reply.model,
             tokens=(reply.prompt_tokens, reply.answer_tokens), attempts=tuple([(a.status, a.ms) for a in reply.attempts]),
             judge=verdict.judge, outcome=verdict.outcome, reason=verdict.reason, kind=verdict.kind, useful=verdict.useful, how=verdict.how,
             failure=reply.failure, truncated=truncated, at=answered.at, turns=reply.turns, modes=verdict.modes, said=answered.said,
         )  # fmt: skip
-
-    async def _reply(self, item: Item) -> Reply:
-        """The target's reply.
-
-        A failure of the endpoint is taken for the item's own only if the endpoint is alive to a harmless request, twice running, and
-        did not turn the call away unread (then only after the plan's patience). Otherwise the item is asked again; if nothing is
-        answered for as long as the plan's patience, the run stops.
-        """
-        attempts: tuple[Attempt, ...] = ()
-        pause = _FIRST_OUTAGE_PAUSE_S
-        began = 0.0
-        strikes = 0
-        while True:
-            reply = await self._asked(item)
-            if attempts:
-                reply.attempts = attempts + reply.attempts
-            if not reply.outage:
-                self._outage.over()
-                return reply
-            attempts = reply.attempts
-            began = began or time.monotonic()
-            if await self._target.alive():
-                self._outage.over()
-                strikes += 1
-                impatient = time.monotonic() - began > self._plan.limits.outage_s
-                if impatient if reply.busy else strikes >= _STRIKES:
-                    return reply
-            else:
-                strikes = 0
-                self._patience(reply.failure)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_OUTAGE_PAUSE_S)
-
-    async def _read(self, item: Item, reply: Reply) -> tuple[Said, ...]:
-        """What the plan's judges say, where they read it; of a replay, what they said then."""
-        if isinstance(self._target, ReplayTarget):
-            return self._target.said(item)
-        return await self._panel.read(item, reply) if self._panel else ()
-
-    async def _asked(self, item: Item) -> Reply:
-        """One trial's reply: of an episode in a world, of a strategy, or of one call."""
-        if item.world is not None and self._player:
-            return await self._player.play(item)
-        if self._strategies and item.stream.attack in STRATEGIES and item.stream.arm == "attack":
-            return await self._strategies.ask(item)
-        return await self._ask(item)
-
-    def _patience(self, failure: str) -> None:
-        seconds = self._outage.last()
-        if seconds >= self._plan.limits.outage_s:
-            raise TargetError(
-                f"the endpoint has given no answer for {seconds:.0f} s ({failure}); everything so far is kept",
-                where=self._target.identity.get("url", self._target.identity.get("model", "")),
-            )
-        self._observer.outage(failure, seconds)
 
 
 def _same_target(opening: Opening, target: Target) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from assay.decision import Slot
 from assay.judges import Said
-from assay.runs import RunFile, Trial
+from assay.runs import RunStore, Trial
 from assay.scenarios import Item
 from assay.targets import Reply
 
@@ -19,13 +19,16 @@ GROUP_S = 0.01
 
 
 class Answered(Struct, frozen=True):
-    """A slot whose answer is there; `at` is the Unix time in milliseconds, `said` what the plan's judges replied."""
+    """A slot whose answer is there; `at` is the Unix time in milliseconds, `said` what the plan's judges replied, `asked` the digest of the
+    item as a worker elsewhere built it.
+    """
 
     slot: Slot
     item: Item
     reply: Reply
     at: int
     said: tuple[Said, ...] = ()
+    asked: str = ""
 
 
 class Writer:
@@ -34,7 +37,7 @@ class Writer:
     A batch is written when every place is idle, or `GROUP_S` after its first trial.
     """
 
-    def __init__(self, run: RunFile, judged: Callable[[Answered], Trial], durable: Callable[[list[Trial]], None]) -> None:
+    def __init__(self, run: RunStore, judged: Callable[[Answered], Trial], durable: Callable[[list[Trial]], None]) -> None:
         self._run = run
         self._judged = judged
         self._durable = durable
