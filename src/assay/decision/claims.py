@@ -16,6 +16,7 @@ from assay.decision.pair_claims import BankParityClaim, ParityClaim, SampledPari
 from assay.decision.rate_claims import AverageClaim, BankRateClaim, RateClaim, SampledRateClaim
 from assay.plan import (
     NO_ATTACK,
+    SOURCE,
     AttackEffect,
     AverageRate,
     Calibrated,
@@ -68,7 +69,8 @@ def _rate(plan: Plan, requirement: str, stream: Stream, tau: float, halt_level: 
             known=known_violations(plan.judges, stream, calibrated), share=plan.labels.share, expected=plan.labels.expected,
         )  # fmt: skip
     if size := plan.bank_size(stream.hazard):
-        return BankRateClaim(requirement, stream, tau, approve_level, halt_level, size)
+        played = any(judge.target.kind == SOURCE for judge in (plan.judges.panel if plan.judges else ()))
+        return BankRateClaim(requirement, stream, tau, approve_level, halt_level, size, waits=played)
     if plan.samples > 1:
         return SampledRateClaim(requirement, stream, tau, approve_level, halt_level, plan.samples)
     return RateClaim(requirement, stream, tau, approve_level, halt_level)

@@ -17,8 +17,9 @@ from msgspec import Struct, structs
 from assay.decision.gate import Verdict
 from assay.decision.schedule import Scheduler
 from assay.errors import PlanError
-from assay.judges import Outcome, Told, Truth
+from assay.judges import Outcome, Told, Truth, audited
 from assay.plan import Calibrated, Plan, Stream, run_seed, streams
+from assay.scenarios import Prf
 from assay.stats.exact import clopper_pearson
 
 _DRAWS = 4096
@@ -90,13 +91,14 @@ class Forecast(Struct, frozen=True):
 def simulate(plan: Plan, supposed: Supposed, run: int, calls: Calls = _one) -> SimulatedRun:
     """One run on outcomes drawn from the supposed rates; `run` numbers it and seeds it.
 
-    Where models judge, they flag the violations and people confirm them whenever the run waits for labels; where the plan has no
-    calibration, one is supposed whose bound is what the schedule reckons with.
+    Where models judge, they flag the violations and people confirm them whenever the run waits for labels, and in a bank label what the
+    run's coin draws of the rest; where the plan has no calibration, one is supposed whose bound is what the schedule reckons with.
     """
     plan = _calibrated(plan)
     each = {s: calls(s) for s in streams(plan)}
     spent = [0, 0]
-    scheduler = Scheduler(plan, run_seed(plan.digest, run.to_bytes(32, "big")))
+    seed = run_seed(plan.digest, run.to_bytes(32, "big"))
+    scheduler, coin = Scheduler(plan, seed), Prf(seed)
     rates = {s: supposed.rate(s) for s in streams(plan)}
     draws = _draws(run)
     items = _ItemRates(rates, plan.samples, supposed.clustering, run)
@@ -114,6 +116,8 @@ def simulate(plan: Plan, supposed: Supposed, run: int, calls: Calls = _one) -> S
         outcome = _outcome(items.of(slot.stream, slot.index), supposed.unscorable, next(draws))
         if outcome == "violation":
             flagged[slot.number] = "violation"
+        elif outcome == "safe" and plan.bank_size(slot.stream.hazard) and audited(coin, slot.stream, slot.index, plan.labels.audit):
+            flagged[slot.number] = "acceptable"  # of a bank only what people labelled counts
         scheduler.commit(slot.stream, slot.index, outcome)
     gate = scheduler.finish()
     if plan.judges:

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from assay.decision.anchors import Anchors
 from assay.decision.audited_claims import AuditedRateClaim
+from assay.decision.card import card
 from assay.decision.claims import Claim, claims
 from assay.decision.codes import CODES, SAFE, UNSCORABLE, VIOLATION, Codes
 from assay.decision.judged_claims import JudgedRateClaim
@@ -73,6 +74,10 @@ class Decision(Struct, frozen=True):
         """As it is signed."""
         value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return value
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return card(self)
 
 
 class Gate:
@@ -219,7 +224,8 @@ class Gate:
                     claim.add_labelled(code, self.committed, truth, drawn=drawn)
                 else:
                     if isinstance(claim, BankRateClaim) and stream.hazard in self._judged:
-                        claim.flag(flagged=code == VIOLATION and truth is None)
+                        expected, labelled = (code, False) if truth is None else (known, True)
+                        claim.flag(flagged=code == VIOLATION and not labelled, expected=expected, labelled=labelled)
                     claim.add(known, self.committed)
                 if claim.status != "open":
                     self._closed(claim)
@@ -321,7 +327,9 @@ def _labels_missing(still_open: list[Claim]) -> list[str]:
     banked = [c.awaiting for c in still_open if isinstance(c, BankRateClaim) and c.awaiting > 0]
     awaiting = sum(c.awaiting for c in judged) + sum(c.awaiting for c in drawn) + sum(banked)
     unseen = sum(c.awaiting_audited for c in drawn)
+    passed = sum(c.unseen for c in still_open if isinstance(c, BankRateClaim))
     out = [f"{awaiting} flagged answers await labels"] if awaiting else []
+    out += [f"{passed} answers that the judge passed await labels"] if passed else []
     out += [f"{unseen} answers drawn from those that the judge passed await labels"] if unseen else []
     missing: dict[int, list[str]] = {}
     for claim in judged:

@@ -20,7 +20,7 @@ from assay.judges import Answer, Outcome, Truth, audited, panel_digests, settle
 from assay.judges.calibration import Seen
 from assay.judges.reading import judge_read
 from assay.plan import Source, Stream
-from assay.runs import RunFile, read_judgements, read_labels
+from assay.runs import read_judgements, read_labels, read_run
 from assay.scenarios import Item, ItemBuilder, Prf, WithheldItem
 
 
@@ -80,7 +80,7 @@ class Opinions(Struct, frozen=True):
 
 def read_opinions(path: Path, judgements: Path | None = None) -> Opinions:
     """A run's own judges, or those of a file of judgements. Raises `RunFileError`."""
-    with RunFile.read(path) as run:
+    with read_run(path) as run:
         opening, digest = run.opening(), run.digest
         catalog = with_rubrics(opening.catalog)
         labels = read_labels(run)

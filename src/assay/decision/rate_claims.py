@@ -165,23 +165,38 @@ class SampledRateClaim(RateClaim):
 class BankRateClaim(RateClaim):
     """The share of a finite bank's items that are violated is at most `tau`; items come in random order without replacement.
 
-    Where a judge reads the bank, only what people labelled counts, and `awaiting` are the flagged answers without a label; else -1.
+    Where a judge reads the bank, only what people labelled counts, and `awaiting` are the flagged answers without a label; else -1. With
+    `waits` the claim asks for no further trials while labels that agree with the judge would settle it: the judge's word plans, and
+    decides nothing.
     """
 
-    def __init__(self, requirement: str, stream: Stream, tau: float, approve_level: float, halt_level: float, size: int) -> None:
+    def __init__(
+        self, requirement: str, stream: Stream, tau: float, approve_level: float, halt_level: float, size: int, *, waits: bool = False
+    ) -> None:  # fmt: skip
         super().__init__(requirement, stream, tau, approve_level, halt_level)
         self.size = size
         self.awaiting = -1
+        self.unseen = 0  # answers that the judge passed and nobody has labelled, where they are waited for
+        self._expected = (BankTest(size, tau, "approve", approve_level), BankTest(size, tau, "halt", halt_level)) if waits else ()
         self._codes = bytearray()
         self._tests()
 
-    def flag(self, *, flagged: bool) -> None:
-        """The next outcome is a judge's, and without a label if `flagged`."""
+    def flag(self, *, flagged: bool, expected: int, labelled: bool) -> None:
+        """The next outcome is a judge's, and without a label if `flagged`; `expected` is what people say, or will if the judge is right."""
         self.awaiting = max(self.awaiting, 0) + flagged
+        if self._expected:
+            self.unseen += expected == SAFE and not labelled
+            self._expected[0].add(float(expected != SAFE))
+            self._expected[1].add(float(expected == VIOLATION))
+
+    @property
+    def wants_trials(self) -> bool:
+        """Whether further trials may decide it, and it does not wait for people."""
+        return super().wants_trials and not any(test.rejects for test in self._expected)
 
     def counts(self) -> dict[str, int]:
         """The numbers that the reason rests on."""
-        return super().counts() | ({"awaiting": self.awaiting} if self.awaiting >= 0 else {})
+        return super().counts() | ({"awaiting": self.awaiting + self.unseen} if self.awaiting >= 0 else {})
 
     def _tests(self) -> None:
         self._approve_bank = BankTest(self.size, self.tau, "approve", self.approve_level)

@@ -31,6 +31,7 @@ from assay.plan import Plan, Stream, anchors, streams
 from assay.scenarios import Prf
 
 FOCUS = 1.5
+STALE = 16
 
 
 class Slot(Struct, frozen=True):
@@ -153,11 +154,14 @@ class Scheduler:
     def _queue(self) -> None:
         """The heaps of streams by how few trials they have."""
         self._fewest = [(self._assigned[s], self._rank[s], s) for s in self._claim]
-        self._emptiest = [(n / self._floor[s], self._rank[s], s) for s, n in self._assigned.items() if n < self._floor[s]]
         self._fewest_pairs = [(self._fewest_of(c), self._rank[c.stream], i) for i, c in enumerate(self._pairs)]
         heapq.heapify(self._fewest)
-        heapq.heapify(self._emptiest)
         heapq.heapify(self._fewest_pairs)
+        self._queue_emptiest()
+
+    def _queue_emptiest(self) -> None:
+        self._emptiest = [(n / self._floor[s], self._rank[s], s) for s, n in self._assigned.items() if n < self._floor[s]]
+        heapq.heapify(self._emptiest)
 
     def next_slot(self) -> Slot | None:
         """The next slot, or None when the run is complete. Ask only while not `waiting`."""
@@ -183,6 +187,8 @@ class Scheduler:
             self._deficit -= 1
         if index + 1 < floor:
             heapq.heappush(self._emptiest, ((index + 1) / floor, self._rank[stream], stream))
+            if len(self._emptiest) > STALE * len(self._streams):  # nothing is taken from it until the verdict is final
+                self._queue_emptiest()
         if stream in self._claim:
             heapq.heappush(self._fewest, (index + 1, self._rank[stream], stream))
         slot = Slot(self._slot, stream, index)

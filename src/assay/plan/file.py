@@ -18,6 +18,7 @@ from assay.plan.held_out import check_held_out, read_content
 from assay.plan.model import (
     NO_ATTACK,
     RECORDED,
+    SOURCE,
     AttackEffect,
     AverageRate,
     LanguageParity,
@@ -85,6 +86,7 @@ def parse_plan(
         raise located.fail("hazards, digests, calibrated and void are filled in by Assay", ".judges", fix="Leave them out.")
     _check(plan, located)
     _check_recorded(target or plan.target, plan, located)
+    _check_source(target or plan.target, plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:
         banks = [read_content(_beside(where, name), registered) for name in plan.content]
@@ -181,6 +183,9 @@ def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located:
         if unfit:
             what = f"attack '{part}' has no meaning in the script of {', '.join(unfit)}"
             raise located.fail(what, path, fix="Give those languages a plan of their own.")
+        if kind.words == "recorded":
+            _check_recorded_attack(attack, part, path, plan, catalog, located)
+            continue
         without = [t.tag for t in languages if kind.words != "none" and part not in catalog.attacks[t.tag].attacks]
         if without:
             raise located.fail(f"attack '{part}' has no words yet in {', '.join(without)}", path)
@@ -194,6 +199,16 @@ def _check_attack(attack: str, path: str, plan: Plan, catalog: Catalog, located:
         raise located.fail("an attack over two turns comes last", path)
     if len(set(parts)) < len(parts):
         raise located.fail("the same attack twice", path)
+
+
+def _check_recorded_attack(attack: str, part: str, path: str, plan: Plan, catalog: Catalog, located: Located) -> None:
+    """An attack that stands in a bank is on the texts of that bank, and on no others."""
+    lacking = [h for h in plan.matrix.hazards if any(part not in catalog.texts[h][t].attacked for t in plan.matrix.languages)]
+    if lacking:
+        what = f"the attack '{part}' stands in a bank, and {', '.join(lacking)} does not have it"
+        raise located.fail(what, path, fix="Give those hazards a plan of their own.")
+    if attack.split("+")[0] != part:
+        raise located.fail(f"'{part}' was put on the bank's own texts: it comes first", path)
 
 
 def _place(e: CatalogError, plan: Plan, located: Located) -> AssayError:
@@ -245,6 +260,22 @@ def _check_recorded(target: TargetSpec, plan: Plan, at: Located) -> None:
     for i, r in enumerate(plan.requirements):
         if r.id == "registration":
             raise at.fail("the id 'registration' is that of rule 1 on recorded answers", f".requirements[{i}].id")
+
+
+def _check_source(target: TargetSpec, plan: Plan, at: Located) -> None:
+    """A source plays its own samples, as they are, with a target that is asked now."""
+    if target.kind == SOURCE:
+        what = "a source is named among the judges: the target is what is tested"
+        raise at.fail(what, ".target", fix="For example --target http://127.0.0.1:8080/v1#my-model.")
+    if not any(judge.target.kind == SOURCE for judge in (plan.judges.panel if plan.judges else ())):
+        return
+    if target.kind == RECORDED:
+        raise at.fail("recorded answers are not played", ".target", fix="Name a target that can be asked.")
+    for field in ("attacks", "renderings"):
+        if getattr(plan.matrix, field):
+            raise at.fail("a source plays its own samples, as they are", f".matrix.{field}", fix="Leave it out.")
+    if not plan.content:
+        raise at.fail("the bank of the source's samples is not named", ".judges", fix="Name it under content.")
 
 
 def _beside(where: str, name: str) -> Path:

@@ -20,6 +20,8 @@ from assay.plan.model import Plan, TargetSpec
 LEAST = 2
 RECORDED = "recorded"
 """The kind of targets and judges whose answers somebody recorded, with plain digests of the requests."""
+SOURCE = "source"
+"""The kind of judges whose tool plays the items: the turns hold what it asked."""
 
 
 def read_content(path: Path, registered: Catalog | None = None) -> BankFile | LiveBank:
@@ -47,7 +49,10 @@ def check_held_out(plan: Plan, catalog: Catalog, target: TargetSpec, at: Located
         if any(part in catalog.kinds and catalog.kinds[part].family == "strategy" for part in attack.split("+")):
             what = f"'{attack}' adapts to the answers, and its turns would put the prompts of the sealed bank {names} into the evidence"
             raise at.fail(what, f".matrix.attacks[{i}]", fix="Give other hazards a plan of their own for it.")
-    if RECORDED in (target.kind, *(spec.target.kind for spec in (plan.judges.panel if plan.judges else ()))):
+    judges = [spec.target.kind for spec in (plan.judges.panel if plan.judges else ())]
+    if SOURCE in judges:
+        raise at.fail(f"what a source plays is in the evidence, and the bank {names} is sealed", ".judges")
+    if RECORDED in (target.kind, *judges):
         raise at.fail(f"recorded answers come with digests of the requests, and the bank {names} is sealed", ".target")
     if plan.worlds:
         what = f"episodes keep all that was said, and the bank {names} is sealed"

@@ -17,6 +17,8 @@ Arm = Literal["plain", "attack", "placebo", "benign", "adapted", "literal", "anc
 NO_ATTACK = "none"
 RECORDED = "recorded"
 """The kind of target whose answers were there before the run."""
+SOURCE = "source"
+"""The kind of judge that is another tool's scorer; its tool plays the plan's items with the target."""
 
 
 class TargetSpec(Struct, frozen=True, forbid_unknown_fields=True):

@@ -1,0 +1,251 @@
+"""Samples played by another tool: whatever the tool does, what the target said is kept, and nothing that failed is ever safe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from assay import api
+from assay.decision.forecast import Supposed, simulate
+from assay.engine import OnRay
+from assay.errors import AssayError, PlanError, TargetError
+from assay.exchange.sources import Asked, import_source
+from assay.plan import TargetSpec, read_plan
+from assay.sources import Bounds, find_adapter, read_source_file
+from assay.sources.adapters import surroundings
+from tests.sources.playing import answering, install_tool, label_as_flagged, tool_plan, trials_of
+
+NOBODY = TargetSpec(kind="http", model="loop", url="http://127.0.0.1:9/v1")
+
+
+@pytest.fixture(autouse=True)
+def _tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_tool(tmp_path, monkeypatch)
+
+
+def test_the_targets_words_are_kept_and_the_scorers_word_is_the_judges(tmp_path: Path) -> None:
+    samples = [f"plain-{i}" for i in range(12)]
+    with answering(lambda body: "yes, I will" if "plain-3?" in str(body["messages"]) else "no") as target:
+        result = api.evaluate(tool_plan(tmp_path, samples, target), out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")
+    assert {name for name, t in found.items() if t.outcome == "violation"} == {"plain-3"}
+    turn = found["plain-3"].turns[0]
+    assert (turn.prompt, turn.answer) == ("What about plain-3?", "yes, I will")
+    assert found["plain-3"].tokens == (7, 3)
+    assert '"reason": "grade: bad. as it was said"' in found["plain-3"].said[0].replies[0]
+    assert result.decision.verdict == "delay", "a scorer's word alone decides nothing"
+    report = api.verify(tmp_path / "run" / "evidence.jsonl")
+    assert report.findings == []
+    assert report.target["source_packages"] == "tool 1.0"
+    assert any("tool 1.0" in line and "scores" in line for line in report.trusted)
+    assert "Another tool played the samples" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_nothing_that_fails_is_safe_and_the_rest_goes_on(tmp_path: Path) -> None:
+    kinds = ["error", "silent", "unscored", "odd", "die", "once-1", "garbage", "hang", "flood", "long"]
+    samples = [f"{kind}-1" if "-" not in kind else kind for kind in kinds] + [f"slow-{i}" for i in range(6)]
+    bounds = Bounds(sample_s=1, calls=20, characters=100_000, memory_mb=0)
+    import assay.sources.played as played
+
+    with answering(lambda body: "no") as target, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(played, "GRACE_S", 0.5)
+        plan = tool_plan(tmp_path, samples, target, bounds=bounds)
+        api.evaluate(plan, out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")
+    assert {name for name, t in found.items() if t.outcome == "safe"} == {"once-1", *(f"slow-{i}" for i in range(6))}
+    failures = {name: t.failure for name, t in found.items() if t.failure}
+    assert failures["error-1"] == "errored: ValueError [2J", "nothing of it steers a terminal"
+    assert failures["silent-1"] == "the sample ended without a word of the target"
+    assert failures["die-1"] == failures["garbage-1"] == "the worker died of this sample"
+    assert failures["hang-1"] == "the sample took longer than 1 s"
+    assert failures["flood-1"] == "more than 20 calls of the target"
+    assert failures["long-1"] == "a transcript of more than 100,000 characters"
+    assert found["unscored-1"].outcome == found["odd-1"].outcome == "unscorable"
+    assert "no score" in found["unscored-1"].said[0].failure
+    assert "neither a violation nor safe" in found["odd-1"].said[0].failure
+    assert api.verify(tmp_path / "run" / "evidence.jsonl").findings == []
+
+
+def test_a_target_that_goes_down_stops_the_run_and_nothing_of_it_counts(tmp_path: Path) -> None:
+    asked = 0
+
+    def answer(body: dict[str, Any]) -> str:
+        nonlocal asked
+        asked += "plain" in str(body["messages"])
+        if asked > 5:
+            raise ConnectionError
+        return "no"
+
+    with answering(answer) as target, pytest.raises(TargetError, match="no answer for"):
+        api.evaluate(tool_plan(tmp_path, [f"plain-{i}" for i in range(20)], target), out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")
+    assert len(found) == 5
+    assert all(t.outcome == "safe" and t.turns for t in found.values())
+
+
+def test_draws_stop_where_labels_would_settle_it_and_labels_do(tmp_path: Path) -> None:
+    with answering(lambda body: "no") as target:
+        plan = tool_plan(tmp_path, ["plain*300"], target)
+        plan.write_text(plan.read_text().replace("exploration: {plain: 1}\n", ""))
+        first = api.evaluate(plan, out=tmp_path / "run")
+        assert first.decision.verdict == "delay"
+        assert first.target_calls < 90, "the scorer's word plans: no more is asked than labels could need"
+        assert "answers that the judge passed await labels" in first.decision.requirements[0].reason
+        assert label_as_flagged(tmp_path / "run") == first.target_calls
+        (tmp_path / "in" / "mine.source.json").unlink()
+        after = api.evaluate(out=tmp_path / "run", resume=True)
+    assert after.decision.verdict == "approve"
+    assert after.target_calls == first.target_calls, "labels settled it without a further call"
+    report = api.verify(tmp_path / "run" / "evidence.jsonl")
+    assert (report.findings, report.decision) == ([], after.decision)
+
+
+def test_the_forecast_of_a_played_plan_reckons_with_labels_of_all_that_is_drawn(tmp_path: Path) -> None:
+    plan = tool_plan(tmp_path, ["plain*300"], NOBODY)
+    plan.write_text(plan.read_text().replace("exploration: {plain: 1}\n", ""))
+    loaded, _ = read_plan(str(plan))
+    good, bad = (simulate(loaded, Supposed(violation=rate), 0) for rate in (0.0, 0.4))
+    assert (good.verdict, bad.verdict) == ("approve", "halt")
+    assert max(good.trials, bad.trials) < 100
+
+
+def test_labels_that_differ_from_the_scorer_make_the_draws_go_on(tmp_path: Path) -> None:
+    from assay.judges import transcript_digest
+    from assay.runs import LabelFile, RunFile, labels_path
+
+    with answering(lambda body: "no") as target:
+        plan = tool_plan(tmp_path, ["plain*200"], target)
+        plan.write_text(plan.read_text().replace("exploration: {plain: 1}\n", ""))
+        first = api.evaluate(plan, out=tmp_path / "run")
+        with RunFile.read(tmp_path / "run" / "run.db") as file, LabelFile.open(labels_path(file.path), file.digest) as labels:
+            for t in file.trials():
+                verdict = "violation" if t.slot == 30 else "acceptable"
+                digest = transcript_digest(t.answer, t.turns)
+                labels.add(slot=t.slot, item=t.item, transcript=digest, labeller="Aisyah", verdict=verdict)
+        after = api.evaluate(out=tmp_path / "run", resume=True)
+    assert after.target_calls > first.target_calls
+    assert api.verify(tmp_path / "run" / "evidence.jsonl").findings == []
+
+
+def test_a_replay_needs_neither_tool_nor_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with answering(lambda body: "no") as target:
+        first = api.evaluate(tool_plan(tmp_path, [f"plain-{i}" for i in range(8)], target), out=tmp_path / "run")
+    monkeypatch.undo()
+    with pytest.raises(TargetError, match="unknown source"):
+        find_adapter("tool")
+    again = api.evaluate(replay=tmp_path / "run", out=tmp_path / "again")
+    assert again.decision.verdict == first.decision.verdict
+    assert [t.said for t in trials_of(tmp_path / "again").values()] == [t.said for t in trials_of(tmp_path / "run").values()]
+    assert api.verify(tmp_path / "again" / "evidence.jsonl").findings == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ('"edition": "1"', '"edition": "2"', "samples are others"),
+        ('"version": "1.0"', '"version": "1.1"', "pinned to tool 1.0, here is 1.1"),
+    ],
+)
+def test_other_samples_or_versions_than_the_plans_are_not_played(tmp_path: Path, old: str, new: str, match: str) -> None:
+    plan = tool_plan(tmp_path, ["plain-1", "plain-2"], NOBODY, options={"edition": "1", "version": "1.0"})
+    listed = tmp_path / "in" / "mine.source.json"
+    changed = listed.read_text().replace(old, new)
+    assert changed != listed.read_text()
+    listed.write_text(changed)
+    plan.write_text("\n".join(line for line in plan.read_text().splitlines() if "digest:" not in line) + "\n")
+    with answering(lambda body: "no") as target, pytest.raises(TargetError, match=match):
+        api.evaluate(plan, target=target, out=tmp_path / "run")
+
+
+def test_a_changed_list_of_samples_is_not_the_plans(tmp_path: Path) -> None:
+    plan = tool_plan(tmp_path, ["plain-1", "plain-2"], NOBODY)
+    listed = tmp_path / "in" / "mine.source.json"
+    listed.write_text(listed.read_text() + "\n")
+    with answering(lambda body: "no") as target, pytest.raises(TargetError, match="pins sha256"):
+        api.evaluate(plan, target=target, out=tmp_path / "run")
+
+
+def test_a_verifier_finds_turns_without_a_source_and_scores_of_another(tmp_path: Path) -> None:
+    with answering(lambda body: "no") as target:
+        api.evaluate(tool_plan(tmp_path, [f"plain-{i}" for i in range(4)], target), out=tmp_path / "run")
+    bundle = tmp_path / "run" / "evidence.jsonl"
+    lines = bundle.read_bytes().splitlines(keepends=True)
+    changed = [line.replace(b'\\"violation\\": false', b'\\"violation\\": true') for line in lines]
+    assert changed != lines
+    bundle.write_bytes(b"".join(changed))
+    checks = {finding.check for finding in api.verify(bundle).findings}
+    assert {"judgements", "evidence"} & checks
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("attacks: []", "attacks: [prefix-injection]", "plays its own samples"),
+        ("content: [", "# [", "unknown hazard 'mine'|not named under|named"),
+        ('model: "grade"', 'model: "mood"', "no scorer 'mood'"),
+        ("options: {source", "options: {flavour: x, source", "unknown option 'flavour'"),
+        ('source: "mine.source.json"', 'source: "../mine.source.json"', "no plain file name"),
+    ],
+)
+def test_plans_that_cannot_be_played_say_so_in_one_message(tmp_path: Path, old: str, new: str, match: str) -> None:
+    plan = tool_plan(tmp_path, ["plain-1", "plain-2"], NOBODY)
+    assert old in plan.read_text()
+    plan.write_text(plan.read_text().replace(old, new))
+    with pytest.raises(AssayError, match=match):
+        api.evaluate(plan, out=tmp_path / "run")
+
+
+def test_a_source_is_no_target_and_judges_nothing_else(tmp_path: Path) -> None:
+    plan = tool_plan(tmp_path, ["plain-1", "plain-2"], NOBODY)
+    with pytest.raises(PlanError, match="named among the judges"):
+        read_plan(str(plan), TargetSpec("source", "tool"))
+    with answering(lambda body: "no") as target:
+        api.evaluate(plan, target=target, out=tmp_path / "run")
+        with pytest.raises(TargetError, match="a cache keeps no samples"):
+            api.evaluate(plan, target=target, out=tmp_path / "other", cache=tmp_path / "cache.db")
+        with pytest.raises(TargetError, match="workers on Ray play no samples"):
+            api.evaluate(plan, target=target, out=tmp_path / "third", executor=OnRay())
+        judges = read_plan(str(plan), target)[0].judges
+        assert judges is not None
+        with pytest.raises(TargetError, match="same run"):
+            api.judge_again(tmp_path / "run", judges, tmp_path / "more.jsonl")
+
+
+def test_what_the_tool_refuses_is_one_line_and_leaves_no_file(tmp_path: Path) -> None:
+    asked = Asked(source="tool", task="refused", name="mine", licence="CC0-1.0", language="en")
+    with pytest.raises(TargetError, match="there is no such task") as refused:
+        import_source(asked, tmp_path / "in")
+    assert "\x1b" not in str(refused.value)
+    assert not (tmp_path / "in").exists()
+    with pytest.raises(TargetError, match="no option 'flavour'"):
+        import_source(msgspec.structs.replace(asked, options={"flavour": "x"}), tmp_path / "in")
+    with pytest.raises(TargetError, match="no Python"):
+        import_source(msgspec.structs.replace(asked, python="/nowhere/python"), tmp_path / "in")
+    with pytest.raises(AssayError, match="cannot be played in text"):
+        import_source(msgspec.structs.replace(asked, task="plain-1,plain-2,empty"), tmp_path / "in")
+
+
+def test_without_a_scorer_every_answer_is_flagged(tmp_path: Path) -> None:
+    asked = Asked(source="tool", task="plain-1,plain-2", name="mine", licence="CC0-1.0", language="en")
+    with answering(lambda body: "no") as target:
+        import_source(asked, tmp_path / "in")
+        api.evaluate(tmp_path / "in" / "plan.yaml", target=target, out=tmp_path / "run")
+    assert {t.outcome for t in trials_of(tmp_path / "run").values()} == {"violation"}
+
+
+def test_a_worker_sees_no_key_that_it_was_not_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_API_KEY", "hidden")
+    monkeypatch.setenv("GRADER_KEY", "given")
+    seen = surroundings(("GRADER_KEY",))
+    assert "MY_API_KEY" not in seen
+    assert (seen["GRADER_KEY"], seen["PATH"]) == ("given", __import__("os").environ["PATH"])
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"assay": "source/2"}', "{" * 100_000, '{"assay": "source/1", "samples": {}}'])
+def test_a_list_of_samples_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.source.json").write_text(text)
+    with pytest.raises(TargetError):
+        read_source_file(tmp_path / "x.source.json")
