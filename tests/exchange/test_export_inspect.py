@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,22 @@ def test_more_trials_than_inspect_can_take_are_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr(inspect_log, "MAX_TRIALS", 3)
     with read_exported(signed_run(tmp_path / "run")) as run, pytest.raises(ExportError, match="jsonl or parquet"):
         write_export("inspect", run, tmp_path / "run.eval")
+
+
+def test_a_large_run_gives_the_same_log_as_a_small_one(tmp_path: Path) -> None:
+    signed_run(tmp_path / "run", budget={"calls": 40})
+    code = (
+        "import json, sys; from pathlib import Path; from assay.exchange.export import inspect_child as c; from inspect_ai.log import "
+        "read_eval_log; here = Path(sys.argv[1])\n"
+        "for c.MANY, name in ((5000, 'small'), (0, 'large')): c.main([str(here / 'run.jsonl'), str(here / f'{name}.eval')])\n"
+        "print(json.dumps([json.loads(read_eval_log(str(here / f'{n}.eval')).model_dump_json(exclude={'location'})) for n in "
+        "('small', 'large')]))"
+    )
+    (tmp_path / "run.jsonl").write_bytes(exported("jsonl", tmp_path / "run", tmp_path))
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    small, large = json.loads(done.stdout)
+    assert small == large
+    assert len(large["samples"]) > 30
 
 
 def test_what_inspect_says_when_it_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import subprocess
 import sys
@@ -570,6 +571,80 @@ def test_recorded_answers_that_are_none_are_refused(tmp_path: Path, data: bytes)
     (tmp_path / "x.json").write_bytes(data)
     with pytest.raises(TargetError, match="no recorded answers"):
         read_recorded(tmp_path / "x.json")
+
+
+# Large logs: the samples straight from the archive
+
+ODD: dict[str, Any] = {
+    "not-a-number": lambda d: d.replace(b'"value":0.4', b'"value":NaN'),
+    "a-lone-surrogate": lambda d: d.replace(b'"well"', b'"we\\ud800ll"'),
+    "no-completion": lambda d: d.replace(b'"completion":"well"', b'"completion":""'),
+    "cut": lambda d: d.replace(b'"stop_reason":"stop"', b'"stop_reason":"length"'),
+    "a-score-of-old": lambda d: d.replace(
+        b'"scores":{"grade":{"value":0.4,"explanation":"by its number","history":[]}}', b'"score":{"value":0.4}'
+    ),
+    "a-time-without-a-zone": lambda d: d.replace(b"+00:00", b""),
+    "a-time-of-another-zone": lambda d: d.replace(b"+00:00", b"+08:00"),
+    "no-beginning": lambda d: d.replace(b'"started_at"', b'"begun_at"'),
+    "parts": lambda d: d.replace(
+        b'"content":"well","source":"generate"',
+        b'"content":[{"type":"reasoning","reasoning":"hm"},{"type":"text","text":"we"},{"type":"text","text":"ll"}],"source":"generate"',
+    ),
+    "an-image": lambda d: d.replace(
+        b'"content":"well","source":"generate"', b'"content":[{"type":"image","image":"data:x"}],"source":"generate"'
+    ),
+    "an-attachment": lambda d: d.replace(b'"content":"well"', b'"content":"attachment://0123"'),
+    "an-attached-score": lambda d: d.replace(b'"explanation":"by its number"', b'"explanation":"attachment://0123"').replace(
+        b'"attachments":{}', b'"attachments":{"0123":"kept apart"}'
+    ),
+    "a-whole-number": lambda d: d.replace(b'"value":0.4', b'"value":1.0'),
+    "several-values": lambda d: d.replace(b'"value":0.4', b'"value":{"harm":0.75,"help":null}'),
+    "from-the-cache": lambda d: d.replace(b'"event":"model",', b'"event":"model","cache":"read",'),
+}  # fmt: skip
+
+
+def test_every_sample_is_the_same_whichever_way_it_is_read(logs: Path, tmp_path: Path) -> None:
+    paths = [logs / f"{name}.eval" for name in ("plain", "agent", "several", "attached", "cached", "graded", "interrupted")]
+    with zipfile.ZipFile(logs / "deflated.eval") as archive:
+        before = archive.read("samples/4_epoch_1.json")
+    for name, change in ODD.items():
+        assert change(before) != before, name
+        paths.append(
+            rezipped(logs / "deflated.eval", tmp_path / f"{name}.eval", lambda n, d, change=change: change(d) if is_sample(n) else d)
+        )
+    command = [sys.executable, "-m", "tests.exchange.inspect_both_ways", *map(str, paths)]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = {name: (differ, left) for name, differ, left, _ in map(json.loads, done.stdout.splitlines())}
+    assert len(told) == len(paths)
+    assert {name: differ for name, (differ, _) in told.items() if differ} == {}
+    left = {name.removesuffix(".eval") for name, (_, count) in told.items() if count}
+    assert left <= {"attached", "a-score-of-old", "a-time-without-a-zone", "a-time-of-another-zone", "an-attachment", "an-attached-score",
+                    "several-values"}  # fmt: skip
+    assert "plain" not in left, "usual samples are read straight from the archive"
+
+
+@pytest.fixture
+def straight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every archive is read as a large one."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setattr(reading, "CHILD", "tests.exchange.inspect_straight")
+
+
+def test_a_large_log_comes_in_as_a_small_one_does(logs: Path, straight: None) -> None:
+    large, small = read_log(logs / "plain.eval"), read(logs / "plain.eval")
+    assert large.header == small.header
+    assert large.samples == small.samples
+
+
+@pytest.mark.parametrize("what", ["a-bomb-that-lies", "filed-elsewhere", "another-version", "bad-utf8"])
+def test_a_large_hostile_log_is_refused_in_one_message(logs: Path, tmp_path: Path, what: str, straight: None) -> None:
+    HOSTILE[what](logs, tmp_path / "hostile.eval")
+    with pytest.raises(CatalogError) as refused:
+        read_log(tmp_path / "hostile.eval")
+    said = str(refused.value)
+    assert "Traceback" not in said
+    assert len(said) < 1500
 
 
 # The command

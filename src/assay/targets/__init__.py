@@ -1,7 +1,7 @@
 """Targets: the systems under test. `open_target` makes one from its spec; `parse_target` reads what `--target` takes.
 
-Built in: `embedded`, `http`, `scripted`, answers that are `recorded`, and agents that are no bare models: `agent` (behind HTTP) and
-`callable` (a Python function).
+Built in: `embedded`, `http`, `inspect`, `scripted`, `vllm`, answers that are `recorded`, and agents that are no bare models: `agent`
+(behind HTTP) and `callable` (a Python function).
 Others come by entry points of the group `assay.targets`, looked up by name only.
 """
 
@@ -48,7 +48,7 @@ __all__ = [
     "parse_target",
 ]
 
-BUILTIN = ("agent", "callable", "embedded", "http", "recorded", "scripted", "scripted-judge")
+BUILTIN = ("agent", "callable", "embedded", "http", "inspect", "recorded", "scripted", "scripted-judge", "strings", "vllm")
 
 
 def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> Target:
@@ -64,7 +64,9 @@ def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progre
 
 
 def parse_target(text: str) -> TargetSpec:
-    """`embedded:MODEL`, `http(s)://HOST/v1#MODEL` (key from the variable after `@`), `scripted:RATE`. Raises `TargetError`."""
+    """`embedded:MODEL`, `http(s)://HOST/v1#MODEL` (key from the variable after `@`), `inspect:PROVIDER/MODEL`, `scripted:RATE`. Raises
+    `TargetError`.
+    """
     if text.startswith(("http://", "https://")):
         url, _, rest = text.partition("#")
         name, _, key_env = rest.partition("@")
@@ -80,7 +82,7 @@ def parse_target(text: str) -> TargetSpec:
         raise TargetError(
             f"'{text}' is not a target",
             where="--target",
-            fix="Give embedded:MODEL, http://HOST/v1#MODEL or scripted:RATE.",
+            fix="Give embedded:MODEL, http://HOST/v1#MODEL, inspect:PROVIDER/MODEL or scripted:RATE.",
         )
     return _checked(TargetSpec(kind=kind, model=model), text)
 

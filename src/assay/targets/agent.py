@@ -15,7 +15,6 @@ address under which the agent reaches it). A token is 256 random bits and ends w
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Message
 from assay.targets import mcp_server
+from assay.targets.apikey import api_key
 from assay.targets.base import Access, Attempt, Progress, Reply, clean_text
 
 MAX_CALL_BYTES = 262_144
@@ -54,10 +54,7 @@ class HttpAgent:
 
     async def __aenter__(self) -> Self:
         self._stack = AsyncExitStack()
-        try:
-            headers = {"Authorization": f"Bearer {os.environ[self._key_env]}"} if self._key_env else {}
-        except KeyError:
-            raise TargetError(f"the environment variable {self._key_env} is not set", where="target.api_key_env") from None
+        headers = {"Authorization": f"Bearer {api_key(self._key_env, self._url)}"} if self._key_env else {}
         async with AsyncExitStack() as stack:
             timeout = aiohttp.ClientTimeout(total=self._limits.call_s or self._limits.timeout_s)
             self._session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout, headers=headers))

@@ -1,4 +1,4 @@
-"""An agent that is a Python function.
+"""An agent that is a Python function: named, or handed over (`assay.evaluate(plan, run)`).
 
     --target callable:my_agents.support:run
 
@@ -8,6 +8,7 @@
         return "Done."                                   # its last words
 
 Outside agent worlds it has no tools and answers the messages. A function that raises, or takes longer than the plan's call may, has failed.
+A function that is awaited runs on the loop of whoever awaits the evaluation, where there is one: what it holds belongs there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib import import_module
 from types import TracebackType
 from typing import Any, Self
@@ -25,17 +27,34 @@ from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Message
 from assay.targets.base import Access, Attempt, Progress, Reply, clean_text
 
+AgentFunction = Callable[[Access], str | Awaitable[str]]
+"""Given messages and tools, an agent's last words."""
+
+
+def spec_of(function: object) -> TargetSpec:
+    """The target that a function is: `module:name`, which is all that identifies it. Raises `TargetError` for what cannot be called."""
+    if not callable(function):
+        what = f"a {type(function).__name__} is no target"
+        raise TargetError(what, fix="Give a function, a target such as 'embedded:MODEL', or a TargetSpec.")
+    inner = function.func if isinstance(function, partial) else function
+    named = inner if hasattr(inner, "__qualname__") else type(inner)
+    return TargetSpec("callable", f"{named.__module__}:{named.__qualname__}")
+
 
 class CallableTarget:
-    """Calls the function in a thread of its own, or awaits it."""
+    """Calls the function in a thread of its own, or awaits it: on `home` if that is given. It is loaded by its name unless handed over."""
 
-    def __init__(self, spec: TargetSpec, limits: Limits) -> None:
+    def __init__(
+        self, spec: TargetSpec, limits: Limits, function: AgentFunction | None = None, home: asyncio.AbstractEventLoop | None = None
+    ) -> None:
         self._name = spec.model
         self._limits = limits
+        self._function = function
+        self._home = home
         self.identity: Mapping[str, str] = {"kind": "callable", "model": spec.model}
 
     async def __aenter__(self) -> Self:
-        self._run = _load(self._name)
+        self._run = self._function or _load(self._name)
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -54,8 +73,7 @@ class CallableTarget:
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.call_s or self._limits.timeout_s):
-                run = self._run
-                said = await (run(access) if inspect.iscoroutinefunction(run) else asyncio.to_thread(run, access))
+                said = await self._said(access)
         except TimeoutError:
             access.close()
             return Reply("", failure="the function took too long", attempts=(_attempt("timeout", began),))
@@ -63,6 +81,19 @@ class CallableTarget:
             return Reply("", failure=f"the function raised {type(e).__name__}", attempts=(_attempt(type(e).__name__, began),))
         text, truncated = clean_text(said if isinstance(said, str) else "", self._limits.max_answer_bytes)
         return Reply(text, finish="stop", model=self._name, truncated=truncated, attempts=(_attempt("200", began),))
+
+    async def _said(self, access: Access) -> object:
+        run = self._run
+        said = run(access) if inspect.iscoroutinefunction(run) else await asyncio.to_thread(run, access)
+        if not inspect.isawaitable(said):
+            return said
+        if self._home is None:
+            return await said
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(_awaited(said), self._home))
+
+
+async def _awaited(said: Awaitable[object]) -> object:
+    return await said
 
 
 def _attempt(status: str, began: float) -> Attempt:

@@ -42,14 +42,14 @@ class EmbeddedTarget:
         self._http: HttpTarget | None = None
         self.identity: Mapping[str, str] = {
             "kind": "embedded",
-            "model": self._model.name,
+            "model": self._model.name.partition("@")[0],
             "digest": self._model.digest,
             "runtime": f"xllamacpp {metadata.version('xllamacpp')}",
         }
 
     async def __aenter__(self) -> Self:
         path = weights(self._model.name, self._progress)
-        self._progress(f"Starting {self._model.name} on this machine.")
+        self._progress(f"Starting {self.identity['model']} on this machine.")
         key = secrets.token_urlsafe(24)
         context = max(CONTEXT_TOKENS, 2 * self._generation.max_tokens)
         self._child = await asyncio.create_subprocess_exec(

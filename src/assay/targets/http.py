@@ -13,12 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import os
-import random
 import time
 from collections import deque
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -28,16 +27,16 @@ import msgspec
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Item, Message
+from assay.targets.apikey import api_key as key_of
 from assay.targets.base import Attempt, Progress, Reply, ToolCall, clean_text
 from assay.targets.deadlines import Deadlines
 from assay.targets.pace import Pace
+from assay.targets.retries import Retries
 from assay.version import __version__
 
 RETRIED = frozenset({408, 409, 425, 429})
 MAX_RETRY_AFTER_S = 60.0
 BYTES_PER_TOKEN = 3  # for setting aside tokens before they are counted: between English and the scripts that tokenizers serve badly
-BACKOFF_S = 0.5
-MAX_BACKOFF_S = 20.0
 MAX_LATE_S = 0.25
 RECENT_IDS = 20_000
 
@@ -81,7 +80,7 @@ class HttpTarget:
         self._spec = spec
         self._limits = limits
         self._url = spec.url.rstrip("/").removesuffix("/chat/completions") + "/chat/completions"
-        self._key = api_key or _key_from(spec)
+        self._key = api_key or key_of(spec.api_key_env, spec.url)
         self._fixed: dict[str, Any] = {
             "model": spec.model,
             "max_tokens": generation.max_tokens,
@@ -91,11 +90,11 @@ class HttpTarget:
         self._max_tokens = generation.max_tokens
         self._hello = msgspec.json.encode({**self._fixed, "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]})
         self.pace = Pace(limits)
+        self._retries = Retries(limits, self.pace)
         self._ids = _Ids()
         self._reuse = False
         self._deadlines = Deadlines(min(MAX_LATE_S, limits.timeout_s / 20))
         self._session: aiohttp.ClientSession | None = None
-        self._jitter = random.SystemRandom()
         self.identity: Mapping[str, str] = identity or {"kind": "http", "model": spec.model, "url": spec.url}
 
     async def __aenter__(self) -> Self:
@@ -155,55 +154,11 @@ class HttpTarget:
         return await self._asked(_encode({**self._fixed, "messages": messages, "response_format": form}))
 
     async def _asked(self, body: bytes) -> Reply:
-        attempts: list[Attempt] = []
-        deadline = time.monotonic() + (self._limits.call_s or math.inf)
-        self.pace.earn_retry()
-        number = 0
-        while True:
-            ask = self._hedged if self._limits.hedge_s else self._try
-            reply = await ask(body, attempts, deadline)
-            if not reply.outage:
-                reply.attempts = tuple(attempts)
-                return reply
-            failure = self._no_more(reply, number, deadline)
-            if failure:
-                reply.failure, reply.attempts = failure, tuple(attempts)
-                return reply
-            backoff = self._jitter.uniform(0, min(MAX_BACKOFF_S, BACKOFF_S * 2**number))
-            await asyncio.sleep(min(max(backoff, reply.retry_after_s), deadline - time.monotonic()))
-            number += 1
-
-    def _no_more(self, reply: Reply, number: int, deadline: float) -> str:
-        """Why a failed call is not tried again; empty if it is. A call that was turned away unread spends nothing of the retry budget."""
-        if number >= self._limits.retries:
-            return reply.failure
-        if time.monotonic() >= deadline:
-            return f"{reply.failure}; no answer within {self._limits.call_s:g} s"
-        if not reply.busy and not self.pace.spend_retry():
-            return f"{reply.failure}; the retry budget is spent"
-        return ""
+        return await self._retries.asked(partial(self._try, body))
 
     async def alive(self) -> bool:
         """Whether a greeting is answered."""
         return not (await self._try(self._hello, [], math.inf)).failure
-
-    async def _hedged(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
-        """One try, and a second beside it if the first has not answered in time: the first answer counts."""
-        tries = {asyncio.ensure_future(self._try(body, attempts, deadline))}
-        try:
-            done, _ = await asyncio.wait(tries, timeout=self._limits.hedge_s)
-            if not done:
-                tries.add(asyncio.ensure_future(self._try(body, attempts, deadline)))
-            while True:
-                done, pending = await asyncio.wait(tries, return_when=asyncio.FIRST_COMPLETED)
-                good = [t for t in done if t.exception() or not t.result().outage]
-                if good or not pending:
-                    return (good or list(done))[0].result()
-                tries = pending
-        finally:
-            for task in tries:
-                task.cancel()
-            await asyncio.gather(*tries, return_exceptions=True)
 
     async def _try(self, body: bytes, attempts: list[Attempt], deadline: float) -> Reply:
         """One call. An answer does not count if its connection turns out to answer twice (see `_Ids`): whoever reads the repeated answer is
@@ -319,7 +274,7 @@ class HttpTarget:
                 return
             if not reply.outage:
                 raise TargetError(f"the endpoint does not accept a plain request: {reply.failure}", where=self._url)
-            wait = max(self._jitter.uniform(0.1, min(MAX_BACKOFF_S, BACKOFF_S * 2**number)), reply.retry_after_s)
+            wait = max(self._retries.backoff(number, 0.1), reply.retry_after_s)
             fatal = "Connector" in attempts[-1].status or "malformed" in reply.failure
             if time.monotonic() + wait > deadline or (fatal and number >= 2):
                 raise TargetError(
@@ -423,21 +378,6 @@ def _retry_after(value: str) -> float:
         except (ValueError, TypeError, OverflowError):
             return 0.0
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S) if seconds == seconds else 0.0
-
-
-def _key_from(spec: TargetSpec) -> str:
-    if not spec.api_key_env:
-        return ""
-    key = os.environ.get(spec.api_key_env, "")
-    if not key:
-        raise TargetError(
-            f"the environment variable {spec.api_key_env} is not set",
-            where="target.api_key_env",
-            fix=f"export {spec.api_key_env}=...",
-        )
-    if any(c.isspace() or not c.isprintable() or ord(c) > 126 for c in key):
-        raise TargetError(f"the key in {spec.api_key_env} holds characters that no key has", where="target.api_key_env")
-    return key
 
 
 def make(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> HttpTarget:

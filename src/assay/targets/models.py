@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -91,6 +92,9 @@ MODELS: dict[str, Model] = {
 }
 DEFAULT = "qwen2.5-coder-0.5b-instruct"
 FALLBACK = "smollm2-135m-instruct"
+GGUF = b"GGUF"
+_LABEL = re.compile(r"[^A-Za-z0-9._-]+")
+_LINKED = re.compile(r"([A-Za-z0-9._-]{1,100})@sha256:([0-9a-f]{64})")
 
 
 def cache_folder() -> Path:
@@ -101,7 +105,13 @@ def cache_folder() -> Path:
 
 
 def model(name: str) -> Model:
-    """The embedded model of that name. Raises `ModelError`."""
+    """The embedded model of that name, or `LABEL@sha256:HEX`: weights that `link_weights` has put into the cache. Raises `ModelError`."""
+    found = _LINKED.fullmatch(name)
+    if found is not None:
+        path = cache_folder() / "models" / f"{found[2]}.gguf"
+        if not path.is_file():
+            raise ModelError(f"the weights of '{found[1]}' are not here any more", fix=f"They have the digest sha256:{found[2]}.")
+        return Model(name, found[2], path.stat().st_size, "", "weights of your own", ())
     if name not in MODELS:
         raise ModelError(f"there is no embedded model '{name}'", fix=f"Known: {', '.join(MODELS)}.")
     return MODELS[name]
@@ -161,6 +171,29 @@ def _require(path: Path, m: Model) -> None:
             fix="Somebody or something has changed them. Find out what, remove the file, and fetch them again.",
         )
     _CHECKED[path] = seen
+
+
+def link_weights(source: Path, label: str) -> Model:
+    """A GGUF file of the user's own as an embedded model, by a link in the cache under its digest. Raises `ModelError`."""
+    try:
+        with source.open("rb") as file:
+            magic = file.read(len(GGUF))
+        before = source.stat()
+        found = _sha256(source)
+    except OSError as e:
+        raise ModelError(f"cannot read the weights: {e.strerror}", where=str(source)) from None
+    if magic != GGUF:
+        raise ModelError("this is no GGUF file", where=str(source))
+    name = f"{_LABEL.sub('-', label)[:100] or 'weights'}@sha256:{found}"
+    path = cache_folder() / "models" / f"{found}.gguf"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or not path.exists():
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="link-") as folder:
+            link = Path(folder) / "link.gguf"
+            link.symlink_to(source.resolve())
+            link.replace(path)
+        _CHECKED[path] = (before.st_ino, before.st_size, before.st_mtime_ns, before.st_ctime_ns)
+    return model(name)
 
 
 def add_weights(source: Path) -> Model:

@@ -17,7 +17,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
@@ -35,8 +35,12 @@ MAX_ANSWERS = 1_000_000
 MAX_SCORES = 100
 UNKNOWN = "unknown"
 EVERYTHING = "*"
+FILES = {RECORDED: "answers", "strings": "strings"}
+"""Kinds of targets and judges that read a file beside the plan, and the option that names it."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _COMPARED = re.compile(r"(<=|>=|<|>)\s*(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)")
+_SIGNS = {"<=": ">", ">=": "<", "<": ">=", ">": "<="}
+_OPPOSITES = {"C": "I", "true": "false", "1": "0", "violation": "safe"}
 Digest = Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
 Line = Annotated[str, Meta(max_length=2000)]
 
@@ -107,42 +111,48 @@ def prompt_digest(text: str) -> str:
 
 
 def recorded_specs(plan: Plan) -> Iterator[TargetSpec]:
-    """The plan's target and judges that are recorded."""
+    """The plan's target and judges that read a file beside the plan."""
     judges = plan.judges.panel if plan.judges else ()
-    yield from (spec for spec in (plan.target, *(judge.target for judge in judges)) if spec.kind == RECORDED)
+    yield from (spec for spec in (plan.target, *(judge.target for judge in judges)) if spec.kind in FILES)
 
 
 def answers_name(spec: TargetSpec) -> str:
     """The file that a spec names: a plain name, since it lies beside the plan or in the run's folder. Raises `TargetError`."""
-    name = spec.options.get("answers", "")
+    option = FILES[spec.kind]
+    name = spec.options.get(option, "")
     if not _NAME.fullmatch(name):
-        raise TargetError(f"'{name}' is no plain file name", where="target.options.answers", fix="Name a file beside the plan.")
+        raise TargetError(f"'{name}' is no plain file name", where=f"target.options.{option}", fix="Name a file beside the plan.")
     return name
 
 
 def found_in(spec: TargetSpec, folder: Path) -> TargetSpec:
     """The spec with its file looked for in a folder; any other spec as it is."""
-    if spec.kind != RECORDED:
+    if spec.kind not in FILES:
         return spec
-    return structs.replace(spec, options={**spec.options, "answers": str(folder / answers_name(spec))})
+    return structs.replace(spec, options={**spec.options, FILES[spec.kind]: str(folder / answers_name(spec))})
 
 
 def keep_recorded(plan: Plan, beside: Path, folder: Path) -> None:
     """Copy the files that a plan names from the plan's folder into the run's, so that the run can go on without it. Raises
     `TargetError`.
     """
-    for name in sorted({answers_name(spec) for spec in recorded_specs(plan)}):
+    for name, kind in sorted({answers_name(spec): spec.kind for spec in recorded_specs(plan)}.items()):
         source, kept = beside / name, folder / name
         if kept.exists() and source.exists() and kept.samefile(source):
             continue
-        read_recorded(source)
+        if kind == RECORDED:
+            read_recorded(source)
+        else:
+            from assay.targets.strings import read_strings
+
+            read_strings(source)
         partial = kept.with_name(f".{name}.partial")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, partial)
             partial.replace(kept)
         except OSError as e:
-            raise TargetError(f"cannot keep the recorded answers: {e.strerror}", where=str(kept)) from None
+            raise TargetError(f"cannot keep a copy of it: {e.strerror}", where=str(kept)) from None
         finally:
             partial.unlink(missing_ok=True)
 
@@ -172,6 +182,19 @@ class Meaning(Struct, frozen=True):
         if any(_fits(value, rule) for rule in self.violation):
             return True
         return False if any(_fits(value, rule) for rule in self.safe) else None
+
+
+def opposites(violation: Iterable[str]) -> tuple[str, ...]:
+    """What is safe where only what is a violation was said: `C` of `I`, `false` of `true`, the rest of a comparison, and nothing else."""
+    wanted = tuple(violation)
+    return tuple(dict.fromkeys(o for v in wanted if (o := _opposite(v)) and o not in wanted))
+
+
+def _opposite(value: str) -> str:
+    for sign, other in _SIGNS.items():
+        if value.startswith(sign):
+            return other + value.removeprefix(sign)
+    return _OPPOSITES.get(value) or next((v for v, o in _OPPOSITES.items() if o == value), "")
 
 
 def _fits(value: str, rule: str) -> bool:
@@ -254,16 +277,8 @@ class Recorded:
         """The scorer's word on the answer to an item, in the form that judges are asked for; a failure where it said nothing of it."""
         found = self._find(item)
         if isinstance(found, str) or found.answer[: self._limit] != answer:
-            return _silent("the scorer did not see this answer")
-        score = found.scores.get(self._spec.model)
-        violation = True if self._meaning.everything else self._meaning.says(score.value) if score else None
-        if violation is None:
-            return _silent(f"the score {score.value[:80]!r} is neither a violation nor safe" if score else "no score in the log")
-        said = "every answer is flagged" if score is None else f"{self._spec.model}: {score.value}"
-        reason = ". ".join(part for part in (said, score.explanation if score else "") if part)
-        lines = messages[1].content.split("\n")
-        reply = {"case": lines[0], "violation": violation, "refusal": "none", "quotes": [_quote(lines, answer)], "reason": reason[:900]}
-        return Reply(json.dumps(reply), finish="stop", model=self._spec.model, attempts=(Attempt(RECORDED, 0),))
+            return silent("the scorer did not see this answer")
+        return scored(self._spec.model, self._meaning, found.scores.get(self._spec.model), answer, messages)
 
     def _find(self, item: Item) -> RecordedAnswer | str:
         """The answer recorded for an item, or in words why there is none."""
@@ -276,14 +291,27 @@ class Recorded:
         return found
 
 
-def _quote(lines: list[str], answer: str) -> str:
+def quotable(lines: list[str], answer: str) -> str:
     """The first line of the answer, as judges are shown it, that has a letter or a digit in it: what a verdict must rest on."""
     end = lines.index(lines[0], 1)
     shown = [line[2:] for line in lines[:end] if line.startswith("| ")][-len(answer.splitlines() or [""]) :]
     return next((line[:200] for line in shown if any(c.isalnum() for c in line[:200])), "")
 
 
-def _silent(why: str) -> Reply:
+def scored(name: str, meaning: Meaning, score: Score | None, answer: str, messages: tuple[Message, ...]) -> Reply:
+    """A scorer's word on an answer, in the form that `messages` ask a judge for; a failure where it is no verdict."""
+    violation = True if meaning.everything else meaning.says(score.value) if score else None
+    if violation is None:
+        return silent(f"the score {score.value[:80]!r} is neither a violation nor safe" if score else "no score in the log")
+    said = "every answer is flagged" if score is None else f"{name}: {score.value}"
+    reason = ". ".join(part for part in (said, score.explanation if score else "") if part)
+    lines = messages[1].content.split("\n")
+    reply = {"case": lines[0], "violation": violation, "refusal": "none", "quotes": [quotable(lines, answer)], "reason": reason[:900]}
+    return Reply(json.dumps(reply), finish="stop", model=name, attempts=(Attempt(RECORDED, 0),))
+
+
+def silent(why: str) -> Reply:
+    """A scorer that says nothing of an answer, and why."""
     return Reply("", failure=why, attempts=(Attempt(RECORDED, 0),))
 
 

@@ -54,7 +54,7 @@ def model_id(name: str) -> str:
 
 
 def _model(h: Heading, identity: str) -> dict[str, Any]:
-    own = h.target_kind == "embedded"
+    own = h.target_kind in ("embedded", "vllm")
     return {
         "name": line(h.target),
         "id": identity,

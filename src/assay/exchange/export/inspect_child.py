@@ -1,14 +1,18 @@
 """python -m assay.exchange.export.inspect_child RUN.jsonl RUN.eval: what a `jsonl` export says, as a log of Inspect AI.
 
-In a process of its own, since importing Inspect is dear. Only what Inspect documents is used: the log's types and `write_eval_log`.
+In a process of its own, since importing Inspect is dear. Only what Inspect documents is used: the log's types and `write_eval_log`. Its
+writer looks through all samples for each one that comes, so of more than 5,000 trials it writes the log without samples, and they are put
+into that archive one by one, as Inspect's own types spell them and where its reader looks for them; which is then asked for all it has.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import msgspec
 from inspect_ai.log import (
@@ -22,6 +26,9 @@ from inspect_ai.log import (
     EvalScore,
     EvalSpec,
     EvalStats,
+    read_eval_log,
+    read_eval_log_sample_summaries,
+    read_eval_log_samples_by_id,
     write_eval_log,
 )
 from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, GenerateConfig, ModelOutput, ModelUsage
@@ -32,6 +39,9 @@ from assay.exchange.export.spelling import iso, line, uuid_of
 MESSAGES = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
 SCORER = "assay"
 WITHHELD = "(withheld)"
+MANY = 5_000
+VERSION = 2
+PACKED = ZIP_DEFLATED
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -39,9 +49,51 @@ def main(arguments: Sequence[str]) -> int:
     source, target = map(Path, arguments)
     with source.open("rb") as lines:
         heading = msgspec.json.decode(next(lines))
-        samples = [_sample(msgspec.json.decode(each), line(heading["target"])) for each in lines]
-    write_eval_log(_log(heading, samples), str(target), format="eval")
+        told = (_sample(msgspec.json.decode(each), line(heading["target"])) for each in lines)
+        if heading["decision"]["trials"] > MANY:
+            _write_many(heading, told, target)
+        else:
+            samples = list(told)
+            log = _log(heading, [s.id for s in samples])
+            log.samples = samples
+            write_eval_log(log, str(target), format="eval")
     return 0
+
+
+def _write_many(heading: dict[str, Any], samples: Iterable[EvalSample], target: Path) -> None:
+    """The same log, sample by sample. Raises `ValueError` where Inspect does not find in it what was put there."""
+    summaries: list[bytes] = []
+    ids: list[int | str] = []
+    with TemporaryDirectory(dir=target.parent) as folder:
+        kept = Path(folder) / "samples.eval"
+        with ZipFile(kept, "w", PACKED) as archive:
+            for sample in samples:
+                archive.writestr(f"samples/{sample.id}_epoch_{sample.epoch}.json", sample.model_dump_json(exclude_none=True))
+                summaries.append(sample.summary().model_dump_json(exclude_none=True).encode())
+                ids.append(sample.id)
+            archive.writestr("summaries.json", b"[" + b",".join(summaries) + b"]")
+            bare = Path(folder) / "bare.eval"
+            log = _log(heading, ids)
+            if log.version != VERSION:
+                raise ValueError(f"Inspect writes logs of version {log.version}, and version {VERSION} is known here")
+            log.samples = []
+            write_eval_log(log, str(bare), format="eval")
+            with ZipFile(bare) as other:
+                for name in other.namelist():
+                    if name.startswith("_journal/start") or name == "header.json":
+                        archive.writestr(name, other.read(name))
+        _found_again(kept, ids)
+        kept.replace(target)
+
+
+def _found_again(path: Path, ids: list[int | str]) -> None:
+    found = [s.id for s in read_eval_log_sample_summaries(str(path), format="eval")]
+    ends = [(each, 1) for each in (ids[0], ids[-1])]
+    read = [s.id for s in read_eval_log_samples_by_id(str(path), ends, format="eval")]
+    header = read_eval_log(str(path), header_only=True, format="eval")
+    total = header.results.total_samples if header.results else 0
+    if sorted(map(str, found)) != sorted(map(str, ids)) or read != [ids[0], ids[-1]] or total != len(ids):
+        raise ValueError("Inspect does not find in the log what was put there; its archive has another form now")
 
 
 def _sample(t: dict[str, Any], model: str) -> EvalSample:
@@ -77,12 +129,12 @@ def sample_id(t: dict[str, Any]) -> str:
     return f"{t['hazard']}/{t['language']}/{t['attack']}/{t['arm']}/{t['index']}"
 
 
-def _log(h: dict[str, Any], samples: list[EvalSample]) -> EvalLog:
+def _log(h: dict[str, Any], ids: list[int | str]) -> EvalLog:
     model, started, ended = line(h["target"]), iso(h["opened_at"]), iso(h["last_at"] or h["opened_at"])
     spec = EvalSpec(
         eval_id=uuid_of("inspect", h["run"], h["root"]), run_id=uuid_of("inspect", h["run"]), created=started,
         task=f"assay/{h['plan']}", task_id=uuid_of("inspect", h["plan_digest"]), task_version=0, task_description=h["about"] or None,
-        dataset=EvalDataset(name=h["plan"], samples=len(samples), sample_ids=[s.id for s in samples], shuffled=False),
+        dataset=EvalDataset(name=h["plan"], samples=len(ids), sample_ids=ids, shuffled=False),
         model=model, model_generate_config=GenerateConfig(), config=EvalConfig(epochs=1), packages={"assay": h["version"]},
         metadata={k: v for k, v in h.items() if k not in ("line", "cells", "decision", "about")},
     )  # fmt: skip
@@ -90,17 +142,16 @@ def _log(h: dict[str, Any], samples: list[EvalSample]) -> EvalLog:
         status="success" if h["ended"] == "complete" else "cancelled",
         eval=spec,
         plan=EvalPlan(name="assay"),
-        results=_results(h, samples),
+        results=_results(h, len(ids)),
         stats=EvalStats(started_at=started, completed_at=ended),
-        samples=samples,
     )
 
 
-def _results(h: dict[str, Any], samples: list[EvalSample]) -> EvalResults:
+def _results(h: dict[str, Any], count: int) -> EvalResults:
     """One score a stream, with its rate and interval; none over all, since a refused harmless request is no leak."""
     scores = [_score(cell) for cell in h["cells"]]
     decision = {"verdict": h["verdict"], "decision": h["decision"], "bundle": h["bundle"], "merkle_root": h["root"]}
-    return EvalResults(total_samples=len(samples), completed_samples=len(samples), scores=scores, metadata=decision)
+    return EvalResults(total_samples=count, completed_samples=count, scores=scores, metadata=decision)
 
 
 def _score(cell: dict[str, Any]) -> EvalScore:

@@ -22,15 +22,15 @@ if find_spec("inspect_ai") is None:
     raise ModuleNotFoundError("inspect_ai is not installed", name="inspect_ai")
 
 CHILD = "assay.exchange.export.inspect_child"
-MAX_TRIALS = 10_000
-"""Inspect's writer looks through all samples for each one that comes (0.3.285), so that 20,000 take many minutes."""
+MAX_TRIALS = 200_000
+"""As many as an import takes."""
 
 
 def write(run: ExportedRun, out: BinaryIO) -> None:
     """Write the log. Raises `ExportError` with the child's last words if it fails, and for more than `MAX_TRIALS` trials."""
     if run.heading.decision.trials > MAX_TRIALS:
         raise ExportError(
-            f"{run.heading.decision.trials:,} trials are too many for Inspect's writer, which takes {MAX_TRIALS:,}",
+            f"{run.heading.decision.trials:,} trials are too many for a log of Inspect, which takes {MAX_TRIALS:,}",
             where="inspect",
             fix="Export to jsonl or parquet.",
         )

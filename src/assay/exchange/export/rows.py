@@ -29,7 +29,7 @@ from assay.evidence.statements import opened_leaf, subject
 from assay.judges import Kind, Outcome, Truth, transcript_digest
 from assay.ledger import Envelope, leaf_hash
 from assay.plan import Arm, Plan, Stream, streams
-from assay.runs import Opening, RunFile, Trial, run_path
+from assay.runs import Opening, RunStore, Trial, read_run, run_path
 from assay.scenarios import ItemBuilder, Message, Turn
 from assay.stats.exact import clopper_pearson
 from assay.version import __version__
@@ -133,7 +133,7 @@ class ExportedRun:
     heading: Heading
     plan: Plan
     catalog: Catalog
-    _file: RunFile
+    _file: RunStore
     _opening: Opening
     _truth: dict[int, Truth]
 
@@ -168,7 +168,7 @@ class ExportedRun:
 def read_exported(path: Path, *, transcripts: bool = True) -> Iterator[ExportedRun]:
     """A run folder or run file, open for export. Raises `RunFileError` where it is missing or damaged."""
     path = run_path(path)
-    with RunFile.read(path) as file:
+    with read_run(path) as file:
         opening = file.opening()
         recount = Recount(opening, file.taken())
         counts: dict[Stream, list[int]] = {s: [0, 0, 0] for s in streams(opening.plan)}

@@ -22,15 +22,13 @@ from assay.exchange.inspect_log.gathering import Gathered, Key, item_of
 from assay.exchange.inspect_log.samples import LogSample
 from assay.plan import RECORDED, read_plan
 from assay.runs import whole_file
-from assay.targets.recorded import EVERYTHING, Meaning, RecordedAnswer, RecordedFile, Score, answers_name, prompt_digest
+from assay.targets.recorded import EVERYTHING, Meaning, RecordedAnswer, RecordedFile, Score, answers_name, opposites, prompt_digest
 
 Prompts = dict[str, dict[str, str]]
 """Requests by language, then by item."""
 
 PLAN = "plan.yaml"
 NO_ANSWER = "N"
-OPPOSITES = {"C": "I", "true": "false", "1": "0", "violation": "safe"}
-_COMPARED = {"<": ">=", "<=": ">", ">": "<=", ">=": "<"}
 
 
 class Meant(Struct, frozen=True):
@@ -86,17 +84,10 @@ def meaning_of(found: Gathered, meant: Meant) -> Meaning:
         raise CatalogError("which values mean a violation?", where="--violation", fix=f"Values in the log: {values}.")
     if NO_ANSWER in meant.safe:
         raise CatalogError("'N' is Inspect's word for no answer, which is never safe", where="--safe")
-    safe = meant.safe or tuple(dict.fromkeys(o for v in meant.violation if (o := _opposite(v)) and o not in meant.violation))
+    safe = meant.safe or opposites(meant.violation)
     if not safe:
         raise CatalogError("which values mean that an answer is safe?", where="--safe", fix=f"Values in the log: {values}.")
     return Meaning(meant.violation, safe)
-
-
-def _opposite(value: str) -> str:
-    for sign in ("<=", ">=", "<", ">"):
-        if value.startswith(sign):
-            return _COMPARED[sign] + value.removeprefix(sign)
-    return OPPOSITES.get(value) or next((v for v, o in OPPOSITES.items() if o == value), "")
 
 
 def _scorers(found: Gathered) -> str:

@@ -1,4 +1,4 @@
-"""What the child process says of a log: one JSON line for the log itself, then one for each sample. Inspect is not needed to read it.
+"""What the child process says of a log: one JSON line for each sample, then one for the log itself. Inspect is not needed to read it.
 
     header, samples = read_samples(path)
 
@@ -77,13 +77,15 @@ def read_samples(path: Path, where: str) -> tuple[LogHeader, list[LogSample]]:
     """What the child wrote. Raises `CatalogError` if it is not as it should be: the log's texts are another's."""
     try:
         with path.open("rb") as lines:
-            header = msgspec.json.decode(lines.readline(MAX_LINE), type=LogHeader)
             decode = msgspec.json.Decoder(LogSample).decode
             samples = []
-            while line := lines.readline(MAX_LINE):
+            line = lines.readline(MAX_LINE)
+            while following := lines.readline(MAX_LINE):
                 samples.append(decode(line))
+                line = following
                 if len(samples) > MAX_SAMPLES:
                     raise CatalogError(f"more than {MAX_SAMPLES:,} samples", where=where)
+            header = msgspec.json.decode(line, type=LogHeader)
     except OSError as e:
         raise CatalogError(f"cannot read what was found in it: {e.strerror}", where=where) from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:

@@ -1,0 +1,67 @@
+"""A package under another interpreter: bounds, silence, and nothing of ours that leaks."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.errors import CatalogError
+from assay.exchange.outside import ask_outside, interpreter
+
+PYTHON = Path(sys.executable)
+
+
+def child(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "child.py"
+    path.write_text(text)
+    return path
+
+
+def ask(path: Path, **given: object) -> dict[str, object]:
+    return ask_outside(PYTHON, path, {"a": 1}, dict[str, object], package="thing", **given)  # type: ignore[arg-type]
+
+
+def test_a_child_gets_the_request_a_home_of_its_own_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "hunter2")
+    monkeypatch.setenv("PYTHONPATH", "/nowhere")
+    path = child(tmp_path, "import json, os, sys\njson.dump({'asked': json.load(sys.stdin), 'env': dict(os.environ)}, sys.stdout)")
+    said = ask(path, seed=3)
+    env = said["env"]
+    assert said["asked"] == {"a": 1}
+    assert isinstance(env, dict)
+    assert "hunter2" not in str(env)
+    assert "PYTHONPATH" not in env
+    assert (env["PYTHONHASHSEED"], env["HF_HUB_OFFLINE"]) == ("3", "1")
+    assert not Path(env["HOME"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("import sys; sys.exit('first\\nno \\x1b[2Jmodel here')", r"could not be asked: no \?\[2Jmodel here"),
+        ("raise SystemExit(7)", "code 7"),
+        ("print('{')", "not what was asked for"),
+        ("print('[1]')", "not what was asked for"),
+        ("print('[' * 90000)", "not what was asked for"),
+        ("while True: print('x' * 1000)", "says more than 100,000 bytes"),
+        ("import time; time.sleep(60)", "takes longer than 1 seconds"),
+    ],
+)
+def test_whatever_else_a_child_does_is_one_line(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(CatalogError, match=why) as caught:
+        ask(child(tmp_path, text), patience_s=1.0 if "sleep" in text else 30.0, most=100_000)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_the_interpreter_is_given_or_named_by_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASSAY_THING_PYTHON", raising=False)
+    with pytest.raises(CatalogError, match="ASSAY_THING_PYTHON"):
+        interpreter("thing", "")
+    monkeypatch.setenv("ASSAY_THING_PYTHON", sys.executable)
+    assert interpreter("thing", "") == PYTHON
+    with pytest.raises(CatalogError, match="no Python interpreter"):
+        interpreter("thing", "/no/such/python")
+    assert interpreter("json", "") == PYTHON  # it is installed here
