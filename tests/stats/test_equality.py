@@ -51,8 +51,8 @@ def rejections(level: float, replicates: int, permutations: int, sizes: tuple[in
     ids=["usual", "uneven", "nearly-constant", "small", "strict"],
 )
 def test_the_same_model_is_called_different_as_often_as_stated_and_no_more(level: float, sizes: tuple[int, int], weight: float) -> None:
-    """False alarms in 500 comparisons (1,500 in `make test-full`) lie where a rate of `level` puts them; a test that never alarms fails as well, but for samples so
-    alike that many deals tie, where it may alarm less.
+    """False alarms in 500 comparisons (1,500 in `make test-full`) lie where a rate of `level` puts them; a test that never alarms fails as
+    well, but for samples so alike that many deals tie, where it may alarm less.
     """
     replicates, permutations = sampled(1500, 500), 199
     count = rejections(level, replicates, permutations, sizes, share=0.0, weight=weight)

@@ -20,10 +20,13 @@ FORMAT = "bank/1"
 
 
 class Imported(Struct, frozen=True):
-    """The banks that a source gave, and what was left out and why, in words."""
+    """The banks that a source gave, and what was left out and why, in words; and `files` that go beside them, by plain name. A plan comes
+    last among these: it is read once all are there.
+    """
 
     banks: tuple[BankFile, ...]
     notes: tuple[str, ...] = ()
+    files: dict[str, bytes] = {}
 
 
 class Row(Struct, frozen=True):
@@ -90,16 +93,17 @@ def banked(
 
 
 def write_banks(imported: Imported, folder: Path) -> list[Path]:
-    """One file per bank, whole or not at all; none is overwritten. Raises `CatalogError`."""
-    paths = [folder / f"{bank.name}.bank.json" for bank in imported.banks]
+    """One file per bank and what goes beside them, each whole or not at all; none is overwritten. Raises `CatalogError`."""
+    data = {f"{bank.name}.bank.json": msgspec.json.format(msgspec.json.encode(bank), indent=1) for bank in imported.banks} | imported.files
+    paths = [folder / name for name in data]
     for path in paths:
-        if path.exists():
+        if path.exists() or path.parent != folder:
             raise CatalogError("there is such a file already", where=str(path), fix="Choose another --out, or remove it.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for bank, path in zip(imported.banks, paths, strict=True):
+        for path, text in zip(paths, data.values(), strict=True):
             partial = path.with_name(f".{path.name}.partial")
-            partial.write_bytes(msgspec.json.format(msgspec.json.encode(bank), indent=1))
+            partial.write_bytes(text)
             partial.replace(path)
     except OSError as e:
         raise CatalogError(f"cannot write: {e.strerror}", where=str(folder)) from None

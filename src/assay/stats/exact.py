@@ -106,3 +106,18 @@ def _smallest_n(c: int, tau: float, level: float, beyond: int) -> int:
         middle = (low + high) // 2
         low, high = (middle, high) if binomial_cdf(c, middle, tau) > level else (low, middle)
     return high
+
+
+def sign_tail(up: int, down: int) -> float:
+    """P(X >= up) for X ~ Binomial(up + down, 1/2): the exact one-sided p-value of 'no more pairs went up than down' (McNemar 1947).
+
+    Valid where the number of pairs was fixed beforehand: given that a pair moved, it went up with a chance of at most 1/2.
+    """
+    if up < 0 or down < 0:
+        raise ValueError("pairs are counted from 0")
+    n = up + down
+    total, term = 0, math.comb(n, up)
+    for k in range(up, n + 1):
+        total += term
+        term = term * (n - k) // (k + 1)
+    return total / (1 << n)

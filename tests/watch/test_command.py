@@ -1,0 +1,82 @@
+"""`assay watch` as it is called."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from assay.cli.watch import command
+from assay.errors import AssayError
+from tests.watch.fleet import checkpoint, fleet, write_plan
+
+
+def called(tmp_path: Path, where: Path | str, *more: str) -> Any:
+    plan = tmp_path / "plan.yaml"
+    given = [str(where), "--plan", str(plan if plan.exists() else write_plan(tmp_path)), "--out", str(tmp_path / "out"), "--settle", "0.05"]
+    return CliRunner().invoke(command, [*given, *more], standalone_mode=False)
+
+
+def test_once_looks_waits_for_what_settles_and_says_what_changed(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    empty = called(tmp_path, weights, "--once")
+    assert (empty.return_value, "no checkpoint" in empty.stderr) == (10, True)
+    checkpoint(weights, "0.0")
+    first = called(tmp_path, weights, "--once", "--target", "scripted:{name}")
+    assert (first.return_value, "0.0 is the reference" in first.stdout) == (0, True), first.output
+    checkpoint(weights, "0.9")
+    second = called(tmp_path, weights, "--once", "--target", "scripted:{name}", "--json")
+    events = [json.loads(line) for line in second.stdout.splitlines()]
+    assert second.return_value == 20
+    assert [(e["event"], e["checkpoint"]) for e in events] == [("found", "0.9"), ("evaluated", "0.9")]
+    assert events[-1]["verdict"] == "worse"
+    again = called(tmp_path, weights, "--once", "--target", "scripted:{name}")
+    assert again.return_value == 20  # nothing new: the code is that of the latest
+    (weights / "bad").mkdir()
+    (weights / "bad" / "a.safetensors").write_text("x")
+    assert called(tmp_path, weights, "--once", "--every", "0.05").return_value == 10
+
+
+def test_until_change_ends_at_the_first_change(tmp_path: Path) -> None:
+    with fleet() as served:
+        served.models = ["leak-1", "refuse-2"]
+        done = called(tmp_path, f"{served.url}/v1", "--until-change", "--every", "0.05")
+    assert done.return_value == 20  # it refuses harmless requests, too
+    assert "harmless requests not served rose" in done.stdout
+    assert "assay compare" in done.stdout.replace("-m assay", "assay")
+
+
+def test_what_cannot_be_watched_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match="is no folder"):
+        raise called(tmp_path, tmp_path / "gone").exception
+    with pytest.raises(AssayError, match="does not answer"):
+        raise called(tmp_path, "http://127.0.0.1:9/v1", "--every", "0.05").exception
+    with pytest.raises(Exception, match="--once looks once"):
+        raise called(tmp_path, tmp_path, "--once", "--until-change").exception
+    with pytest.raises(AssayError, match="webhook"):
+        raise called(tmp_path, tmp_path, "--webhook", "http://example.org/").exception
+
+
+def test_an_interrupt_ends_it_cleanly(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    checkpoint(weights, "0.0")
+    command = [sys.executable, "-m", "assay", "watch", str(weights), "--plan", str(write_plan(tmp_path)), "--out", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    given = [*command, "--settle", "0", "--every", "0.1", "--target", "scripted:{name}"]
+    process = subprocess.Popen(given, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert "is the reference" in line
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err

@@ -1,0 +1,156 @@
+"""What counts as a checkpoint, and when it is whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from assay.errors import AssayError, TargetError
+from assay.watch.sources import MOST_BYTES, Endpoint, Folder, natural
+from tests.watch.fleet import checkpoint, fleet
+
+
+class Clock:
+    """Time as the test has it."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def names(source: Folder | Endpoint) -> list[str]:
+    return [f.name for f in source.look()]
+
+
+def test_a_checkpoint_counts_once_its_files_have_stayed_as_they_are(tmp_path: Path) -> None:
+    clock = Clock()
+    source = Folder(tmp_path, settle_s=10, clock=clock)
+    weights = tmp_path / "step-1.gguf"
+    weights.write_bytes(b"GGUF half")
+    assert names(source) == []
+    assert source.waiting
+    clock.now = 9
+    assert names(source) == []
+    weights.write_bytes(b"GGUF half and more")
+    clock.now = 12
+    assert names(source) == []
+    clock.now = 22
+    assert names(source) == ["step-1"]
+    assert not source.waiting
+    first = source.look()[0].key
+    weights.write_bytes(b"GGUF another one!!")
+    os.utime(weights, ns=(1, 1))
+    clock.now = 30
+    assert names(source) == []
+    clock.now = 41
+    assert source.look()[0].key != first
+
+
+def test_a_file_that_was_copied_with_its_old_time_must_settle_too(tmp_path: Path) -> None:
+    (tmp_path / "old.gguf").write_bytes(b"GGUF")
+    os.utime(tmp_path / "old.gguf", (1, 1))
+    clock = Clock()
+    source = Folder(tmp_path, settle_s=10, clock=clock)
+    assert names(source) == []
+    clock.now = 10
+    assert names(source) == ["old"]
+
+
+def test_a_marker_says_that_a_checkpoint_is_whole(tmp_path: Path) -> None:
+    checkpoint(tmp_path, "a")
+    (tmp_path / "b.gguf").write_bytes(b"GGUF")
+    source = Folder(tmp_path, settle_s=1e9)
+    assert names(source) == []
+    (tmp_path / "a" / ".complete").touch()
+    (tmp_path / "b.gguf.done").touch()
+    assert names(source) == ["a", "b"]
+    only = Folder(tmp_path, settle_s=0, marker="ready")
+    assert names(only) == names(only) == []
+    (tmp_path / "a" / "ready").touch()
+    assert names(only) == ["a"]
+
+
+def test_what_is_under_way_hidden_or_no_weights_is_passed_over(tmp_path: Path) -> None:
+    for name in (".hidden.gguf", "x.gguf.partial", "notes.txt", "_tmp.gguf", "big-00001-of-00002.gguf", "a\nb.gguf"):
+        (tmp_path / name).write_bytes(b"GGUF")
+    (tmp_path / "empty.gguf").touch()
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "train.log").write_text("x")
+    half = checkpoint(tmp_path, "half")
+    (half / "model-2.safetensors.tmp").write_text("x")
+    source = Folder(tmp_path, settle_s=0)
+    assert names(source) == names(source) == []
+    (half / "model-2.safetensors.tmp").rename(half / "model-2.safetensors")
+    assert names(source) == []
+    assert names(source) == ["half"]
+
+
+def test_checkpoints_come_in_the_order_of_their_numbers_and_none_shares_a_name(tmp_path: Path) -> None:
+    for name in ("step-10", "step-9", "step-100"):
+        checkpoint(tmp_path, name)
+    (tmp_path / "step-9.gguf").write_bytes(b"GGUF")
+    source = Folder(tmp_path, settle_s=0)
+    source.look()
+    assert names(source) == ["step-9", "step-9.gguf", "step-10", "step-100"]
+    assert natural("v2.10") > natural("v2.9")
+
+
+def test_a_folder_that_is_gone_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(AssayError, match="cannot look"):
+        Folder(tmp_path / "gone", settle_s=0).look()
+
+
+def test_an_endpoint_lists_models_and_a_new_one_behind_an_old_name_is_another() -> None:
+    with fleet() as served:
+        served.models = ["m-10", "m-9", {"id": "leak", "created": 5, "root": "r1"}]
+        source = Endpoint(f"{served.url}/v1", models="*")
+        first = {f.name: f.key for f in source.look()}
+        assert list(first) == ["leak", "m-9", "m-10"]
+        assert {f.name: f.key for f in source.look()} == first  # `created` is the present time on many servers
+        served.fingerprints["m-9"] = "fp-2"
+        served.models[2]["root"] = "r2"
+        second = {f.name: f.key for f in source.look()}
+        assert second["m-10"] == first["m-10"]
+        assert second["m-9"] != first["m-9"]
+        assert second["leak"] != first["leak"]
+        assert names(Endpoint(f"{served.url}/v1", models="m-*")) == ["m-9", "m-10"]
+        calls = sum(served.calls.values())
+        assert len(names(Endpoint(f"{served.url}/v1", greet=False))) == 3
+        assert sum(served.calls.values()) == calls
+
+
+def test_what_an_endpoint_says_is_bounded_and_no_name_steers_a_terminal() -> None:
+    with fleet() as served:
+        served.models = ["good", "\x1b[2Jbad", "../up", "a" * 300, 7, None, {"no": "id"}]
+        assert names(Endpoint(f"{served.url}/v1", greet=False)) == ["good"]
+        for raw, why in (
+            (b"[" * 100_000, "no JSON"),
+            (b"{}", "no list"),
+            (b"not json", "no JSON"),
+            (b"x" * (MOST_BYTES + 1), "more than"),
+        ):
+            served.raw = raw
+            with pytest.raises(TargetError, match=why):
+                Endpoint(f"{served.url}/v1").look()
+        served.down = True
+        with pytest.raises(TargetError, match="503"):
+            Endpoint(f"{served.url}/v1").look()
+    with pytest.raises(TargetError, match="does not answer"):
+        Endpoint(f"{served.url}/v1", timeout_s=2).look()
+
+
+def test_a_model_that_does_not_answer_now_is_not_taken_for_another_one() -> None:
+    with fleet() as served:
+        served.models = ["m-1"]
+        source = Endpoint(f"{served.url}/v1")
+        assert names(source) == ["m-1"]
+        served.models = ["m-1", "m-2"]
+        original = served.fingerprints
+        served.fingerprints = None  # type: ignore[assignment]  # every answer fails
+        assert names(source) == []
+        served.fingerprints = original
+        assert names(source) == ["m-1", "m-2"]
