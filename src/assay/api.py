@@ -4,32 +4,36 @@ import assay
 result = assay.evaluate("quick", out="runs/first")
 result.decision.verdict, result.bundle
 assay.verify(result.bundle).ok
+
+Each has an asynchronous twin: `await assay.evaluate_async(...)`. docs/python.md.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import secrets
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from assay.catalog import Catalog, Opened, Openers, load_catalog, open_banks, read_judge_attacks, with_rubrics
 from assay.catalog.sealed import is_sealed
 from assay.decision import Decision, Gate
-from assay.engine import Committed, Engine, Observer, ReplayTarget
+from assay.engine import Committed, Engine, Observer, OnRay, ReplayTarget
+from assay.engine.asking import make_attacker, make_judges
 from assay.engine.exposing import Counted
 from assay.engine.judging import anchors_changed, read_again, steer
+from assay.engine.loops import HOME, in_thread, on_interrupt, run_loop
 from assay.errors import EvidenceError, RunFileError, SealedBankError, TargetError
 from assay.evidence import Recount, Report, Summary, open_run, replay_of, verify_bundle, write_bundle
 from assay.evidence import decide as decide_run
@@ -45,7 +49,6 @@ from assay.plan import (
     NONCE_BYTES,
     RECORDED,
     Coin,
-    Generation,
     Judges,
     JudgeSpec,
     Limits,
@@ -62,18 +65,37 @@ from assay.plan import (
 from assay.plan.model import Budget, Matrix
 from assay.plan.policy import Policy
 from assay.report import Tally, render_judged, render_report
-from assay.runs import Ended, Heading, JudgementFile, Opening, RunFile, Trial, read_judged, read_labels, run_path, whole_file
+from assay.runs import (
+    Ended,
+    Heading,
+    JudgementFile,
+    Opening,
+    RunStore,
+    Trial,
+    check_free,
+    create_run,
+    folder_of,
+    read_judged,
+    read_labels,
+    read_run,
+    reopen_run,
+    run_path,
+    whole_file,
+)
+from assay.runs.address import StoreAddress, parse_store
 from assay.runs.exposures import note_banks, noted_banks
-from assay.targets import CachedTarget, Progress, Target, make_target
+from assay.sources import keep_sources, open_played, source_specs
+from assay.targets import CachedTarget, Progress, Target, make_target, parse_target
+from assay.targets.callable import AgentFunction, CallableTarget, spec_of
 from assay.targets.recorded import found_in, keep_recorded
+from assay.telemetry.runs import watched
 
 if TYPE_CHECKING:
+    from assay.engine.executors.ray import Crew
     from assay.report.paper import Document
 
-T = TypeVar("T")
 BUNDLE_NAME = "evidence.jsonl"
 REPORT_NAME = "report.html"
-RUN_NAME = "run.db"
 NO_OPENERS = Openers()
 
 
@@ -92,6 +114,15 @@ class Result:
     target_calls: int
     unscorable: Counter[str] = field(default_factory=Counter)
     quoting: int = 0
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it: the verdict, the reasons, the matrix."""
+        from assay.report.notebook import run_card
+
+        again = f"Interrupted. To go on: assay.evaluate(resume=True, out={str(self.run)!r})" if self.bundle is None else ""
+        counted = f"{self.target_calls:,} calls, {self.unscorable.total():,} answers could not be scored."
+        check = f"Next, check it as the other party would: assay.verify({str(self.bundle)!r})" if self.bundle else ""
+        return run_card(self.decision, self.bundle, (counted, f"Report: {self.report}" if self.report else "", again, check))
 
 
 class Silent:
@@ -116,9 +147,9 @@ def default_key_path() -> KeyPlace:
 
 def evaluate(
     plan: str | Path | tuple[Plan, Catalog] | None = None,
+    target: TargetSpec | str | AgentFunction | None = None,
     *,
-    target: TargetSpec | None = None,
-    out: str | Path,
+    out: str | Path | None = None,
     key: str | KeyPlace | None = None,
     resume: bool = False,
     replay: str | Path | None = None,
@@ -132,12 +163,17 @@ def evaluate(
     wait_s: float = 0.0,
     beside: str | Path | None = None,
     openers: Openers = NO_OPENERS,
+    executor: OnRay | None = None,
+    store: str | None = None,
     observer: Observer | None = None,
     progress: Progress = lambda _: None,
 ) -> Result:
     """Run a plan (a file, a built-in name, or what `read_plan` gave) against its target or `target`, decide, sign, report.
 
-    All files go to the folder `out`. `key` is a PEM file or a PKCS#11 URI; the usual key unless given.
+    `target` is a spec, what `--target` takes (`"embedded:MODEL"`, `"http://HOST/v1#MODEL@KEY_VARIABLE"`), or a function that is given
+    `Access` and returns its last words, awaited if need be. All files go to the folder `out`, which is `runs/PLAN-TIME` unless given.
+    `key` is a PEM file or a PKCS#11 URI; the usual key unless given. Where an event loop runs in this thread (a notebook), the run has a
+    thread of its own and this call waits.
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
     the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
@@ -147,20 +183,76 @@ def evaluate(
     from all of them. What a `provider` has signed of what it serves goes into the target's record. Recorded answers that the plan names are
     looked for `beside` it: in that folder, or that of the plan's file. A run that is resumed takes in the labels beside it, and a
     `calibration` of its judges that came after its plan. Sealed banks of the plan need their `openers`; their texts stay in memory.
-    Raises `AssayError`.
+    With an `executor` workers on Ray do the asking (docs/scale.md); trials, decision and evidence are the same. With a `store`, the
+    address of a PostgreSQL database, a new run is kept there, and `out` has a reference to it (docs/store.md). Raises `AssayError`.
     """
-    folder = Path(out)
+    spec, function = _target_of(target)
+    loaded = None if resume or replay is not None else _loaded(plan or "quick", spec)
+    if out is None and loaded is None:
+        raise RunFileError("a run that goes on, or is judged again, needs a folder", where="out", fix="Give out=FOLDER.")
+    folder = Path(out) if out is not None else default_out(loaded[0]) if loaded else Path()
     evaluation = _Evaluation(
         folder, key_place(key) if key else default_key_path(), observer or Silent(), progress, Path(cache) if cache else None,
         Path(calibration) if calibration else None, coin, Log.open(Path(log)) if log else None, policy, witnesses, wait_s, provider,
-        openers,
+        openers, function, executor, parse_store(store) if store else None,
     )  # fmt: skip
     if replay is not None:
-        return _run_loop(evaluation.replay(run_path(Path(replay))))
-    if resume:
-        return _run_loop(evaluation.resume(None if plan is None else _loaded(plan, target, folder / RUN_NAME)[0]))
+        return run_loop(evaluation.replay(run_path(Path(replay))))
+    if loaded is None:
+        return run_loop(evaluation.resume(None if plan is None else _loaded(plan, spec, folder)[0]))
     near = Path(beside) if beside is not None else plan_path(str(plan)).parent if isinstance(plan, str | Path) else Path()
-    return _run_loop(evaluation.start(*_loaded(plan or "quick", target), near))
+    return run_loop(evaluation.start(*loaded, near))
+
+
+async def evaluate_async(
+    plan: str | Path | tuple[Plan, Catalog] | None = None,
+    target: TargetSpec | str | AgentFunction | None = None,
+    *,
+    out: str | Path | None = None,
+    key: str | KeyPlace | None = None,
+    resume: bool = False,
+    replay: str | Path | None = None,
+    cache: str | Path | None = None,
+    calibration: str | Path | None = None,
+    coin: Coin | None = None,
+    policy: Policy | None = None,
+    provider: SignedStatement | None = None,
+    log: str | Path | None = None,
+    witnesses: Sequence[NoteKey] = (),
+    wait_s: float = 0.0,
+    beside: str | Path | None = None,
+    openers: Openers = NO_OPENERS,
+    executor: OnRay | None = None,
+    store: str | None = None,
+    observer: Observer | None = None,
+    progress: Progress = lambda _: None,
+) -> Result:
+    """`evaluate` without blocking the loop: the run has a thread of its own, where `observer` and `progress` are called.
+
+    A `target` that is awaited runs on the caller's loop. Cancelled, the run stops as soon as it can, everything done is kept, and
+    `evaluate_async(resume=True, out=...)` goes on. Raises `AssayError`.
+    """
+    return await in_thread(
+        partial(
+            evaluate, plan, target, out=out, key=key, resume=resume, replay=replay, cache=cache, calibration=calibration, coin=coin,
+            policy=policy, provider=provider, log=log, witnesses=witnesses, wait_s=wait_s, beside=beside, openers=openers,
+            executor=executor, store=store, observer=observer, progress=progress,
+        )
+    )  # fmt: skip
+
+
+def default_out(plan: Plan) -> Path:
+    """Where a run of this plan goes if nobody says: `runs/PLAN-TIME`, the time in UTC; numbered where that is taken."""
+    name = f"{plan.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    tried = (Path("runs") / (f"{name}-{i}" if i > 1 else name) for i in itertools.count(1))
+    return next(path for path in tried if not path.exists())
+
+
+def _target_of(target: TargetSpec | str | AgentFunction | None) -> tuple[TargetSpec | None, AgentFunction | None]:
+    """The spec, and the function where it is one."""
+    if target is None or isinstance(target, TargetSpec):
+        return target, None
+    return (parse_target(target), None) if isinstance(target, str) else (spec_of(target), target)
 
 
 def _loaded(plan: str | Path | tuple[Plan, Catalog], target: TargetSpec | None, goes_on: Path | None = None) -> tuple[Plan, Catalog]:
@@ -171,14 +263,14 @@ def _loaded(plan: str | Path | tuple[Plan, Catalog], target: TargetSpec | None, 
 
 def registered_content(run: Path) -> Catalog:
     """The content that a run was opened with. Raises `RunFileError`."""
-    with RunFile.read(run_path(run)) as file:
+    with read_run(run) as file:
         return file.opening().catalog
 
 
 def opened_for(run: Path, openers: Openers) -> Opened | None:
     """The sealed banks of a run (its folder or file), opened; None where it has none, or nothing is given to open them with."""
     catalog = registered_content(run)
-    return open_banks(catalog, _found(openers, run_path(run).parent)) if catalog.sealed and openers else None
+    return open_banks(catalog, _found(openers, folder_of(run))) if catalog.sealed and openers else None
 
 
 def _found(openers: Openers, folder: Path, others: Sequence[Path] = ()) -> Openers:
@@ -187,9 +279,14 @@ def _found(openers: Openers, folder: Path, others: Sequence[Path] = ()) -> Opene
 
 
 def decide(run: str | Path) -> Decision:
-    """The decision on the committed trials of a run file or folder, recomputed. Raises `RunFileError`."""
-    with RunFile.read(run_path(Path(run))) as file:
+    """The decision on the committed trials of a run (its folder, file or address in a store), recomputed. Raises `RunFileError`."""
+    with read_run(Path(run)) as file:
         return decide_run(file)
+
+
+async def decide_async(run: str | Path) -> Decision:
+    """`decide` in a thread, so that the loop goes on. Raises `RunFileError`."""
+    return await asyncio.to_thread(decide, run)
 
 
 def verify(
@@ -200,6 +297,13 @@ def verify(
     """
     path = Path(bundle)
     return verify_bundle(path, expected_key=key, parties=parties or {}, openers=_found(openers, path.parent))
+
+
+async def verify_async(
+    bundle: str | Path, *, key: str = "", parties: Mapping[str, str] | None = None, openers: Openers = NO_OPENERS
+) -> Report:  # fmt: skip
+    """`verify` in a thread, so that the loop goes on. Cancelled, it is not waited for."""
+    return await asyncio.to_thread(partial(verify, bundle, key=key, parties=parties, openers=openers))
 
 
 def judge_again(
@@ -218,13 +322,13 @@ def judge_again(
     `openers`, and it counts as an exposure, signed with `key`. Returns the panel with its digests. Raises `AssayError`.
     """
     place = key_place(key) if key else default_key_path()
-    return _run_loop(_judge_again(run_path(Path(run)), judges, Path(out), openers, place, progress, told))
+    return run_loop(_judge_again(run_path(Path(run)), judges, Path(out), openers, place, progress, told))
 
 
 async def _judge_again(
     path: Path, judges: Judges, out: Path, openers: Openers, key: KeyPlace, progress: Progress, told: Callable[[int], None]
 ) -> Judges:
-    with RunFile.read(path) as run:
+    with read_run(path) as run:
         plan, catalog = run.opening().plan, with_rubrics(run.opening().catalog)
         hazards = tuple(h.id for h in catalog.hazards.values() if h.check == "none")
         if not hazards:
@@ -256,7 +360,7 @@ def steer_judge(
     told: Callable[[int], None] = lambda _: None,
 ) -> list[tuple[Case, Outcome]]:
     """Have a panel judge the steering set in some languages: answers whose verdict is known, alone and with words that speak to it."""
-    return _run_loop(_steer_judge(judges, list(steering_cases(read_judge_attacks(), languages, answers)), concurrency, progress, told))
+    return run_loop(_steer_judge(judges, list(steering_cases(read_judge_attacks(), languages, answers)), concurrency, progress, told))
 
 
 async def _steer_judge(
@@ -278,7 +382,12 @@ class _Evaluation:
         self, folder: Path, key: KeyPlace, observer: Observer, progress: Progress, cache: Path | None, calibration: Path | None = None,
         coin: Coin | None = None, log: Log | None = None, policy: Policy | None = None, witnesses: Sequence[NoteKey] = (),
         wait_s: float = 0.0, provider: SignedStatement | None = None, openers: Openers = NO_OPENERS,
+        function: AgentFunction | None = None, executor: OnRay | None = None, store: StoreAddress | None = None,
     ) -> None:  # fmt: skip
+        self._executor = executor
+        self._store = store
+        self._crew: Crew | None = None
+        self._function = function
         self._openers = openers
         self._provider = provider
         self._policy = policy
@@ -289,40 +398,63 @@ class _Evaluation:
         self._cache = cache
         self._calibration = calibration
         self._folder = folder
-        self._path = folder / RUN_NAME
         self._key_path = key
         self._observer = observer
         self._progress = progress
 
-    def _target(self, plan: Plan) -> Target:
-        target = make_target(found_in(plan.target, self._folder), plan.generation, plan.limits, self._progress)
-        return CachedTarget(target, plan.generation, self._cache) if self._cache and plan.target.kind != RECORDED else target
+    def _target(self, plan: Plan, catalog: Catalog) -> Target:
+        if self._executor is not None:
+            self._crew = self._made(self._executor, plan, catalog)
+            return self._crew
+        if self._function is not None:
+            if plan.target.kind != "callable" or plan.target.model != spec_of(self._function).model:
+                raise TargetError(f"the run was opened with {plan.target.kind}:{plan.target.model}, not with this function", where="target")
+            target: Target = CallableTarget(plan.target, plan.limits, self._function, HOME.get())
+        else:
+            target = make_target(found_in(plan.target, self._folder), plan.generation, plan.limits, self._progress)
+        if self._cache and plan.target.kind != RECORDED:
+            if any(source_specs(plan)):
+                raise TargetError("a cache keeps no samples that another tool plays", where=str(self._cache), fix="Leave --cache out.")
+            target = CachedTarget(target, plan.generation, self._cache)
+        return open_played(target, plan, self._folder, self._progress)
 
-    def _attacker(self, plan: Plan) -> Target | None:
-        """The attacker model, not open yet; none where the plan has none."""
-        if plan.attacker is None:
-            return None
-        settings = Generation(max_tokens=plan.attacker.max_tokens, temperature=plan.attacker.temperature)
-        return make_target(plan.attacker.target, settings, plan.limits, self._progress)
+    def _made(self, how: OnRay, plan: Plan, catalog: Catalog) -> Crew:
+        """The target as workers on Ray have it."""
+        from assay.engine.executors.ray import Crew
 
-    def _check_free(self) -> None:
-        if self._path.exists():
-            raise RunFileError("there is a run here already", where=str(self._path), fix="Go on with --resume, or choose another --out.")
+        if self._function is not None:
+            raise TargetError("a function of this process cannot be called by workers", fix="Name it: callable:MODULE:FUNCTION.")
+        if self._cache:
+            raise TargetError(
+                "a cache of answers belongs to one process", where=str(self._cache), fix="Leave the cache or the executor out."
+            )
+        if any(source_specs(plan)):
+            raise TargetError("workers on Ray play no samples of another tool's source", fix="Leave the executor out.")
+        return Crew(how, plan, catalog, self._progress)
+
+    def _check_place(self) -> None:
+        """Whether the run can be kept where it is to be, before anything slow."""
+        check_free(self._folder)
+        if self._store is not None:
+            from assay.runs.stored import prepare_store
+
+            prepare_store(self._store)
 
     async def replay(self, earlier_path: Path) -> Result:
-        self._check_free()
+        self._check_place()
         key = load_or_create_key(self._key_path)
-        with RunFile.read(earlier_path) as earlier:
+        with read_run(earlier_path) as earlier:
             before = earlier.opening()
             opening = open_run(before.plan, before.catalog, before.target, before.nonce_bytes, key, replayed=before)
             opened, _ = self._opened(before.catalog, key, noted_banks(earlier_path.parent))
             async with ReplayTarget(earlier) as target:
-                with RunFile.create(self._path, opening) as run:
+                with create_run(self._folder, opening, self._store) as run:
                     return await self._go(run, target, opening, opened=opened)
 
     async def start(self, plan: Plan, catalog: Catalog, beside: Path) -> Result:
-        self._check_free()
+        self._check_place()
         keep_recorded(plan, beside, self._folder)
+        keep_sources(plan, beside, self._folder)
         key = load_or_create_key(self._key_path)
         opened, counted = self._opened(catalog, key, [path for name in plan.content if is_sealed(path := beside / name)])
         sealed: tuple[Sealed, ...] = ()
@@ -330,26 +462,24 @@ class _Evaluation:
             nonce, sealed = joint_nonce(plan, self._coin.seals, self._coin.nonces)
         else:
             nonce = secrets.token_bytes(NONCE_BYTES) if plan.seed == "auto" else bytes.fromhex(plan.seed)
-        async with self._target(plan) as target, opened_judges(plan, self._progress, self._folder) as judges:
+        async with self._target(plan, catalog) as target, opened_judges(plan, self._progress, self._folder, target) as judges:
             identity = _stated(dict(target.identity), self._provider)
             plan = pinned_judges(pinned(plan, identity), catalog, judges)
             plan = await self._still_calibrated(plan, catalog, judges)
             opening = open_run(plan, catalog, identity, nonce, key, sealed=sealed, policy=self._policy)
             counted.reserve(digest(opening.opened), 0, _now_ms())
-            with RunFile.create(self._path, opening) as run:
+            with create_run(self._folder, opening, self._store) as run:
                 return await self._go(run, target, opening, judges, opened, counted)
 
     async def resume(self, plan: Plan | None) -> Result:
-        with RunFile.open(self._path) as run:
+        with reopen_run(self._folder) as run:
             opening = run.opening()
             if replay_of(opening.opened):
-                raise RunFileError(
-                    "a replay is not resumed", where=str(self._path), fix="Replay the earlier run again, with another --out."
-                )
+                raise RunFileError("a replay is not resumed", where=str(run.path), fix="Replay the earlier run again, with another --out.")
             if plan is not None and _same_judges(pinned(plan, opening.target), opening).digest != opening.plan.digest:
                 raise RunFileError(
                     f"the run was opened with another plan ({opening.plan.digest[:19]}..., '{opening.plan.name}')",
-                    where=str(self._path),
+                    where=str(run.path),
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
@@ -357,7 +487,7 @@ class _Evaluation:
             taken = run.take(read_labels(run), read_calibration(self._calibration) if self._calibration else None)
             if taken:
                 run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
-            async with self._target(own) as target, opened_judges(own, self._progress, self._folder) as judges:
+            async with self._target(own, opening.catalog) as target, opened_judges(own, self._progress, self._folder, target) as judges:
                 if own.judges and pinned_judges(own, opening.catalog, judges) != own:
                     raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
                 counted.reserve(run.digest, len(run.taken()), _now_ms())
@@ -404,7 +534,7 @@ class _Evaluation:
         return open_banks(catalog, openers), Counted.of(catalog, openers.banks, key)
 
     async def _go(
-        self, run: RunFile, target: Target, opening: Opening, judges: Sequence[Target] = (), opened: Opened | None = None,
+        self, run: RunStore, target: Target, opening: Opening, judges: Sequence[Target] = (), opened: Opened | None = None,
         counted: Counted | None = None,
     ) -> Result:  # fmt: skip
         key = load_or_create_key(self._key_path)
@@ -412,18 +542,28 @@ class _Evaluation:
             counted.note(run, _now_ms())
             note_banks(self._folder, counted.paths)
         if self._log is not None:
-            self._log.add(self._path)
+            self._log.add(run.path)
             if self._witnesses and key.public == self._log.key.public:
                 self._log.checkpoint(key)
             await self._cosigned(self._log, digest(opening.opened))
-        engine = Engine(run, target, self._observer, self._attacker(opening.plan), judges, opened)
-        try:
-            with _on_interrupt(engine.interrupt):
-                ended = await engine.trials()
-        except TargetError as e:
-            run.note_incident({"what": "target down", "at": _now_ms(), "reason": e.what})
-            raise TargetError(e.what, where=e.where, fix=f"Go on when it is back: assay run --resume --out {self._folder}") from None
-        decision = engine.decision()
+        with watched(self._observer, opening, self._progress) as watch:
+            attacker = make_attacker(opening.plan, opening.plan.limits, self._progress)
+            crew = self._crew
+            engine = Engine(run, target, watch.observer, attacker, judges, opened, crew)
+            try:
+                with on_interrupt(engine.interrupt):
+                    ended = await engine.trials()
+            except TargetError as e:
+                run.note_incident({"what": "target down", "at": _now_ms(), "reason": e.what})
+                again = f"assay run --resume --out {self._folder}{self._executor.options if self._executor else ''}"
+                raise TargetError(e.what, where=e.where, fix=f"Go on when it is back: {again}") from None
+            finally:
+                if crew is not None and crew.deaths:
+                    run.note_incident(
+                        {"what": "workers died", "at": _now_ms(), "deaths": crew.deaths, "trials leased again": crew.leased_again}
+                    )
+            decision = engine.decision()
+            watch.ended(ended, decision.verdict)
         calls = run.count()
         if ended == "interrupted":
             run.note_incident({"what": "interrupted", "at": _now_ms(), "trials": calls})
@@ -447,7 +587,7 @@ class _Evaluation:
         return Result(summary.decision, ended, self._folder, bundle, report, calls, reasons, quoting)
 
 
-def write_report(run: RunFile, path: Path, summary: Any, ended: str, tally: Tally | None = None) -> None:
+def write_report(run: RunStore, path: Path, summary: Any, ended: str, tally: Tally | None = None) -> None:
     """Render the report and put it at `path`, whole or not at all. Raises `RunFileError`."""
     _write_whole(render_report(run, summary=summary, ended=ended, bundle_name=BUNDLE_NAME, tally=tally), path)
 
@@ -544,14 +684,14 @@ def pinned(plan: Plan, identity: dict[str, str]) -> Plan:
 
 
 @asynccontextmanager
-async def opened_judges(plan: Plan, progress: Progress, folder: Path = Path()) -> AsyncIterator[list[Target]]:
-    """The plan's judges, open, in the panel's order; none where it has none. What some have recorded lies in `folder`."""
+async def opened_judges(
+    plan: Plan, progress: Progress, folder: Path = Path(), target: Target | None = None
+) -> AsyncIterator[list[Target]]:  # fmt: skip
+    """The plan's judges, open, in the panel's order; none where it has none. What some have recorded lies in `folder`; the scorers of a
+    source are those of the `target` that it plays.
+    """
     async with AsyncExitStack() as stack:
-        targets = []
-        for spec in plan.judges.panel if plan.judges else ():
-            decoding = Generation(max_tokens=spec.max_tokens, temperature=spec.temperature, seed=plan.generation.seed)
-            targets.append(await stack.enter_async_context(make_target(found_in(spec.target, folder), decoding, plan.limits, progress)))
-        yield targets
+        yield [await stack.enter_async_context(judge) for judge in make_judges(plan, plan.limits, progress, folder, target)]
 
 
 def pinned_judges(plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> Plan:
@@ -582,37 +722,6 @@ def _same_judges(plan: Plan, opening: Opening) -> Plan:
         for spec, was in zip(plan.judges.panel, opened.panel, strict=True)
     )
     return _with_panel(plan, plan.judges, opening.catalog, panel)
-
-
-def _run_loop(main: Coroutine[Any, Any, T]) -> T:
-    try:
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
-
-
-@contextmanager
-def _on_interrupt(handler: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT or SIGTERM calls `handler`; the next does what it always does. Only the main thread can take signals."""
-    loop = asyncio.get_running_loop()
-    numbers = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-
-    def once() -> None:
-        for number in numbers:
-            loop.remove_signal_handler(number)
-        handler()
-
-    for number in numbers:
-        loop.add_signal_handler(number, once)
-    try:
-        yield
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)
 
 
 def _now_ms() -> int:

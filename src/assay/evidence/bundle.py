@@ -28,7 +28,7 @@ from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest, di
 from assay.plan import Plan, Sealed, seals_digest
 from assay.plan.policy import Policy
 from assay.plan.policy_check import require_policy
-from assay.runs import Opening, ReadRun, RunFile, Trial, read_labels, read_leaf, whole_file
+from assay.runs import Opening, ReadRun, RunStore, Trial, read_labels, read_leaf, whole_file
 
 FORMAT = "assay-bundle/3"
 HEAD = ("assay-bundle", "key", "plan", "policy", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
@@ -99,8 +99,8 @@ class Recount:
         return f"sha256:{self._items.hexdigest()}"
 
 
-def decide(run: RunFile) -> Decision:
-    """The decision on what is committed, recomputed from the run file and all labels beside it, taken in or not."""
+def decide(run: RunStore) -> Decision:
+    """The decision on what is committed, recomputed from the run and all labels beside it, taken in or not."""
     opening = run.opening()
     known = told(run.taken(), opening.plan.labels.people)
     truth = settle(read_labels(run), opening.plan.labels.people).truth
@@ -112,7 +112,7 @@ def decide(run: RunFile) -> Decision:
 
 
 def write_bundle(
-    run: RunFile, key: PrivateKey, ended: str, path: Path, counting: Callable[[Opening, Recount], Callable[[Trial], None]] | None = None
+    run: RunStore, key: PrivateKey, ended: str, path: Path, counting: Callable[[Opening, Recount], Callable[[Trial], None]] | None = None
 ) -> Summary:
     """Decide, sign, and write the bundle; the file appears whole or not at all. Raises `RunFileError` if it cannot be written.
 
@@ -133,7 +133,7 @@ def write_bundle(
     return summary
 
 
-def _write(run: RunFile, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any, counting: Any) -> Summary:
+def _write(run: RunStore, opening: Opening, key: PrivateKey, ended: str, path: Path, write: Any, counting: Any) -> Summary:
     trials = run.unbroken()
     taken = run.taken()
     head = {

@@ -15,7 +15,7 @@ from assay.errors import AssayError
 from assay.evidence.bundle import HEAD, TAIL, BundleReader
 from assay.evidence.logbook import Book, LogError, entry_of_closing, entry_of_opening
 from assay.ledger import Envelope, canonical, digest, leaf_hash
-from assay.runs import RunFile, run_path
+from assay.runs import is_run, read_run, run_path
 
 BUNDLE_NAME = "evidence.jsonl"
 
@@ -38,9 +38,8 @@ def read_source(path: Path) -> Source:
     """What a run folder, run file or bundle brings into a log. Raises `AssayError`."""
     folder_bundle = path / BUNDLE_NAME if path.is_dir() else path.with_name(BUNDLE_NAME)
     run = run_path(path)
-    is_run = path.is_dir() or path.suffix == ".db"
-    if is_run and not (path.is_dir() and not run.exists() and folder_bundle.exists()):
-        with RunFile.read(run) as file:
+    if is_run(path) and not (path.is_dir() and not run.exists() and folder_bundle.exists()):
+        with read_run(run) as file:
             opening = file.opening()
         if not folder_bundle.is_file():
             return Source(opening.opened, opening.public_key)

@@ -22,6 +22,7 @@ from assay.catalog import Catalog, Openers
 from assay.decision import Decision, Scheduler, registered_first
 from assay.errors import AssayError, SealedBankError
 from assay.evidence.bundle import FORMAT, BundleReader
+from assay.evidence.card import report_card
 from assay.evidence.heldout import HeldOut
 from assay.evidence.statements import (
     DECISION,
@@ -34,7 +35,7 @@ from assay.evidence.statements import (
 )
 from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, shrunk, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
-from assay.plan import NONCE_BYTES, RECORDED, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
+from assay.plan import NONCE_BYTES, RECORDED, SOURCE, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
 from assay.plan.policy import Policy, problems
 from assay.plan.policy_check import check_policy
 from assay.runs import Ended, Trial, read_leaf
@@ -88,6 +89,10 @@ class Report:
     def ok(self) -> bool:
         """Whether everything held."""
         return not self.findings
+
+    def _repr_html_(self) -> str:
+        """As notebooks show it."""
+        return report_card(self)
 
     def passed(self, check: str, detail: str) -> None:
         """Note a check that held."""
@@ -204,7 +209,7 @@ class _Verifier:
             self._report.failed(
                 "judges", f"line {self._reader.number}", "the panel's digests do not follow from the plan's judges and rubrics"
             )
-        if judges.hazards != tuple(h.id for h in self._catalog.hazards.values() if h.check == "none"):
+        if sorted(judges.hazards) != sorted(h.id for h in self._catalog.hazards.values() if h.check == "none"):  # content has no order
             self._report.failed("judges", f"line {self._reader.number}", "the judged hazards are not those of the content")
 
     def _check_labels(self) -> None:
@@ -276,6 +281,7 @@ class _Verifier:
             if sealed.seal.at > self._opened_at + CLOCK_SLACK_MS:
                 report.failed("seals", where, f"'{sealed.seal.party}' sealed too late: after the run had opened")
         self._recorded(where)
+        self._source()
         self._replayed = "replayOf" in predicate
         if self._replayed:
             report.trusted += (f"that the transcripts are those of the earlier run {predicate['replayOf']}, judged again here",)
@@ -296,6 +302,20 @@ class _Verifier:
             report.failed("registration", where, "the recorded answers are younger than the registration that names them")
         report.trusted += (
             f"that the answers are those of {self._target.get('log', 'a log')[:200]}, begun when it says (whoever has the log can compare)",
+        )
+
+    def _source(self) -> None:
+        """Whether another tool plays the samples: then a trial has turns, and the scorer's word is taken from it."""
+        judges, target = self._plan.judges, self._target
+        self._played = any(judge.target.kind == SOURCE for judge in judges.panel) if judges else False
+        pinned = {judge.target.digest for judge in judges.panel if judge.target.kind == SOURCE} if judges else set()
+        if not self._played:
+            return
+        if pinned != {target.get("source_samples", "")}:
+            self._report.failed("target", "opened", "the samples that the plan is pinned to are not those of the target's record")
+        tool = f"{target.get('source_packages', '')} ({target.get('source_task', '')})"[:300]
+        self._report.trusted += (
+            f"that {tool} showed the target what its samples hold, and gave the scores that are recorded (whoever has it can play again)",
         )
 
     # The trials
@@ -393,6 +413,9 @@ class _Verifier:
                 report.failed("judgements", where, "an episode has turns, or a failure")
             elif wrong := played(item, trial.turns, self._catalog)[1]:
                 report.failed("worlds", where, wrong)
+        elif self._played:
+            if bool(trial.turns) == bool(trial.failure):
+                report.failed("judgements", where, "a sample that was played has turns, or a failure")
         elif trial.turns:
             self._adaptive += 1
             strategy = self._catalog.kinds.get(trial.attack)

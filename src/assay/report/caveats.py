@@ -9,7 +9,7 @@ from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.evidence import replay_of
 from assay.judges.check_error import check_errors
-from assay.plan import RECORDED, LanguageParity, Plan, streams
+from assay.plan import RECORDED, SOURCE, LanguageParity, Plan, streams
 from assay.report.tally import Tally
 from assay.report.words import count_text, language_of, listed, rate_text
 
@@ -133,6 +133,11 @@ def _limitations(tally: Tally) -> Iterator[str]:
             "No model was asked in this run. The answers were recorded by another harness; its log says when and by which model, and "
             "nobody signed it. What the model was shown beside the request (a system message, tools and their results) is not in the "
             "transcripts."
+        )
+    elif plan.judges and any(judge.target.kind == SOURCE for judge in plan.judges.panel):
+        yield (
+            "Another tool played the samples and scored them. What it showed the target and what the target said are in the transcripts; "
+            "the scores are its word, which flags and decides nothing alone. What is decided holds for these samples."
         )
     elif plan.drift is None:
         yield "Whether the target changed while the run lasted was not tested: the plan has no drift test."

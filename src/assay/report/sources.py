@@ -16,10 +16,9 @@ from assay.evidence.closing import AlteredError, Closed, closed
 from assay.evidence.statements import opened_leaf
 from assay.ledger import MerkleTree
 from assay.report.tally import Tally, collect
-from assay.runs import ReadRun, RunFile
+from assay.runs import ReadRun, read_run, run_path
 
 BUNDLE = "evidence.jsonl"
-RUN = "run.db"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -74,12 +73,12 @@ def read_source(path: Path, letter: str = "A") -> Source:
         what = e.what if isinstance(e, AssayError) else type(e).__name__
         raise AlteredError(f"its trials cannot be counted: {what}", where=str(bundle), fix="Run: assay verify") from None
     signed = closed(run, tally.recount)
-    beside = bundle.parent / RUN
+    beside = run_path(bundle.parent)
     if path.is_dir() and beside.is_file():
-        with RunFile.read(beside) as file:
+        with read_run(beside) as file:
             now = root_of(file)
         if now != signed.root:
-            what = "the run file says something else than the signed bundle: it went on, or was changed"
+            what = "the run says something else than the signed bundle: it went on, or was changed"
             raise StaleError(what, where=str(beside), fix=f"Go on with it and sign anew: assay run --resume --out {path}")
     return Source(letter, bundle.parent.name or bundle.name, run, tally, signed)
 

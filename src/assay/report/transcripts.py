@@ -8,13 +8,14 @@ Items are not in the run file: they are rebuilt from its opening, as the engine 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from msgspec import Struct
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
 from assay.judges import Reading, readings
+from assay.plan import SOURCE
 from assay.report.tally import Tally, Violation
 from assay.report.text import Piece, pieces, visible
 from assay.report.words import sentence, stream_words
@@ -43,7 +44,9 @@ class Said(Struct, frozen=True):
 
 
 class Transcript(Struct, frozen=True):
-    """One violation. `how` says by which reading it was found, `opinions` what each judge said, where judges read it."""
+    """One violation. `how` says by which reading it was found, `opinions` what each judge said, where judges read it. Of a sample that
+    another tool played, `steps` are what the target was shown and said before its answer, and `prompt` and `tried` are empty.
+    """
 
     slot: int
     title: str
@@ -63,6 +66,7 @@ class Transcript(Struct, frozen=True):
     finish: str
     truncated: bool
     opinions: tuple[str, ...] = ()
+    steps: tuple[Said, ...] = ()
 
 
 def choose(violations: Sequence[Violation], most: int = SHOWN) -> list[Violation]:
@@ -117,12 +121,13 @@ def transcripts(run: ReadRun, tally: Tally) -> tuple[Transcript, ...]:
     opening = tally.opening
     builder = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     shown = [run.trial(slot) for slot in chosen]
+    played = any(judge.target.kind == SOURCE for judge in opening.plan.judges.panel) if opening.plan.judges else False
     judges = opening.plan.judges
     names = [spec.name for spec in judges.panel] if judges else []
-    return tuple(_transcript(t, builder.shown(t.stream, t.index, t.item), opening.catalog, names) for t in shown)
+    return tuple(_transcript(t, builder.shown(t.stream, t.index, t.item), opening.catalog, names, played=played) for t in shown)
 
 
-def _transcript(trial: Trial, item: Item, catalog: Catalog, judges: Sequence[str]) -> Transcript:
+def _transcript(trial: Trial, item: Item, catalog: Catalog, judges: Sequence[str], *, played: bool) -> Transcript:
     check = item.check
     values = check.expected if check.kind == "benign" else check.forbidden
     read = readings(item, trial.answer, trial.turns, trial.said)
@@ -136,8 +141,9 @@ def _transcript(trial: Trial, item: Item, catalog: Catalog, judges: Sequence[str
         arm=trial.arm,
         scenario=item.scenario,
         index=trial.index,
-        prompt=tuple(Said(m.role, pieces(m.content, values, MAX_PROMPT)) for m in item.messages),
-        tried=tuple(pieces(t.prompt, values, MAX_PROMPT) for t in trial.turns),
+        prompt=() if played else tuple(Said(m.role, pieces(m.content, values, MAX_PROMPT)) for m in item.messages),
+        tried=() if played else tuple(pieces(t.prompt, values, MAX_PROMPT) for t in trial.turns),
+        steps=tuple(_steps(trial, values)) if played else (),
         answer=pieces(trial.answer, values, MAX_ANSWER),
         reason=sentence(trial.reason),
         how=how_words(trial.how),
@@ -148,6 +154,14 @@ def _transcript(trial: Trial, item: Item, catalog: Catalog, judges: Sequence[str
         truncated=trial.truncated,
         opinions=tuple(_opinion(name, r) for name, r in zip(judges, read, strict=False)),
     )
+
+
+def _steps(trial: Trial, values: Sequence[str]) -> Iterator[Said]:
+    """A played sample up to the last answer."""
+    for i, turn in enumerate(trial.turns):
+        yield Said("shown", pieces(turn.prompt, values, MAX_PROMPT))
+        if i + 1 < len(trial.turns):
+            yield Said("said", pieces(turn.answer, values, MAX_ANSWER))
 
 
 def _opinion(name: str, reading: Reading | str) -> str:

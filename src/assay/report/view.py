@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from assay.decision import REGISTRATION, Decision, RequirementResult, Verdict, percent
+from assay.decision import REGISTRATION, RequirementResult, Verdict, percent
 from assay.evidence import Summary
 from assay.evidence.statements import subject
 from assay.ledger import Envelope
@@ -136,10 +136,9 @@ def make_view(run: ReadRun, *, summary: Summary | None, ended: str, bundle_name:
     `tally` is the run's, if its trials were counted already.
     """
     tally = tally or collect(run)
-    decision = tally.gate.decision()
-    state = _bundle_state(tally, decision, summary)
+    state = state_of(tally, summary)
     return View(
-        front=_front(tally, decision, ended, signed=state == "agrees"),
+        front=make_front(tally, ended, signed=state == "agrees"),
         matrix=matrix_tables(tally),
         legend=heat_legend(),
         effects=effect_rows(tally),
@@ -158,12 +157,13 @@ def make_view(run: ReadRun, *, summary: Summary | None, ended: str, bundle_name:
         judges=make_judges(run, tally),
         violations=sum(c.violations for s, c in tally.streams.items() if not tally.in_world(s)),
         limitations=(*limitations(tally), *bank_sentences(tally.opening, run.incidents())),
-        evidence=_evidence(tally, state, bundle_name),
+        evidence=make_evidence(tally, state, bundle_name),
     )
 
 
-def _front(tally: Tally, decision: Decision, ended: str, *, signed: bool) -> Front:
-    opening = tally.opening
+def make_front(tally: Tally, ended: str, *, signed: bool) -> Front:
+    """The first page; `signed` says whether a signed bundle agrees with the trials."""
+    opening, decision = tally.opening, tally.gate.decision()
     plan, target = opening.plan, opening.target
     kind, digest = next(iter(subject(target)[0]["digest"].items()))
     note = "digest of the weights" if kind == "sha256" else "digest of the identity record; this target shows no digest of its weights"
@@ -222,7 +222,8 @@ def _opened(tally: Tally) -> tuple[int, str]:
     return int(predicate["at"]), str(predicate["assayVersion"])
 
 
-def _evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
+def make_evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
+    """What an outsider needs; `state` is what `state_of` says."""
     opening = tally.opening
     at, version = _opened(tally)
     return Evidence(
@@ -244,8 +245,9 @@ def _evidence(tally: Tally, state: str, bundle_name: str) -> Evidence:
     )
 
 
-def _bundle_state(tally: Tally, decision: Decision, summary: Summary | None) -> str:
+def state_of(tally: Tally, summary: Summary | None) -> str:
+    """How a bundle stands to the trials: `agrees`, `differs` or `none`."""
     if summary is None:
         return "none"
-    same = summary.root == tally.recount.root and summary.items == tally.recount.items and summary.decision == decision
+    same = summary.root == tally.recount.root and summary.items == tally.recount.items and summary.decision == tally.gate.decision()
     return "agrees" if same else "differs"

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from assay.catalog import Catalog, Language
 from assay.decision import AverageClaim, Claim, ParityClaim, RateClaim, Verdict, percent
 from assay.decision.audited_claims import AuditedRateClaim
+from assay.decision.card import STATUS_WORD as STATUS_WORD
+from assay.decision.card import SYMBOL as SYMBOL
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.judges import Kind
 from assay.plan import (
@@ -22,8 +24,6 @@ from assay.plan import (
     Weights,
 )
 
-SYMBOL = {"approve": "✓", "delay": "…", "halt": "✕", "open": "…"}
-STATUS_WORD = {"approve": "holds", "open": "undecided", "halt": "does not hold"}
 MEANING: dict[Verdict, str] = {
     "approve": "Every requirement of the plan was shown to hold.",
     "delay": "The evidence does not suffice to approve or to halt. Until it does, the release waits.",
