@@ -428,7 +428,7 @@ def test_a_probe_that_the_endpoint_refuses_is_kept_as_refused(tmp_path: Path, ca
 
 
 def test_no_endpoint_is_one_clear_message(tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.targets.http.BACKOFF_S", 0.01)
+    monkeypatch.setattr("assay.targets.retries.BACKOFF_S", 0.01)
     code, out = take(call, "http://127.0.0.1:9/v1#m", tmp_path / "f", 1)
     assert code == 2
     assert "Traceback" not in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,14 @@ def test_a_key_file_is_private_and_stays(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert load_or_create_key(path).public == first.public
     assert base64.b64encode(first.public.raw).decode() not in repr(first)
+
+
+def test_processes_that_make_their_first_key_together_end_up_with_one(tmp_path: Path) -> None:
+    path = tmp_path / "keys" / "key.pem"
+    with ThreadPoolExecutor(16) as pool:
+        made = {key.public.keyid for key in pool.map(lambda _: load_or_create_key(path), range(64))}
+    assert made == {load_or_create_key(path).public.keyid}
+    assert [p.name for p in path.parent.iterdir()] == ["key.pem"]
 
 
 @pytest.mark.parametrize("content", [b"", b"not a key", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])

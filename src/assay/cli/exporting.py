@@ -17,15 +17,19 @@ if TYPE_CHECKING:
     from assay.ledger import KeyPlace
 
 FOLDER = "in-toto"
+SHORT = "markdown"
 _ABOUT = "A folder of signed statements for cosign and in-toto, with a layout and link."
-_LIST = "\n".join(f"  {name:<10} {about}" for name, about in [*((n, f.about) for n, f in FORMATS.items()), (FOLDER, _ABOUT)])
+_SHORT = "A short text for a pull request: verdict, why, intervals, what is not known."
+_OTHERS = ((SHORT, _SHORT), (FOLDER, _ABOUT))
+_LIST = "\n".join(f"  {name:<10} {about}" for name, about in [*((n, f.about) for n, f in FORMATS.items()), *_OTHERS])
 
 
 @click.command(
     epilog=f"\b\nFormats:\n{_LIST}\n\n\b\nExamples:\n  assay export junit runs/first --out first.xml --without-transcripts\n"
+    "  assay export markdown runs/first --out summary.md\n"
     "  assay export in-toto runs/first --out handover"
 )
-@click.argument("form", metavar="FORMAT", type=click.Choice([*FORMATS, FOLDER]))
+@click.argument("form", metavar="FORMAT", type=click.Choice([*FORMATS, SHORT, FOLDER]))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file or folder to write, whole or not at all.")
 @click.option("--without-transcripts", is_flag=True, help="Withhold prompts and answers; their digests stay.")
@@ -41,7 +45,7 @@ def command(
     form: str, run: Path, out: Path, without_transcripts: bool, force: bool, key: KeyPlace | None, days: int, without_links: bool,
     roles: Path | None, sigstore: bool, sigstore_token: Path | None, sigstore_config: Path | None,
 ) -> int:  # fmt: skip
-    """Write RUN (a run folder or file) in a format that others read."""
+    """Write RUN (a run folder or file; for markdown also a bundle) in a format that others read."""
     if form == FOLDER:
         if force:
             raise click.UsageError("a folder is not replaced: choose another --out")
@@ -53,6 +57,8 @@ def command(
         return code
     if key or without_links or roles or sigstore:
         raise click.UsageError("--key, --without-links, --roles and --sigstore belong to in-toto")
+    if form == SHORT:
+        return _markdown(run, out, force=force)
     with read_exported(run, transcripts=not without_transcripts) as exported:
         write_export(form, exported, out, force=force)
         heading = exported.heading
@@ -60,6 +66,24 @@ def command(
     click.echo(f"{shell_path(out)}: {form}, {heading.decision.trials:,} trials, {kept}; {heading.verdict}")
     if heading.bundle != "agrees":
         click.echo("  note: no signed bundle beside the run agrees with it, so an approval counts as delay", err=True)
+    return 0
+
+
+def _markdown(run: Path, out: Path, *, force: bool) -> int:
+    from assay.exchange.export import ExportError
+    from assay.report.markdown import render_markdown
+    from assay.runs import whole_file
+
+    if out.is_dir() or (out.exists() and not force):
+        raise ExportError("there is such a file already", where=str(out), fix="Choose another --out, or replace it with --force.")
+    text = render_markdown(run)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(out) as file:
+            file.write(text.encode())
+    except OSError as e:
+        raise ExportError(f"cannot write here: {e.strerror or e}", where=str(out)) from None
+    click.echo(f"{shell_path(out)}: {SHORT}, {len(text):,} characters, without transcripts")
     return 0
 
 

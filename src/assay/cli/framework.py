@@ -21,7 +21,7 @@ from assay.ledger import PublicKey, open_envelope
 from assay.report.facts import Fact
 from assay.report.frameworks import ClauseView, FrameworkView, make_basis, resolve
 from assay.report.text import visible
-from assay.runs import RunFile, run_path
+from assay.runs import read_run, run_path
 
 SIGN = {"shown": "+", "against": "✕", "undecided": "?", "partly": "~", "missing": "-"}
 STYLE = {"evidence": "green", "partial": "yellow", "against": "red", "gap": "magenta"}
@@ -50,7 +50,7 @@ def print_framework(run: Path, name: str, *, as_json: bool) -> None:
     framework = read_framework(name)
     path = run_path(run)
     bundle = path.parent / api.BUNDLE_NAME
-    with RunFile.read(path) as file:
+    with read_run(path) as file:
         summary = read_summary(bundle)
         closed = summary is not None and decision_signed(bundle, file.opening().public_key)
         view = resolve(framework, make_basis(file, summary, closed=closed))

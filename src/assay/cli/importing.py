@@ -1,4 +1,4 @@
-"""`assay import moonshot|ailuminate|table|sg-kr|inspect`."""
+"""`assay import moonshot|ailuminate|table|sg-kr|inspect`, and every importer that is installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 import click
 import msgspec
 
-from assay.cli.words import program
+from assay.cli.importing_live import agentdojo, inspect_task
+from assay.cli.importing_plugin import Importers
+from assay.cli.words import plain, program, shell_path
 from assay.errors import CatalogError
 from assay.exchange import Imported, from_ailuminate, from_moonshot, from_sg_kr, from_table, write_banks
 
@@ -16,7 +18,7 @@ _OUT = click.option("--out", type=click.Path(path_type=Path), default=Path("bank
 _SOURCE = click.argument("source", type=click.Path(exists=True, path_type=Path))
 
 
-@click.group()
+@click.group(cls=Importers)
 def command() -> None:
     """Others' test sets as finite banks, others' judged trajectories, and Inspect's logs as runs to be decided on; with their licences.
 
@@ -27,6 +29,10 @@ def command() -> None:
       assay import table prompts.jsonl --name mine --licence CC-BY-4.0 --language ms
       assay import sg-kr sg-kr-agent-testing --out exercise.json
       assay import inspect logs/run.eval --name mine --language en --scorer match --violation I --licence CC-BY-4.0 --out mine
+      assay import garak encoding.InjectBase64 --name decoding --licence Apache-2.0 --out decoding
+      assay import pyrit banks/mine.bank.json --converter base64 --converter leetspeak
+      assay import inspect-task my_task.py@chat --name mine --language en --licence CC-BY-4.0 --scorer match --violation I
+      assay import agentdojo banking --name dojo --python .venvs/agentdojo/bin/python
     """
 
 
@@ -111,11 +117,23 @@ def inspect_log(**given: Any) -> None:
 
 def _write(imported: Imported, out: Path) -> None:
     paths = write_banks(imported, out)
-    for bank, path in zip(imported.banks, paths, strict=True):
+    for bank, path in zip(imported.banks, paths, strict=False):
         click.echo(f"{path}: {len(bank.items):,} items in {', '.join(sorted(bank.prompts))}; {bank.licence}")
+    for path in paths[len(imported.banks) :]:
+        click.echo(f"{path}")
     for note in imported.notes:
-        click.echo(f"  note: {note}")
+        click.echo(f"  note: {plain(note)}")
+    plan = next((path for path in paths if path.name in imported.files and path.suffix == ".yaml"), None)
+    if plan is not None:
+        click.echo(f"\nNext, edit the requirements, then run it:\n\n  {program()} run {shell_path(plan)} --target http://HOST/v1#MODEL")
+        return
     click.echo("\nNext, name them in a plan:\n")
     click.echo(f"  content: [{', '.join(str(p) for p in paths[:3])}]")
-    click.echo(f"  matrix: {{hazards: [{', '.join(b.name for b in imported.banks[:3])}], languages: [...], benign: false}}")
+    attacks = f", attacks: [{', '.join(imported.banks[0].attacks)}]" if imported.banks[0].attacks else ""
+    click.echo(f"  matrix: {{hazards: [{', '.join(b.name for b in imported.banks[:3])}], languages: [...]{attacks}, benign: false}}")
     click.echo(f"\n  {program()} plan check my-plan.yaml")
+
+
+command.write = _write
+command.add_command(inspect_task)
+command.add_command(agentdojo)

@@ -24,7 +24,7 @@ from assay.errors import AssayError
 from assay.judges.calibration import Measured, alpha, calibrated_rows, cohen, fleiss, measured, ratings
 from assay.judges.steering import Withstood, steering_cases, tally
 from assay.plan import Calibration, Judges, JudgeSpec
-from assay.runs import RunFile, read_labels, run_path
+from assay.runs import folder_of, read_labels, read_run, run_path
 from assay.targets import parse_target
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def again(
     """
     panel = _panel(judges, rubric, combine, tries, structured=structured)
     path = run_path(run)
-    out = out or path.parent / f"judgements-{'+'.join(j.name for j in panel.panel)}-{rubric}.jsonl"
-    with RunFile.read(path) as file:
+    out = out or folder_of(run) / f"judgements-{'+'.join(j.name for j in panel.panel)}-{rubric}.jsonl"
+    with read_run(path) as file:
         total = file.count()
     console = Console(stderr=True)
     with Progress("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console) as bar:
@@ -228,7 +228,7 @@ def measure(runs: tuple[Path, ...], judgements: Path | None, level: float, write
     rows = [measured(row, level) for row in calibrated_rows(s for o in opinions for s in o.seen())]
     acts = []
     for run in runs:
-        with RunFile.read(run_path(run)) as file:
+        with read_run(run) as file:
             acts.append(read_labels(file))
     rated = [given for labels in acts for given in ratings(labels)]
     people = {"trials rated by several": len(rated), "alpha": alpha(rated), "fleiss": fleiss(rated)}

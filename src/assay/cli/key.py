@@ -1,4 +1,4 @@
-"""`assay key new|show|protect`."""
+"""`assay key new|show|protect|store|forget`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from assay import api
 from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import program, shell_path
 from assay.errors import SigningKeyError
-from assay.ledger import KeyPlace, PrivateKey, TokenPlace, is_protected, load_key, write_key
+from assay.ledger import KeyPlace, PrivateKey, TokenPlace, is_protected, keychain, load_key, write_key
 from assay.ledger.keys import PASSPHRASE_FILE, passphrase
 
 SHORTEST = 12
+MOST_SECRET = 4096
 
 
 @click.group()
@@ -23,7 +24,8 @@ def command() -> None:
     """Signing keys (Ed25519), in PEM files or on tokens. PATH is a file or a PKCS#11 URI; the usual key unless given.
 
     A protected key is opened by the passphrase in the file that ASSAY_KEY_PASSPHRASE_FILE names, or in ASSAY_KEY_PASSPHRASE; a token by the
-    PIN in the file that the URI's pin-source or ASSAY_PKCS11_PIN_FILE names.
+    PIN in the file that the URI's pin-source or ASSAY_PKCS11_PIN_FILE names. `store` keeps that passphrase, and the API keys that plans
+    name, in the system's keyring.
 
     \b
     Examples:
@@ -31,6 +33,8 @@ def command() -> None:
       assay key new 'pkcs11:token=office;object=assay?module-path=/usr/lib/softhsm/libsofthsm2.so'
       assay key show
       assay key protect
+      assay key store MY_API_KEY --host models.example.org
+      assay key store ASSAY_KEY_PASSPHRASE
     """
 
 
@@ -83,6 +87,48 @@ def protect(path: KeyPlace | None, remove: bool) -> None:
     key = load_key(path)
     write_key(path, key, b"" if remove else _asked(), replace=True)
     _say(path, key, protected=not remove)
+
+
+@command.command()
+@click.argument("name")
+@click.option("--host", default="", help="Only for endpoints on this host; without it, for whatever endpoint a plan gives it to.")
+def store(name: str, host: str) -> None:
+    """Keep a secret in the system's keyring, under the NAME that a plan gives (`api_key_env`), or ASSAY_KEY_PASSPHRASE.
+
+    It is typed unseen, or is the first line of standard input; never an argument. A variable of that name in the environment goes first.
+
+    \b
+    Examples:
+      assay key store MY_API_KEY --host models.example.org
+      assay key store MY_API_KEY < key.txt
+    """
+    if why := keychain.problem():
+        raise keychain.KeyringError(why, fix=keychain.HEADLESS if "needs" not in why else "pip install 'assay[keyring]'")
+    keychain.store(name, _typed(name), host.casefold())
+    where = f", for {host}" if host else "" if name.startswith("ASSAY_") else ", for whatever endpoint a plan gives it to"
+    click.echo(
+        f"{name} is kept in {keychain.backend()}{where}.\nTo remove it: {program()} key forget {name}{f' --host {host}' if host else ''}"
+    )
+
+
+@command.command()
+@click.argument("name")
+@click.option("--host", default="", help="The one that was stored for this host.")
+def forget(name: str, host: str) -> None:
+    """Remove a secret from the system's keyring."""
+    keychain.forget(name, host.casefold())
+    click.echo(f"{name} is kept no more.")
+
+
+def _typed(name: str) -> str:
+    """A secret from whoever types, or the first line of standard input. Raises `SigningKeyError` for what can be none."""
+    if sys.stdin.isatty():
+        secret = str(click.prompt(name, hide_input=True, confirmation_prompt=True))
+    else:
+        secret = sys.stdin.readline(MOST_SECRET + 1).rstrip("\r\n")
+    if not secret or len(secret) >= MOST_SECRET or not secret.isprintable():
+        raise SigningKeyError(f"a secret is one line of printable characters, fewer than {MOST_SECRET:,}", where=name)
+    return secret
 
 
 def _asked() -> bytes:

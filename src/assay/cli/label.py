@@ -185,6 +185,6 @@ def _nothing(desk: Desk, run: Path, *, everything: bool) -> str:
 
 
 def _folder(run: Path) -> Path:
-    from assay.runs import run_path
+    from assay.runs import folder_of
 
-    return run_path(run).parent
+    return folder_of(run)

@@ -19,6 +19,7 @@ from assay.cli.words import SYMBOL
 from assay.decision import Gate
 from assay.engine import Committed
 from assay.plan import Plan, Stream, streams
+from assay.runs.reading import AWAY
 
 LINE_EVERY_S = 10.0
 OUTAGE_EVERY_S = 10.0
@@ -81,7 +82,8 @@ class View:
         now = time.monotonic()
         if now - self._last_outage >= OUTAGE_EVERY_S:
             self._last_outage = now
-            self.say(f"The endpoint does not answer ({reason}, {seconds:.0f} s); waiting, at most {self.plan.limits.outage_s:.0f} s.")
+            who, why = ("store", reason.removeprefix(AWAY)) if reason.startswith(AWAY) else ("endpoint", reason)
+            self.say(f"The {who} does not answer ({why}, {seconds:.0f} s); waiting, at most {self.plan.limits.outage_s:.0f} s.")
 
     @property
     def rate(self) -> float:

@@ -1,4 +1,4 @@
-"""`assay model list|fetch|add|key|sign|verify|statement|fingerprint|compare`."""
+"""`assay model list|fetch|add|serve|key|sign|verify|statement|fingerprint|compare`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from assay.cli.fingerprint import compare, fingerprint
 from assay.cli.keyplace import KEY_PLACE
+from assay.cli.modelserve import serve
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def command() -> None:
     \b
     Examples:
       assay model list
+      assay model serve --key-file local.key
       assay model key developer.pem
       assay model sign weights --key developer.pem --signature model.sig
       assay model verify weights --signature model.sig --public-key developer.pub.pem
@@ -239,3 +241,4 @@ def _as_json(findings: list[Finding]) -> list[dict[str, str]]:
 
 command.add_command(fingerprint)
 command.add_command(compare)
+command.add_command(serve)

@@ -172,11 +172,11 @@ def verify(signed: str, key_id: str) -> int:
 
 def _plan(name: str) -> Plan:
     from assay.plan import read_plan
-    from assay.runs import RunFile, run_path
+    from assay.runs import is_run, read_run
 
     path = Path(name)
-    if path.is_dir() or path.suffix == ".db":
-        with RunFile.read(run_path(path)) as run:
+    if is_run(path):
+        with read_run(path) as run:
             return run.opening().plan
     return read_plan(name)[0]
 

@@ -10,7 +10,7 @@ from assay import api
 from assay.cli.words import program, shell_path
 from assay.errors import RunFileError
 from assay.evidence import read_summary
-from assay.runs import RunFile, is_judged, run_path
+from assay.runs import folder_of, is_judged, read_run, run_path
 from assay.web.languages import INTERFACE
 
 EXPLORER = "explorer.html"
@@ -87,8 +87,8 @@ def _report(run: Path, out: Path | None) -> None:
         api.write_judged_report(run, out)
     else:
         path = run_path(run)
-        out = out or path.parent / api.REPORT_NAME
-        with RunFile.read(path) as file:
+        out = out or folder_of(run) / api.REPORT_NAME
+        with read_run(path) as file:
             summary = read_summary(path.parent / api.BUNDLE_NAME)
             api.write_report(file, out, summary, summary.ended if summary else "interrupted")
     click.echo(f"Report: {shell_path(out)}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     "--target",
     "target_text",
     metavar="T",
-    help="embedded:MODEL, http(s)://HOST/v1#MODEL[@KEY_VARIABLE] or scripted:RATE; replaces the plan's.",
+    help="embedded:MODEL, http(s)://HOST/v1#MODEL[@KEY_VARIABLE], inspect:PROVIDER/MODEL or scripted:RATE; replaces the plan's.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; runs/PLAN-TIME unless given.")
+@click.option("--store", metavar="ADDRESS", help="Keep the run in PostgreSQL; ASSAY_STORE_URL if that is set. --out has the reference.")
 @click.option("--replay", type=click.Path(path_type=Path), help="Judge the transcripts of this run again; no target is called.")
 @click.option("--log", type=click.Path(path_type=Path), help="Register the run in this log, and its end (assay log).")
 @click.option(
@@ -54,6 +55,12 @@ if TYPE_CHECKING:
 )
 @click.option("--calibration", type=click.Path(path_type=Path), help="With --resume: a calibration of the judges that came after the plan.")
 @opening_options
+@click.option(
+    "--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True, help="Ask in this process, or by workers on Ray."
+)
+@click.option("--workers", type=click.IntRange(1, 4096), metavar="N", help="With --executor ray: so many workers; 2 unless given.")
+@click.option("--ray-address", metavar="ADDRESS", help="With --executor ray: a cluster (host:port or auto); one of its own unless given.")
+@click.option("--gpus-per-worker", type=click.FloatRange(0, 64), metavar="G", help="With --executor ray: GPUs that a worker needs.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--dry-run", is_flag=True, help="Print cells, expected and worst-case calls; ask nothing.")
@@ -73,6 +80,7 @@ def command(**given: Any) -> int:
       assay run quick --target http://127.0.0.1:8080/v1#my-model
       assay run --resume --out runs/quick-20261123-101500
       assay run --replay runs/quick-20261123-101500
+      assay run my-plan.yaml --executor ray --workers 4
     """
     from assay.plan import read_plan
     from assay.targets import parse_target
@@ -92,8 +100,15 @@ def command(**given: Any) -> int:
         raise click.UsageError("seals and nonces belong to a new run; a run that goes on has its own")
     if asked.policy and (asked.resume or asked.replay):
         raise click.UsageError("a policy belongs to a new run; a run that goes on has its own")
+    if asked.resume and _typed("store"):
+        raise click.UsageError("a run that goes on lies where its folder says; leave --store out")
     if asked.witness_keys and asked.log is None:
         raise click.UsageError("--witness-key needs --log, where the witness cosigns")
+    alone = [name for name in ("workers", "ray_address", "gpus_per_worker") if _typed(name)]
+    if asked.executor == "local" and alone:
+        raise click.UsageError(f"--{alone[0].replace('_', '-')} needs --executor ray")
+    if asked.executor == "ray" and asked.replay:
+        raise click.UsageError("--replay calls no target: there is nothing to distribute; leave --executor out")
     return _run(asked, spec)
 
 
@@ -104,6 +119,7 @@ class Asked:
     plan: str | None
     target_text: str | None
     out: Path | None
+    store: str | None
     replay: Path | None
     cache: Path | None
     calibration: Path | None
@@ -118,6 +134,10 @@ class Asked:
     banks: tuple[Path, ...]
     identities: tuple[Path, ...]
     shares: tuple[Path, ...]
+    executor: str
+    workers: int | None
+    ray_address: str | None
+    gpus_per_worker: float | None
     resume: bool
     dry_run: bool
     key: KeyPlace | None
@@ -129,27 +149,35 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
     from assay.cli.live import make_view
     from assay.cli.log import note_key
+    from assay.engine import OnRay
     from assay.evidence.provider import open_signed, read_envelope
     from assay.plan import plan_path, read_coin, read_plan
     from assay.plan.policy_file import load_policy
-    from assay.runs import RunFile, run_path
+    from assay.runs import read_run
+    from assay.runs.address import address_text
 
+    executor = None
+    if asked.executor == "ray":
+        executor = OnRay(asked.workers or 2, asked.ray_address or "", asked.gpus_per_worker or 0.0)
+    store = None if asked.resume else _store(asked.store)
     ready = None
     earlier = asked.replay or (asked.out if asked.resume else None)
     if asked.plan or earlier is None:
         ready = read_plan(asked.plan or "quick", spec, registered=api.registered_content(earlier) if earlier else None)
     if earlier is not None:
-        with RunFile.read(run_path(earlier)) as file:
+        with read_run(earlier) as file:
             loaded = file.opening().plan
     elif ready is not None:
         loaded = ready[0]
-    folder = asked.out or Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    folder = asked.out or api.default_out(loaded)
     view = make_view(loaded, as_json=asked.as_json, quiet=asked.quiet)
     if earlier is None and spec is None:
         spec = _fallback(loaded.target, view.say)
         if spec is not None:
             view.retarget(msgspec.structs.replace(loaded, target=spec))
     with view:
+        if store:
+            view.say(f"The run is kept in {address_text(store)}; the reference to it in {shell_path(folder)}.")
         result = api.evaluate(
             ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
             calibration=asked.calibration, log=asked.log, policy=load_policy(asked.policy, asked.policy_key) if asked.policy else None,
@@ -157,11 +185,11 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
             witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
             coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
             beside=plan_path(asked.plan).parent if asked.plan else None,
-            openers=openers_of(asked.banks, asked.identities, asked.shares),
+            openers=openers_of(asked.banks, asked.identities, asked.shares), executor=executor, store=store,
             observer=view, progress=view.say,
         )  # fmt: skip
     if result.ended == "interrupted":
-        again = f"{program()} run --resume --out {shell_path(folder)}"
+        again = f"{program()} run --resume --out {shell_path(folder)}{executor.options if executor else ''}"
         if asked.as_json:
             view.event({"event": "interrupted", "trials": result.target_calls, "resume": again})
         else:
@@ -195,6 +223,20 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     return result.decision.exit_code
 
 
+def _typed(option: str) -> bool:
+    """Whether an option stands on the command line, and not in the environment or a file."""
+    return click.get_current_context().get_parameter_source(option) is click.core.ParameterSource.COMMANDLINE
+
+
+def _store(given: str | None) -> str | None:
+    """The address of the store for a new run. A password in the command line is refused: others on this machine can read it."""
+    from assay.runs.address import STORE_VARIABLE, parse_store
+
+    if given and parse_store(given).password:
+        raise click.UsageError(f"--store holds a password, which others here can read; use PGPASSFILE, PGPASSWORD or {STORE_VARIABLE}")
+    return given or os.environ.get(STORE_VARIABLE) or None
+
+
 def _cut_short(ended: Ended, plan: Plan) -> str:
     """Why the run ended before its schedule did."""
     what = {
@@ -210,9 +252,9 @@ def _cut_short(ended: Ended, plan: Plan) -> str:
 def _changed(earlier: Path) -> str:
     """How many of the replayed transcripts are judged otherwise now."""
     from assay.engine import rejudged
-    from assay.runs import RunFile, run_path
+    from assay.runs import read_run
 
-    with RunFile.read(run_path(earlier)) as file:
+    with read_run(earlier) as file:
         changed = list(rejudged(file))
         lines = [f"Judged {file.count()} transcripts again: {len(changed)} with another outcome or response kind."]
     lines += [f"  trial {c.trial.slot}: {c.trial.outcome}, {c.trial.kind} -> {c.now.outcome}, {c.now.kind}" for c in changed[:20]]

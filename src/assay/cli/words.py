@@ -10,14 +10,11 @@ import textwrap
 from pathlib import Path
 
 from assay.decision import Decision
+from assay.decision.card import MEANING
+from assay.runs.address import address_text, is_address
 
 MARK = {"approve": "✓", "open": "·", "halt": "✕"}
 SYMBOL = {"approve": "✓ APPROVE", "delay": "… DELAY", "halt": "✕ HALT"}
-MEANING = {
-    "approve": "every requirement was shown to hold",
-    "delay": "the evidence does not suffice, either way",
-    "halt": "at least one requirement was shown not to hold",
-}
 STYLE = {"approve": "green", "delay": "yellow", "halt": "red"}
 
 
@@ -36,6 +33,8 @@ def decision_lines(decision: Decision) -> list[str]:
 
 def shell_path(path: Path) -> str:
     """A path as one would type it where the command was called: relative below that folder, else absolute."""
+    if is_address(path):
+        return shlex.quote(address_text(path))
     called_from = Path(os.environ.get("ASSAY_CALLED_FROM") or Path.cwd())
     try:
         return shlex.quote(str(path.resolve().relative_to(called_from.resolve())))

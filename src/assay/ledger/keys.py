@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from assay.errors import SigningKeyError
+from assay.ledger import keychain
 from assay.ledger.places import KeyPlace, TokenPlace
 
 PASSPHRASE_FILE = "ASSAY_KEY_PASSPHRASE_FILE"  # noqa: S105 (the name of the variable)
@@ -117,9 +119,8 @@ class PrivateKey(Struct, frozen=True):
 
         protected = is_protected(pem)
         if protected and not passphrase:
-            raise SigningKeyError(
-                "the key is protected by a passphrase", where=where, fix=f"Put it into a file and name that in {PASSPHRASE_FILE}."
-            )
+            fix = f"Put it into a file and name that in {PASSPHRASE_FILE}, or keep it in the keyring: assay key store {PASSPHRASE}"
+            raise SigningKeyError("the key is protected by a passphrase", where=where, fix=fix)
         try:
             key = serialization.load_pem_private_key(pem, password=passphrase if protected else None)
         except (ValueError, TypeError) as e:
@@ -150,7 +151,10 @@ def passphrase() -> bytes:
 
 
 def load_key(path: KeyPlace) -> PrivateKey:
-    """The signing key at `path`, opened by `passphrase` if it is protected, or by the PIN of its token. Raises `SigningKeyError`."""
+    """The signing key at `path`, opened by `passphrase` or the keyring's if it is protected, or by the PIN of its token.
+
+    Raises `SigningKeyError`, and `KeyringError` where the keyring is locked.
+    """
     if isinstance(path, TokenPlace):
         from assay.ledger.token import open_token_key
 
@@ -159,7 +163,8 @@ def load_key(path: KeyPlace) -> PrivateKey:
         pem = path.read_bytes()
     except OSError as e:
         raise SigningKeyError(f"cannot read the signing key: {e.strerror}", where=str(path)) from None
-    return PrivateKey.from_pem(pem, where=str(path), passphrase=passphrase())
+    secret = passphrase() or (keychain.look_up(PASSPHRASE).encode() if is_protected(pem) else b"")
+    return PrivateKey.from_pem(pem, where=str(path), passphrase=secret)
 
 
 def load_or_create_key(path: KeyPlace) -> PrivateKey:
@@ -177,18 +182,36 @@ def load_or_create_key(path: KeyPlace) -> PrivateKey:
     return key
 
 
+def _linked(partial: Path, path: Path) -> bool:
+    """Put a whole file where there is none: two processes may make their first key together, and must end up with one. FileExistsError
+    where there is one; false where the file system has no links.
+    """
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:
+        if path.exists():
+            raise FileExistsError(str(path)) from None
+        return False
+    return True
+
+
 def write_key(path: Path, key: PrivateKey, secret: bytes, *, replace: bool = False) -> None:
     """Keep a key at `path`, whole or not at all, readable by its owner only. FileExistsError unless it may `replace`, `SigningKeyError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = path.with_name(f".{path.name}.partial") if replace else path
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL), 0o600)
-        with os.fdopen(descriptor, "wb") as f:
-            f.write(key.to_pem(secret))
-            f.flush()
-            os.fsync(f.fileno())
-        if replace:
-            partial.replace(path)
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as f:
+                f.write(key.to_pem(secret))
+                f.flush()
+                os.fsync(f.fileno())
+            if replace or not _linked(partial, path):
+                partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     except FileExistsError:
         raise
     except OSError as e:

@@ -28,8 +28,8 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from assay.api import RUN_NAME
 from assay.errors import AssayError
+from assay.runs import run_path
 from assay.studio.following import Follower, Seen
 from assay.studio.shelf import Run
 from assay.studio.starting import Starter, StudioError
@@ -167,7 +167,7 @@ class _Page:
             seen, wrong = None, run.wrong
             if run.has_run_file and run.state != "broken":
                 try:
-                    seen = self._follower(name, folder / RUN_NAME).look(since, running=run.state == "running")
+                    seen = self._follower(name, run_path(folder)).look(since, running=run.state == "running")
                 except (AssayError, ValueError, LookupError) as e:
                     self._drop(name)
                     wrong = e.what if isinstance(e, AssayError) else f"its trials cannot be counted ({type(e).__name__})"

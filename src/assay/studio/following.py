@@ -21,7 +21,7 @@ from assay.decision import AverageClaim, Gate, registered_first
 from assay.errors import RunFileError
 from assay.judges import Outcome, Told, told
 from assay.plan import NO_ATTACK, Arm, Plan, Stream
-from assay.runs import Opening, RunFile
+from assay.runs import Opening, read_run
 from assay.studio.shelf import cut, printable
 
 SLICE_S = 0.25
@@ -124,11 +124,11 @@ _decode = msgspec.json.Decoder(_Row).decode
 
 
 class Follower:
-    """Follows one run file. Raises `RunFileError` where it is damaged. Close it when nobody looks any more."""
+    """Follows one run, in its file or in a store. Raises `RunFileError` where it is damaged. Close it when nobody looks any more."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = RunFile.read(path)
+        self._file = read_run(path)
         try:
             self._opening = self._file.opening()
             self._shape, self._places = _shape(self._opening)

@@ -1,4 +1,4 @@
-"""The runs of a folder: each with plan, target, verdict, trials, signature and documents, or with what is wrong with it.
+"""The runs of a folder, in files or in a store: each with plan, target, verdict, trials, signature and documents, or with what is wrong.
 
 shelf = Shelf(Path("runs"))
 for run in shelf.runs(): run.name, run.state, run.verdict
@@ -18,12 +18,13 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
-from assay.api import BUNDLE_NAME, REPORT_NAME, RUN_NAME
+from assay.api import BUNDLE_NAME, REPORT_NAME
 from assay.errors import AssayError, RunFileError
 from assay.evidence.bundle import last_line
 from assay.evidence.statements import DECISION
 from assay.ledger import PublicKey, digest, open_envelope
-from assay.runs import RunFile
+from assay.runs import REFERENCE_NAME, RUN_NAME, Opening, RunFile, run_path
+from assay.studio.stores import Stores
 from assay.studio.writers import writer_of
 
 T = TypeVar("T")
@@ -32,6 +33,7 @@ Signature = Literal["yes", "no", "older", "bad"]
 DOCUMENTS = {"report": REPORT_NAME, "paper": "paper.pdf", "explorer": "explorer.html"}
 """What of a run can be opened, by file name."""
 OWN = ".studio"
+OF_A_RUN = (RUN_NAME, f"{RUN_NAME}.lock", REFERENCE_NAME, f"{REFERENCE_NAME}.lock", BUNDLE_NAME)
 MARGIN = 10_000
 MOST_RUNS = 2_000
 MOST_TEXT = 300
@@ -84,6 +86,7 @@ class Shelf:
         self._facts: dict[Path, tuple[tuple[int, ...], _Facts]] = {}
         self._counts: dict[Path, tuple[tuple[int, ...], int]] = {}
         self._bundles: dict[Path, tuple[tuple[int, ...], _Signed]] = {}
+        self._stores = Stores()
 
     def runs(self) -> list[Run]:
         """Every run, the newest first; at most 2,000."""
@@ -110,7 +113,7 @@ class Shelf:
         except OSError:
             return
         for path in entries:
-            if path.name != OWN and path.is_dir() and any(os.path.lexists(path / n) for n in (RUN_NAME, f"{RUN_NAME}.lock", BUNDLE_NAME)):
+            if path.name != OWN and path.is_dir() and any(os.path.lexists(path / n) for n in OF_A_RUN):
                 yield path
 
     def _run(self, path: Path) -> Run:
@@ -120,16 +123,19 @@ class Shelf:
             return Run("", shown, "broken", at=at)
         documents = tuple(which for which in DOCUMENTS if _document(path, which))
         try:
+            if os.path.lexists(path / REFERENCE_NAME):
+                return self._from_store(run_path(path), path, name, at, documents)
             if os.path.lexists(path / RUN_NAME):
                 return self._from_file(path, name, at, documents)
             if os.path.lexists(path / BUNDLE_NAME):
                 return self._from_bundle(path, name, at, documents)
         except (AssayError, OSError, ValueError, KeyError, TypeError, LookupError, RecursionError) as e:
             what = e.what if isinstance(e, AssayError) else str(getattr(e, "strerror", "") or f"it cannot be read ({type(e).__name__})")
-            return Run(name, shown, "broken", at=at, documents=documents, has_run_file=(path / RUN_NAME).is_file(), wrong=what[:MOST_TEXT])
-        writer = writer_of(path / RUN_NAME)
-        if writer is not None:
-            return Run(name, shown, "starting", at=at, writer=writer)
+            here = any((path / n).is_file() for n in (RUN_NAME, REFERENCE_NAME))
+            return Run(name, shown, "broken", at=at, documents=documents, has_run_file=here, wrong=what[:MOST_TEXT])
+        writers = [w for n in (RUN_NAME, REFERENCE_NAME) if (w := writer_of(path / n)) is not None]
+        if writers:
+            return Run(name, shown, "starting", at=at, writer=writers[0])
         return Run(name, shown, "broken", at=at, wrong="there is no run file")
 
     def _from_file(self, path: Path, name: str, at: int, documents: tuple[str, ...]) -> Run:
@@ -144,6 +150,18 @@ class Shelf:
             kind = "older"
         writer = writer_of(file)
         state: State = "running" if writer is not None else "finished" if kind == "yes" else "stopped"
+        return Run(
+            name, name, state, facts.plan, facts.target, signed.verdict if kind == "yes" else "", trials, facts.budget, at, kind,
+            signed.ended if kind == "yes" else "", documents, True, writer or 0,
+        )  # fmt: skip
+
+    def _from_store(self, reference: Path, path: Path, name: str, at: int, documents: tuple[str, ...]) -> Run:
+        found = self._stores.look(reference)
+        facts, trials = _facts(found.opening), found.trials
+        signed = self._signed(path / BUNDLE_NAME, facts)
+        kind: Signature = "older" if signed.state == "yes" and signed.trials not in (trials, found.unbroken) else signed.state
+        writer = writer_of(reference)
+        state: State = "running" if writer is not None or found.written else "finished" if kind == "yes" else "stopped"
         return Run(
             name, name, state, facts.plan, facts.target, signed.verdict if kind == "yes" else "", trials, facts.budget, at, kind,
             signed.ended if kind == "yes" else "", documents, True, writer or 0,
@@ -165,13 +183,7 @@ class Shelf:
         known = self._facts.get(file)
         if known is None or known[0] != stamp:
             with RunFile.read(file) as run:
-                opening = run.opening()
-            plan = opening.plan
-            window = max(MARGIN, 100 * plan.limits.concurrency)
-            facts = _Facts(
-                printable(plan.name), _target(opening.target), plan.budget.calls, opening.public_key, digest(opening.opened), window
-            )
-            known = self._facts[file] = (stamp, facts)
+                known = self._facts[file] = (stamp, _facts(run.opening()))
         return known[1]
 
     def _count(self, file: Path, window: int) -> int:
@@ -202,6 +214,12 @@ class Shelf:
 def _document(folder: Path, which: str) -> Path | None:
     path = folder / DOCUMENTS[which]
     return path if path.is_file() and path.resolve().parent == folder.resolve() else None
+
+
+def _facts(opening: Opening) -> _Facts:
+    plan = opening.plan
+    window = max(MARGIN, 100 * plan.limits.concurrency)
+    return _Facts(printable(plan.name), _target(opening.target), plan.budget.calls, opening.public_key, digest(opening.opened), window)
 
 
 def _unbroken(file: Path) -> int:
@@ -271,5 +289,5 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _changed(path: Path) -> int:
     """When a run's files were last written, in milliseconds. An empty log beside the run file is a reader's, and no change."""
-    stamps = [_stamp(path / n) for n in (RUN_NAME, f"{RUN_NAME}-wal", BUNDLE_NAME)]
+    stamps = [_stamp(path / n) for n in (RUN_NAME, f"{RUN_NAME}-wal", REFERENCE_NAME, BUNDLE_NAME)]
     return max((stamp[2] for stamp in stamps if stamp[3]), default=0) // 1_000_000 or _stamp(path)[2] // 1_000_000

@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -134,8 +134,9 @@ class Typed:
 class Starter:
     """Starts, stops, goes on with, and reports; one for a folder."""
 
-    def __init__(self, shelf: Shelf, typed: Typed) -> None:
-        self.shelf, self.typed = shelf, typed
+    def __init__(self, shelf: Shelf, typed: Typed, plans: Mapping[str, str] | None = None) -> None:
+        """`plans`, names and paths, stand for the built-in ones and those of the folder, where only they may be started."""
+        self.shelf, self.typed, self.plans = shelf, typed, plans
         self._runs: dict[str, subprocess.Popen[bytes]] = {}
         self._reports: dict[str, subprocess.Popen[bytes]] = {}
         self._forecast: asyncio.subprocess.Process | None = None
@@ -160,7 +161,9 @@ class Starter:
 
     def _plan(self, name: str, target: str) -> tuple[str, Plan]:
         """A plan that is offered, by its name, and where it is. Raises `AssayError`."""
-        known = {p.name: str(p.resolve()) for p in self._files()} | {n: n for n in builtin_plans()}
+        known = self.plans
+        if known is None:
+            known = {p.name: str(p.resolve()) for p in self._files()} | {n: n for n in builtin_plans()}
         if name not in known:
             raise StudioError("no_plan", "there is no such plan here")
         return known[name], read_plan(known[name], _spec(target))[0]
@@ -171,7 +174,7 @@ class Starter:
         self.end_forecast()
         process = await asyncio.create_subprocess_exec(
             *_assay(), "run", "--dry-run", "--json", *_target(target), "--", path,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, env=exact_environment(),
         )  # fmt: skip
         self._forecast = process
         try:
@@ -354,8 +357,9 @@ class Starter:
         try:
             with (self._own() / log).open("wb") as out:
                 return subprocess.Popen(  # noqa: S603 (this very program, with words that are checked or made here)
-                    [*_assay(), *words], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
-                )
+                    [*_assay(), *words], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                    env=exact_environment(),
+                )  # fmt: skip
         except OSError as e:
             raise StudioError("failed", f"the command could not be started: {e.strerror}") from None
 
@@ -392,6 +396,14 @@ class Starter:
 def _assay() -> list[str]:
     """This very program. `-P`: no module is taken from the folder that the studio was started in."""
     return [sys.executable, "-P", "-m", "assay"]
+
+
+def exact_environment() -> dict[str, str]:
+    """This environment, without what gives a command other options than those that stand there: what was looked at is what starts, in the
+    folder that was named.
+    """
+    options = ("ASSAY_RUN_", "ASSAY_REPORT_", "ASSAY_VERIFY_", "ASSAY_COMPARE_", "ASSAY_STORE_URL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(options)} | {"ASSAY_NO_CONFIG": "1"}
 
 
 def _spec(target: str) -> TargetSpec | None:

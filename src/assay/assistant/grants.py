@@ -1,0 +1,147 @@
+"""What an assistant may do: a file that its owner writes and it cannot. Everything that the file does not name is refused.
+
+    grants = read_grants(Path("~/assistant.yaml").expanduser())
+    grants.may("start"), grants.reads("nightly-3", mine=False)
+
+    assay: assistant-grants/1
+    name: coding-helper
+    expires: 2027-06-30
+    runs: /home/mei/project/runs
+    plans: [quick, /home/mei/project/plans/clinic.yaml]
+    targets: ["scripted:0.01", plan]
+    may: [start, stop, verify, compare]
+    read: [mine, "nightly-*"]
+    each_run: {calls: 500, tokens: any, money: 0}
+    each_day: {runs: 5, calls: 2000, tokens: any, money: 0}
+
+The grants of the gate (`assay.access.grants`) are another thing: several administrators sign them, they name persons by their keys,
+networks and a model behind the gate, and know no plans, targets or folders. The words for amounts, and the store that counts them, are the
+same.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import stat
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import msgspec
+from msgspec import Meta, Struct
+
+from assay.catalog.yamlfile import Located
+from assay.errors import AssayError
+from assay.plan import builtin_plans
+from assay.plan.file import BUILTIN
+
+Act = Literal["start", "stop", "verify", "compare", "transcripts"]
+ACTS: tuple[Act, ...] = get_args(Act)
+"""What has to be granted by name. Lists, progress, decisions and summaries of runs that may be read need no word of their own."""
+Amount = Annotated[int, Meta(ge=0, le=10**12)] | Literal["any"]
+Money = Annotated[float, Meta(ge=0, le=1e9)] | Literal["any"]
+Text = Annotated[str, Meta(min_length=1, max_length=500)]
+MINE = "mine"
+OWN_TARGET = "plan"
+"""In `targets`: that which the plan names itself."""
+
+
+class GrantsError(AssayError):
+    """The grants are not valid, not the owner's alone, or have expired."""
+
+
+class RefusedError(AssayError):
+    """An assistant asked for what its grants do not give, or no longer give."""
+
+
+class EachRun(Struct, frozen=True, forbid_unknown_fields=True):
+    """The most of one run: calls of the target, tokens, money. `any` is no limit; it has to be written."""
+
+    calls: Annotated[int, Meta(ge=0, le=10**9)]
+    tokens: Amount
+    money: Money
+
+
+class EachDay(Struct, frozen=True, forbid_unknown_fields=True):
+    """The most of one day (UTC)."""
+
+    runs: Annotated[int, Meta(ge=0, le=10_000)]
+    calls: Annotated[int, Meta(ge=0, le=10**9)]
+    tokens: Amount
+    money: Money
+
+
+class Grants(Struct, frozen=True, forbid_unknown_fields=True):
+    """See the module. `key` is the signing key of the runs; the usual one unless given. `transcript_characters` bounds one answer."""
+
+    assay: Literal["assistant-grants/1"]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,40}\Z")]
+    expires: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}\Z")]
+    runs: Text
+    plans: Annotated[tuple[Text, ...], Meta(max_length=100)] = ()
+    targets: Annotated[tuple[Text, ...], Meta(max_length=100)] = ()
+    may: Annotated[tuple[Act, ...], Meta(max_length=5)] = ()
+    read: Annotated[tuple[Text, ...], Meta(max_length=100)] = (MINE,)
+    each_run: EachRun = EachRun(0, 0, 0.0)
+    each_day: EachDay = EachDay(0, 0, 0, 0.0)
+    currency: Annotated[str, Meta(max_length=10)] = "USD"
+    at_once: Annotated[int, Meta(ge=1, le=32)] = 1
+    calls_per_minute: Annotated[int, Meta(ge=1, le=10_000)] = 120
+    transcript_characters: Annotated[int, Meta(ge=1, le=20_000)] = 2_000
+    key: Annotated[str, Meta(max_length=2_000)] = ""
+
+    def allows(self, act: Act) -> bool:
+        """Whether this act is granted."""
+        return act in self.may
+
+    def reads(self, run: str, *, mine: bool) -> bool:
+        """Whether a run of this name may be read; `mine` says that the assistant started it."""
+        return any((mine and pattern == MINE) or (pattern != MINE and fnmatchcase(run, pattern)) for pattern in self.read)
+
+    def hold(self, today: dt.date) -> bool:
+        """Whether they have not expired on this day (UTC); the day itself is the last."""
+        return today <= dt.date.fromisoformat(self.expires)
+
+
+def read_grants(path: Path) -> tuple[Grants, dict[str, str]]:
+    """The grants, with paths made whole, and its plans: name, where they are. Raises `GrantsError`."""
+    _owners_alone(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise GrantsError(f"cannot read the grants: {getattr(e, 'strerror', '') or 'not UTF-8'}", where=str(path)) from None
+    located = Located(text, where=str(path), error=GrantsError)
+    data = located.data
+    if isinstance(data, dict) and isinstance(data.get("expires"), dt.date):
+        data["expires"] = data["expires"].isoformat()[:10]  # YAML reads a day as one
+    grants: Grants = located.convert(Grants)
+    try:
+        dt.date.fromisoformat(grants.expires)
+    except ValueError:
+        raise GrantsError(f"'{grants.expires}' is no day", where=f"{path} expires") from None
+    folder = path.absolute().parent
+    grants = msgspec.structs.replace(grants, runs=str(folder / Path(grants.runs).expanduser()))
+    return grants, dict(_plan(folder, given, f"{path} plans") for given in grants.plans)
+
+
+def _plan(folder: Path, given: str, where: str) -> tuple[str, str]:
+    """A plan's name for the assistant, and its file. A built-in name is never a file beside."""
+    if given in builtin_plans():
+        return given, str(BUILTIN / f"{given}.yaml")
+    found = folder / Path(given).expanduser()
+    if not found.is_file():
+        raise GrantsError(f"there is no plan '{given}'", where=where, fix=f"Built in: {', '.join(builtin_plans())}.")
+    return found.stem, str(found.resolve())
+
+
+def _owners_alone(path: Path) -> None:
+    """The file, and the folder that it is in, are for their owner to write."""
+    for part in (path, path.absolute().parent):
+        try:
+            found = part.stat()
+        except OSError as e:
+            raise GrantsError(f"cannot read the grants: {e.strerror}", where=str(part)) from None
+        sticky = part is not path and found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (os.getuid(), 0) or (stat.S_IMODE(found.st_mode) & 0o022 and not sticky):
+            raise GrantsError("others may write it, so it grants nothing", where=str(part), fix=f"chmod go-w {part}")
