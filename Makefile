@@ -8,10 +8,11 @@ BIN := $(VENV)/bin
 CALLED_FROM := $(PWD)
 PYTHON ?= python3
 PLAN ?= quick
+ADAPTER_TESTS ?= tests/sources tests/exchange/test_garak.py tests/exchange/test_pyrit.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
-.PHONY: help run setup setup-dev test test-fast lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify bench-report bench-access fuzz-access
+.PHONY: help run setup setup-dev test test-fast test-full lint format lock clean simulate simulate-judged bench-engine bench-statistics bench-judged bench-peers bench-instructions bench-responses bench-judges bench-worlds bench-verify bench-scale bench-store bench-report bench-access fuzz-access docs docs-serve chart test-adapters bench-sources bench-inspect
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' "$(HERE)Makefile"
@@ -26,6 +27,12 @@ test: setup-dev ## Lint, types, layers, and all tests
 
 test-fast: setup-dev ## Tests without the model, the browser and the long simulations
 	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 2 -m "not model and not browser and not slow"
+
+test-full: setup-dev ## All tests with every repetition (hours): simulations and items that `make test` samples
+	@cd "$(HERE)" && PATH="$(BIN):$$PATH" ASSAY_TEST_FULL=1 pytest -n 2
+
+test-adapters: setup-dev ## Tests of the tools that cannot be installed beside Assay, in environments of their own (.venvs)
+	@cd "$(HERE)" && PYTHON="$(PYTHON)" scripts/adapters && "$(BIN)/pytest" -q $(ADAPTER_TESTS)
 
 lint: setup-dev ## ruff, strict mypy, import-linter, content lint
 	@cd "$(HERE)" && "$(BIN)/ruff" check && "$(BIN)/ruff" format --check && "$(BIN)/mypy" && "$(BIN)/lint-imports"
@@ -64,6 +71,18 @@ bench-judges: setup-dev ## How well the checks that are programs judge hard near
 bench-worlds: setup-dev ## What an episode in an agent world costs, beside AgentDojo where it is installed: bench/results/worlds.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.worlds
 
+bench-scale: setup-dev ## Workers on Ray: efficiency, the driver's ceiling and memory, ten million trials reckoned (ARGS="--trials 100000"): bench/results/scale.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.scale $(ARGS)
+
+bench-store: setup-dev ## A run in a file and in PostgreSQL side by side: bench/results/store.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.store
+
+bench-sources: setup-dev ## Playing other tools' samples: what the bridge costs, what drawing saves: bench/results/sources.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.sources
+
+bench-inspect: setup-dev ## Logs of Inspect both ways, 20,000 samples, and a call through it beside HTTP: bench/results/inspect.json
+	@cd "$(HERE)" && "$(BIN)/python" -m bench.inspect_logs $(ARGS)
+
 bench-verify: setup-dev ## How long it takes to verify a bundle of 100,000 trials: bench/results/verify.json
 	@cd "$(HERE)" && "$(BIN)/python" -m bench.verify
 
@@ -75,6 +94,15 @@ bench-access: setup-dev ## The door: requests a second on one core, what it adds
 
 fuzz-access: setup-dev ## Ten minutes of mutated requests at the gate (ARGS="--minutes 60")
 	@cd "$(HERE)" && "$(BIN)/python" -m tests.access.fuzz $(ARGS)
+
+docs: setup-dev ## Build the documentation site into build/docs; warnings are errors
+	@cd "$(HERE)" && "$(BIN)/python" -m scripts.docsite $(ARGS)
+
+docs-serve: setup-dev ## The documentation site on this machine, built again at every change
+	@cd "$(HERE)" && "$(BIN)/python" -m scripts.docsite --serve $(ARGS)
+
+chart: setup-dev ## Render the Helm chart anew for its tests (needs helm, or pip install helm-python-sdk)
+	@cd "$(HERE)" && "$(BIN)/python" scripts/chart tests/deploy/chart
 
 setup: $(VENV)/.ready ## The virtual environment
 

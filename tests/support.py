@@ -30,7 +30,6 @@ def sampled(full: int, few: int) -> int:
     return full if os.environ.get("ASSAY_TEST_FULL") else few
 
 
-
 def plan_text(**changes: Any) -> str:
     """YAML of a small scripted plan, with top-level keys replaced."""
     plan: dict[str, Any] = {

@@ -46,6 +46,10 @@ class TargetError(AssayError):
     """The target cannot be used at all: unreachable, refused the key, or does not speak the protocol."""
 
 
+class TargetGoneError(TargetError):
+    """The target has ended for good in this process: another process may open it anew."""
+
+
 class ModelError(AssayError):
     """The embedded model's weights or runtime cannot be had, or are not the pinned ones."""
 

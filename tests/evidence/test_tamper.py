@@ -44,7 +44,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     out = folder / "run"
     api.evaluate((plan, catalog), out=out, key=folder / "key.pem", coin=coin)
     with RunFile.read(out / "run.db") as run:
-        assert label_all(run) > 5
+        assert label_all(run) > 0
     result = api.evaluate(out=out, resume=True, key=folder / "key.pem")
     assert result.bundle is not None
     assert verify_bundle(result.bundle).ok

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Protocol
 import msgspec
 from msgspec import Meta, Struct
 
-from assay.catalog.content import Hazard, HazardTexts, Provenance, Scenario, Texts
+from assay.catalog.content import AttackKind, Hazard, HazardTexts, Provenance, Scenario, Texts
 from assay.errors import CatalogError
 
 MAX_BYTES = 512 * 1024 * 1024
@@ -27,8 +27,22 @@ Prompt = Annotated[str, Meta(min_length=1, max_length=MAX_PROMPT)]
 Line = Annotated[str, Meta(max_length=2000)]
 
 
-class BankFile(Struct, frozen=True, forbid_unknown_fields=True, rename={"format": "assay-bank"}):
-    """One hazard's prompts. `prompts` is keyed by language, then by item; every language has the same items.
+class BankAttack(Struct, frozen=True, forbid_unknown_fields=True):
+    """An attack that was put on a bank's prompts elsewhere: what it is, whose, and what it left of every prompt, by language and item.
+
+    The texts are the attack: whoever has them needs nothing that made them.
+    """
+
+    title: Annotated[str, Meta(min_length=1, max_length=300)]
+    source: Annotated[str, Meta(min_length=1, max_length=2000)]
+    prompts: Annotated[dict[Tag, dict[ItemId, Prompt]], Meta(min_length=1)]
+
+
+AttackId = Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,40}$")]
+
+
+class BankFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, rename={"format": "assay-bank"}):
+    """One hazard's prompts. `prompts` is keyed by language, then by item; every language has the same items, and so has every attack.
 
     `source` names where the set came from and the SHA-256 of every file read; `hazard` is the code that the source gives.
     """
@@ -41,6 +55,7 @@ class BankFile(Struct, frozen=True, forbid_unknown_fields=True, rename={"format"
     prompts: Annotated[dict[Tag, dict[ItemId, Prompt]], Meta(min_length=1)]
     taxonomy: Line = ""
     code: Line = ""
+    attacks: Annotated[dict[AttackId, BankAttack], Meta(max_length=100)] = {}
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -59,7 +74,16 @@ class BankFile(Struct, frozen=True, forbid_unknown_fields=True, rename={"format"
     def texts(self) -> dict[str, HazardTexts]:
         """As texts by language."""
         provenance = bank_provenance(self)
-        return {tag: HazardTexts(tag, {i: Texts(user=p) for i, p in each.items()}, provenance) for tag, each in self.prompts.items()}
+        return {
+            tag: HazardTexts(
+                tag, {i: Texts(user=p) for i, p in each.items()}, provenance, attacked={a: v.prompts[tag] for a, v in self.attacks.items()}
+            )
+            for tag, each in self.prompts.items()
+        }  # fmt: skip
+
+    def kinds(self) -> dict[str, AttackKind]:
+        """Its attacks, as the catalogue describes attacks."""
+        return {a: AttackKind(v.title, family="recorded", words="recorded", source=v.source) for a, v in self.attacks.items()}
 
 
 class Described(Protocol):
@@ -114,6 +138,9 @@ def check_bank(bank: BankFile, where: str) -> None:
     for tag, prompts in others:
         if prompts.keys() != first[1].keys():
             raise CatalogError(f"'{tag}' and '{first[0]}' do not have the same items", where=where, fix="Make a bank of each.")
+    for name, attack in bank.attacks.items():
+        if attack.prompts.keys() != bank.prompts.keys() or any(attack.prompts[t].keys() != p.keys() for t, p in bank.prompts.items()):
+            raise CatalogError(f"the attack '{name}' is not there for every item in every language", where=where)
     for tag, prompts in bank.prompts.items():
         empty = next((i for i, text in prompts.items() if not text.strip()), None)
         if empty is not None:

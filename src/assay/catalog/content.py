@@ -124,7 +124,8 @@ class Texts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
 class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One hazard's words in one language. `literal` holds the renderings that keep to the reference's wording, `reviews` reviewer and date
-    of the scenarios that somebody who speaks the language has read; `provenance` is that of all others.
+    of the scenarios that somebody who speaks the language has read; `provenance` is that of all others. `attacked`, by attack and then
+    scenario, are requests as an attack that was put on elsewhere left them.
     """
 
     language: str
@@ -132,6 +133,7 @@ class HazardTexts(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     provenance: Provenance
     literal: dict[str, Texts] = {}
     reviews: dict[str, str] = {}
+    attacked: dict[str, dict[str, str]] = {}
 
     @property
     def unreviewed(self) -> list[str]:
@@ -174,11 +176,13 @@ class AttackWords(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class AttackKind(Struct, frozen=True, forbid_unknown_fields=True):
-    """What an attack is: the scripts in which it has a meaning (all if none is named), which words it needs, and whose rendering."""
+    """What an attack is: the scripts in which it has a meaning (all if none is named), which words it needs, and whose rendering. A
+    `recorded` one is in a bank, as the texts that it left.
+    """
 
     title: str
-    family: Literal["encoding", "script", "structure", "framing", "language", "strategy", "turns"]
-    words: Literal["none", "wrap", "parts", "art", "shots", "phrases", "turns"]
+    family: Literal["encoding", "script", "structure", "framing", "language", "strategy", "turns", "recorded"]
+    words: Literal["none", "wrap", "parts", "art", "shots", "phrases", "turns", "recorded"]
     source: str
     scripts: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
@@ -381,7 +385,7 @@ class Catalog(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
             name
             for name, kind in self.kinds.items()
             if kind.fits(language)
-            and (kind.words == "none" or name in given)
+            and (kind.words == "none" or name in (self.texts[hazard][tag].attacked if kind.words == "recorded" else given))
             and (kind.family != "language" or others & set(kind.turns_to(language)))
         ]
 

@@ -227,9 +227,20 @@ def load_catalog(
         languages={t: read_language(t, root) for t in [*languages, *extra]},
         texts=texts,
         attacks={t: read_attack_texts(t, root) for t in dict.fromkeys((*languages, *beside))},
-        kinds=attack_kinds(root),
+        kinds=attack_kinds(root) | _recorded_kinds(banks, root),
         worlds=worlds,
         common=common,
         rubrics=_rubrics(languages, root) if judged else {},
         sealed={b.name: b.file.registered() for b in banks if isinstance(b, LiveBank) and b.name in asked},
     )
+
+
+def _recorded_kinds(banks: Sequence[BankFile | LiveBank], root: Path) -> dict[str, AttackKind]:
+    """The attacks that stand in banks. Raises `CatalogError` for one that has the name of another."""
+    known = attack_kinds(root)
+    found: dict[str, AttackKind] = {}
+    for bank in banks:
+        for name, kind in (bank.kinds() if isinstance(bank, BankFile) else {}).items():
+            if name in known or found.setdefault(name, kind) != kind:
+                raise CatalogError(f"the attack '{name}' of the bank '{bank.name}' is another than one of the same name")
+    return found

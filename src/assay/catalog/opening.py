@@ -135,6 +135,8 @@ def seal_bank(bank: BankFile, tier: SealedTier, recipients: Sequence[str], retir
         raise SealedBankError(f"a fully sealed bank has two recipients, not {len(recipients)}", fix="Give --recipient twice.")
     if not recipients or len(set(recipients)) < len(recipients):
         raise SealedBankError("there is no recipient" if not recipients else "the same recipient twice", fix="Give --recipient age1...")
+    if bank.attacks:
+        raise SealedBankError("this bank holds attacks, which a sealed bank cannot", fix="Seal the bank without them.", where=bank.name)
     to = [_recipient(text) for text in recipients]
     ids = list(bank.items)
     secrets.SystemRandom().shuffle(ids)

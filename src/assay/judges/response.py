@@ -98,15 +98,14 @@ class ResponseKinds:
         return self.classify_all([text], tag)[0]
 
     def classify_all(self, texts: Sequence[str], tag: str) -> list[Response]:
-        """The same for many, embedded together."""
-        ruled = [by_rule(text, tag) for text in texts]
-        rest = [i for i, r in enumerate(ruled) if r is None]
-        scores = (self._embed([texts[i] for i in rest]) - self._mean) @ self._weights + self._bias if rest else np.zeros((0, len(HEAD)))
-        out = list(ruled)
-        for i, row in zip(rest, scores, strict=True):
+        """The same for many, embedded together, each text once."""
+        known = {text: by_rule(text, tag) for text in texts}
+        rest = [text for text, ruled in known.items() if ruled is None]
+        scores = (self._embed(rest) - self._mean) @ self._weights + self._bias if rest else np.zeros((0, len(HEAD)))
+        for text, row in zip(rest, scores, strict=True):
             order = np.sort(row)
-            out[i] = Response(HEAD[int(row.argmax())], bool(order[-1] - order[-2] >= UNSURE), "embedding")
-        return [r for r in out if r is not None]
+            known[text] = Response(HEAD[int(row.argmax())], bool(order[-1] - order[-2] >= UNSURE), "embedding")
+        return [r for text in texts if (r := known[text]) is not None]
 
 
 def by_rule(text: str, tag: str) -> Response | None:

@@ -25,7 +25,7 @@ from assay.label.deskfile import DESK_NAME, DeskFile
 from assay.label.queue import Book, Candidate, Share, by_language, candidates, open_to, order, own, waiting
 from assay.label.values import Draft, Given, Handed, LanguageShare, Progress, RefusedError, Scope, Sent, Work
 from assay.label.view import Rubric, View, Viewer
-from assay.runs import LabelFile, RunFile, labels_path, run_path
+from assay.runs import LabelFile, RunStore, folder_of, labels_path, read_run, run_path
 from assay.scenarios import Prf
 from assay.web.languages import direction
 from assay.web.signin import Person
@@ -40,7 +40,7 @@ class Desk:
     """Made by `open`; use as a context manager."""
 
     def __init__(
-        self, run: RunFile, labels: LabelFile, desk: DeskFile, scope: Scope, clock: Callable[[], float] = time.monotonic,
+        self, run: RunStore, labels: LabelFile, desk: DeskFile, scope: Scope, clock: Callable[[], float] = time.monotonic,
         opened: Opened | None = None,
     ) -> None:  # fmt: skip
         self._run, self._labels, self._desk = run, labels, desk
@@ -64,8 +64,9 @@ class Desk:
     @classmethod
     def open(cls, run: Path, scope: Scope | None = None, opened: Opened | None = None) -> Self:
         """The desk of a run (its folder or file), which may still be running. Raises `RunFileError`."""
+        folder_of(run)
         path = run_path(run)
-        file = RunFile.read(path)
+        file = read_run(path)
         labels: LabelFile | None = None
         try:
             labels = LabelFile.open(labels_path(path), file.digest)
@@ -84,8 +85,9 @@ class Desk:
 
     def close(self) -> None:
         """Close all files."""
-        for file in (self._desk, self._labels, self._run):
-            file.close()
+        self._desk.close()
+        self._labels.close()
+        self._run.close()
 
     def refresh(self) -> None:
         """Take up what others wrote: labels always, trials of a run that goes on now and then."""

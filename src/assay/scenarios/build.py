@@ -98,6 +98,10 @@ class ItemBuilder:
             return self._chosen(self._catalog.hazards[stream.hazard], number).id
         return self._scenario(stream, number + FIRST_RENDERED if stream.arm in RENDERED else number)[1].id
 
+    def number(self, stream: Stream, index: int) -> int:
+        """Which item trial `index` of a stream asks: items of a hazard with one number are one situation, in every language and arm."""
+        return self._draw(stream, index)[0] if self._draw else index
+
     def payload(self, item: Item) -> str:
         """The text of an item that the adversary controls, with no attack on it: the injection or the request."""
         hazard, scenario, language, texts = self._scenario(item.stream, item.index)
@@ -251,11 +255,27 @@ class ItemBuilder:
         return placebo(text, len(attacked), neutral, self._prf, (stream.hazard, stream.language, stream.attack, number))
 
     def _attacked(self, text: str, names: str, stream: Stream, number: int, field: str, say: Say) -> str:
-        for name in names.split("+") if names else ():
-            if name not in self._attacks:
+        for i, name in enumerate(names.split("+") if names else ()):
+            recorded = self._recorded(name, stream, number)
+            if recorded is not None and i == 0:
+                text = recorded
+                continue
+            if recorded is not None or name not in self._attacks:
                 raise CatalogError(f"no content for {stream.key}: {name} is missing")
             text = self._attacks[name](text, self._context(name, stream, number, field, say))
         return text
+
+    def _recorded(self, name: str, stream: Stream, number: int) -> str | None:
+        """What an attack that stands in the bank left of an item's request; None where it does not. It is on the bank's own texts, so no
+        other attack goes before it.
+        """
+        texts = self._texts[stream.hazard].get(stream.language)
+        if name in self._attacks or texts is None or name not in texts.attacked:  # no bank takes the name of an attack that is computed
+            return None
+        item = self._chosen(self._catalog.hazards[stream.hazard], number).id
+        if item not in texts.attacked[name]:
+            raise CatalogError(f"no content for {stream.key}: {name} is missing for {item}")
+        return texts.attacked[name][item]
 
     def _context(self, name: str, stream: Stream, number: int, field: str, say: Say) -> Context:
         kind = self._catalog.kinds.get(name)

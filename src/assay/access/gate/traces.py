@@ -11,23 +11,17 @@ never taken over, since anything can stand in them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from assay.errors import AssayError
+from assay.telemetry.setup import TRACEPARENT, tracer_provider
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
-TRACEPARENT = re.compile(r"^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 Attribute = Literal["assay.model", "assay.tier", "assay.route", "assay.decision", "assay.rule", "http.response.status_code"]
 """What a span may say: labels of bounded number. Grants, persons and texts are no attributes."""
-
-
-class TracesError(AssayError):
-    """Traces are wanted and cannot be made."""
 
 
 class Span(Protocol):
@@ -81,7 +75,7 @@ class _NoTraces:
 
 
 def open_traces(endpoint: str, exporter: SpanExporter | None = None) -> Traces:
-    """Traces to an OTLP/HTTP endpoint, or to an exporter; none without either. Raises `TracesError` if the extra is not installed."""
+    """Traces to an OTLP/HTTP endpoint, or to an exporter; none without either. Raises `TelemetryError` if the extra is not installed."""
     return _Otel(endpoint, exporter) if endpoint or exporter is not None else _NoTraces()
 
 
@@ -99,19 +93,7 @@ class _OtelSpan:
 
 class _Otel:
     def __init__(self, endpoint: str, exporter: SpanExporter | None) -> None:
-        try:
-            from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
-            from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-            if exporter is None:
-                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
-                exporter = OTLPSpanExporter(endpoint=endpoint, timeout=5)
-        except ImportError as e:
-            raise TracesError(f"traces need {e.name}", fix="pip install 'assay[otel]'") from None
-        self._provider = TracerProvider(resource=Resource({"service.name": "assay-gate"}), shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._provider = tracer_provider("assay-gate", endpoint, exporter)
         self._tracer = self._provider.get_tracer("assay.access")
 
     @contextmanager
