@@ -23,7 +23,7 @@ from tests.targets.endpoint import completion, serve
 SEED = "ab" * 32
 CHAT = Chosen(
     ("secret-leakage", "system-prompt-extraction", "cross-user-leakage", "personal-data", "canary-memory", "injected-instructions",
-     "unsafe-argument", "over-refusal"), ("en", "ta", "th"), ("prefix-injection", "base64", "skeleton-key"), True, False, 1, SEED,
+     "unsafe-argument", "over-refusal"), ("ta", "th"), ("base64", "skeleton-key"), True, False, 1, SEED,
 )  # fmt: skip
 ATTACKED = Chosen(("secret-leakage", "injected-instructions"), ("ms",), ("role-play", "hex+refusal-suppression"), False, True, 2, SEED)
 WORLD = Chosen(("agent-banking", "agent-shop"), ("en", "ms"), (), True, False, 3, SEED, "native")
