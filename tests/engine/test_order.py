@@ -12,7 +12,7 @@ import pytest
 
 from assay.decision import Decision
 from assay.engine import Engine
-from assay.errors import RunFileError, TargetError
+from assay.errors import AssayError, RunFileError, TargetError
 from assay.evidence import decide, open_run
 from assay.plan import Plan
 from assay.runs import RunFile, Trial
@@ -123,3 +123,18 @@ def test_an_error_of_the_target_ends_the_run_and_keeps_what_was_done(tmp_path: P
             return run.count()
 
     assert asyncio.run(go()) >= 7
+
+
+def test_what_a_provider_has_signed_stands_beside_what_the_target_says_of_itself(tmp_path: Path) -> None:
+    plan, catalog = make_plan(budget={"calls": 20})
+    target = Timed(plan, 0, 0)
+
+    async def go(name: str, record: dict[str, str]) -> str:
+        with RunFile.create(tmp_path / name, open_run(plan, catalog, record, NONCE, KEY)) as run:
+            return await Engine(run, target, Recorder()).trials()
+
+    digest = "sha256:" + "0" * 64
+    stated = {"providerKey": "k", "providerStatement": digest, "providerVersion": "1", "providerWeights": digest}
+    assert asyncio.run(go("stated.db", {**target.identity, **stated})) == "complete"
+    with pytest.raises(AssayError, match="opened against"):
+        asyncio.run(go("other.db", {**target.identity, "digest": digest}))

@@ -38,6 +38,8 @@ from assay.version import __version__
 CHECKPOINT = 2
 CHECKPOINT_EVERY = 5_000
 PREPARED = 32
+STATED = frozenset({"providerKey", "providerStatement", "providerVersion", "providerWeights"})
+"""What a target's record may have beside what the target says of itself: what its provider has signed."""
 
 
 class Observer(Protocol):
@@ -315,7 +317,8 @@ class Engine:
 
 
 def _same_target(opening: Opening, target: Target) -> None:
-    if dict(target.identity) != opening.target:
+    own = {key: value for key, value in opening.target.items() if key not in STATED or key in target.identity}
+    if dict(target.identity) != own:
         raise AssayError(
             f"the run was opened against {opening.target}, this target is {dict(target.identity)}",
             fix="Start a new run for another target.",
