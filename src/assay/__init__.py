@@ -18,6 +18,7 @@ from assay.version import __version__
 if TYPE_CHECKING:
     from assay.api import Result, decide, decide_async, evaluate, evaluate_async, verify, verify_async
     from assay.decision import Decision
+    from assay.engine import OnRay
     from assay.evidence import Report
     from assay.plan import TargetSpec, read_plan
     from assay.targets import Access
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Access": "targets",
     "Decision": "decision",
+    "OnRay": "engine",
     "Report": "evidence",
     "Result": "api",
     "TargetSpec": "plan",
@@ -40,6 +42,7 @@ __all__ = [
     "Access",
     "AssayError",
     "Decision",
+    "OnRay",
     "Report",
     "Result",
     "TargetSpec",
