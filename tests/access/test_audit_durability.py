@@ -77,8 +77,7 @@ def test_killed_at_any_time_no_acknowledged_record_is_lost(tmp_path: Path, audit
     assert len(there) == len(set(there))
     sealed = seal(folder, KEY, int(time.time() * 1000))
     assert len(sealed) == 2 if roll_bytes > 10**6 else 2 <= len(sealed) <= 4  # one may have been begun and not taken yet
-    sizes = [segment.stat().st_size for segment in segments(folder)]
-    assert roll_bytes > 10**6 or len(sizes) > max(4, sum(sizes) // (4 * roll_bytes))
+    assert roll_bytes > 10**6 or len(segments(folder)) > 8  # a writer each turn begins one; more are rolls
     found = verify(folder, identities=[auditor])
     assert found.ok, found.findings
     assert found.signed == found.records
