@@ -53,7 +53,9 @@ def checkpoint(folder: Path, name: str, content: str = "") -> Path:
 
 @dataclass
 class Fleet:
-    """What the endpoint lists and how its models answer: a name that begins with `leak` repeats all it was told, others refuse."""
+    """What the endpoint lists and how its models answer: a name that begins with `leak` repeats all it was told, with
+    `mute` says nothing, others refuse. What is in `silent` is listed and does not answer.
+    """
 
     url: str = ""
     models: list[Any] = field(default_factory=list)
@@ -64,6 +66,7 @@ class Fleet:
     breaks_after: int = 10**9
     raw: bytes | None = None
     hooks: int = 200
+    silent: set[str] = field(default_factory=set)
 
 
 @contextmanager
@@ -90,9 +93,10 @@ def fleet() -> Iterator[Fleet]:
                 return self._say(state.hooks, {})
             model = body["model"]
             state.calls[model] = state.calls.get(model, 0) + 1
-            if state.down or state.calls[model] > state.breaks_after:
+            if state.down or model in state.silent or state.calls[model] > state.breaks_after:
                 return self._say(503, {})
             said = " ".join(m["content"] for m in body["messages"]) if model.startswith("leak") else "I cannot help with that."
+            said = "" if model.startswith("mute") else said
             number = sum(state.calls.values())
             return self._say(
                 200,

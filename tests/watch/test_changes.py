@@ -113,6 +113,48 @@ def test_what_could_not_be_scored_is_neither_a_rise_nor_no_change() -> None:
     assert compared(reference, other, number=1, level=0.05, margin=0.05).verdict == "unclear"
 
 
+def test_nothing_is_unchanged_where_either_side_or_one_stream_says_nothing() -> None:
+    rng = np.random.default_rng(12)
+    reference, newer = drawn(rng, 0.02), drawn(rng, 0.02)
+    assert compared(reference, newer, number=1, level=0.05, margin=0.05).verdict == "no change"
+    mute = Outcomes({s: dict.fromkeys(range(ITEMS), UNSCORABLE) for s in reference.codes}, reference.items, reference.whole)
+    one = Outcomes({**newer.codes, PLAIN[0]: dict.fromkeys(range(ITEMS), UNSCORABLE)}, newer.items, newer.whole)
+    gone = Outcomes({s: c for s, c in newer.codes.items() if s != BENIGN[0]}, newer.items, newer.whole)
+    said = f"40 of 40 answers of {PLAIN[0].key} could not be scored"
+    for older, after, doubt in (
+        (mute, newer, "of the reference, 320 of 320 answers could not be scored"), (reference, one, said),
+        (one, reference, f"of the reference, {said}"), (reference, gone, f"{BENIGN[0].key} was not asked"),
+        (gone, reference, f"the reference was not asked {BENIGN[0].key}"),
+    ):  # fmt: skip
+        change = compared(older, after, number=1, level=0.05, margin=0.05)
+        assert (change.verdict, change.doubts[0]) == ("unclear", doubt)
+    worse = Outcomes({**drawn(rng, 0.9).codes, PLAIN[0]: one.codes[PLAIN[0]]}, newer.items, newer.whole)
+    assert compared(reference, worse, number=1, level=0.05, margin=0.05).verdict == "worse"
+    fell = Outcomes({**newer.codes, PLAIN[0]: one.codes[PLAIN[0]]}, newer.items, newer.whole)
+    assert compared(drawn(rng, 0.9), fell, number=1, level=0.05, margin=0.05).verdict == "unclear"
+
+
+def test_a_chance_match_of_an_item_does_not_make_two_rates_one_pair() -> None:
+    rng = np.random.default_rng(9)
+    reference, newer = drawn(rng, 0.05, items=60), drawn(rng, 0.7, items=60)
+    others = {s: {n: i if n == 7 else f"other-{i}" for n, i in each.items()} for s, each in newer.items.items()}
+    found = compared(reference, Outcomes(newer.codes, others), number=1, level=0.05, margin=0.05)
+    assert (found.verdict, found.paired) == ("worse", False)
+    assert {m.newer[1] for m in found.moves} == {60}
+
+
+def test_runs_of_one_bank_are_paired_however_few_items_both_were_asked() -> None:
+    rng = np.random.default_rng(9)
+    reference, newer = drawn(rng, 0.05), drawn(rng, 0.9)
+    few = {s: {n: c for n, c in each.items() if n < 30} for s, each in newer.codes.items()}
+    items = {s: {n: i for n, i in each.items() if n < 30} for s, each in newer.items.items()}
+    bank = dict.fromkeys(HAZARDS, "sha256:bank")
+    older, apart = Outcomes(reference.codes, reference.items, banks=bank), Outcomes(few, items, banks=dict.fromkeys(HAZARDS, "sha256:2"))
+    change = compared(older, Outcomes(few, items, banks=bank), number=1, level=0.05, margin=0.05)
+    assert (change.paired, {m.pairs for m in change.moves}) == (True, {30, 60})
+    assert not compared(older, apart, number=1, level=0.05, margin=0.05).paired
+
+
 def test_a_margin_forgives_what_lies_within_it() -> None:
     rng = np.random.default_rng(8)
     reference, newer = drawn(rng, 0.05), drawn(rng, 0.35)

@@ -80,3 +80,33 @@ def test_an_interrupt_ends_it_cleanly(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "the same command goes on" in err
     assert "Traceback" not in err
+
+
+def test_the_code_of_a_copy_is_that_of_what_it_copies(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    for name in ("0.0", "0.9"):
+        checkpoint(weights, name)
+    assert called(tmp_path, weights, "--once", "--target", "scripted:{name}").return_value == 20
+    checkpoint(weights, "copy", "0.9")
+    again = called(tmp_path, weights, "--once", "--target", "scripted:{name}")
+    assert (again.return_value, "✕ copy is checkpoint 2 again: 0.9 got worse than 0.0" in again.stdout) == (20, True), again.output
+
+
+def test_a_listed_model_that_does_not_answer_is_no_success(tmp_path: Path) -> None:
+    with fleet() as served:
+        served.models = ["refuse-1", "refuse-2"]
+        assert called(tmp_path, f"{served.url}/v1", "--once", "--every", "0.05").return_value == 0
+        served.silent = {"refuse-1"}
+        known = called(tmp_path, f"{served.url}/v1", "--once", "--every", "0.05")
+        assert (known.return_value, "refuse-1: nothing is known of it now" in known.stderr) == (10, True), known.output
+        served.models, served.silent = ["refuse-2", "new-3"], {"new-3"}
+        new = called(tmp_path, f"{served.url}/v1", "--once", "--every", "0.05")
+        assert (new.return_value, "new-3 could not be evaluated: asked for a greeting" in new.stdout) == (10, True), new.output
+
+
+def test_a_password_in_an_address_is_refused_and_not_written(tmp_path: Path) -> None:
+    for where in ("https://mei:hunter2@models.example/v1", "https://models.example/v1?key=hunter2", "htps://mei:hunter2@models.example"):
+        refused = called(tmp_path, where, "--once")
+        assert refused.exception is not None
+        assert "hunter2" not in f"{refused.output}{refused.exception}"
+        assert not (tmp_path / "out").exists()

@@ -43,7 +43,7 @@ def test_a_folder_of_real_weights_is_watched(tmp_path: Path, monkeypatch: pytest
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "step-1.gguf").symlink_to(real)
     small = {"bank": {"size": 2, "seed": "5f" * 32}, "exploration": {"plain": 2, "benign": 2}, "budget": {"calls": 4}}
-    plan, catalog = small_plan(tmp_path, generation={"max_tokens": 12}, limits={"concurrency": 2, "timeout_s": 300}, **small)
+    plan, catalog = small_plan(tmp_path, generation={"max_tokens": 40}, limits={"concurrency": 2, "timeout_s": 300}, **small)
     source = Folder(tmp_path / "weights", settle_s=0)
     source.look()
     with Watch.open(Settings(tmp_path / "out"), source, plan, catalog) as watch:

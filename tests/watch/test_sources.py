@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import AssayError, TargetError
+from assay.watch import sources
 from assay.watch.sources import MOST_BYTES, Endpoint, Folder, natural
 from tests.watch.fleet import checkpoint, fleet
 
@@ -148,9 +149,75 @@ def test_a_model_that_does_not_answer_now_is_not_taken_for_another_one() -> None
         served.models = ["m-1"]
         source = Endpoint(f"{served.url}/v1")
         assert names(source) == ["m-1"]
-        served.models = ["m-1", "m-2"]
-        original = served.fingerprints
-        served.fingerprints = None  # type: ignore[assignment]  # every answer fails
-        assert names(source) == []
-        served.fingerprints = original
-        assert names(source) == ["m-1", "m-2"]
+        served.models, served.silent = ["m-1", "m-2"], {"m-1", "m-2"}
+        assert [(f.name, f.key, f.reason) for f in source.look()] == [
+            (name, "", "asked for a greeting, it answers 503") for name in ("m-1", "m-2")
+        ]  # fmt: skip
+        served.silent = set()
+        assert [(f.name, bool(f.key), f.reason) for f in source.look()] == [("m-1", True, ""), ("m-2", True, "")]
+
+
+def test_more_than_a_watch_looks_at_is_said_with_the_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_FOUND", 2)
+    for name in ("a", "b"):
+        checkpoint(tmp_path, name)
+    source = Folder(tmp_path, settle_s=0)
+    assert [names(source), names(source)] == [[], ["a", "b"]]
+    checkpoint(tmp_path, "c")
+    with pytest.raises(AssayError, match="holds 3 checkpoints, and a watch looks at 2 at most"):
+        source.look()
+    monkeypatch.setattr(sources, "MOST_MODELS", 2)
+    with fleet() as served:
+        served.models = ["m-1", "m-2", "m-3"]
+        with pytest.raises(TargetError, match="lists 3 models, and a watch looks at 2 at most"):
+            Endpoint(f"{served.url}/v1", greet=False).look()
+        assert names(Endpoint(f"{served.url}/v1", greet=False, models="m-[13]")) == ["m-1", "m-3"]
+
+
+def test_a_folder_that_cannot_be_identified_is_found_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MOST_FILES", 3)
+    checkpoint(tmp_path, "small")
+    large = checkpoint(tmp_path, "large")
+    for number in range(4):
+        (large / f"{number}.json").touch()
+    source = Folder(tmp_path, settle_s=0)
+    source.look()
+    assert [(f.name, bool(f.key), f.reason) for f in source.look()] == [
+        ("large", False, "it cannot be read: it holds more than 3 files"), ("small", True, ""),
+    ]  # fmt: skip
+
+
+def test_what_was_found_is_read_anew_also_where_its_size_and_time_are_as_they_were(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path, "a", "one") / "model.safetensors"
+    source = Folder(tmp_path, settle_s=0)
+    source.look()
+    (found,) = source.look()
+    assert source.still(found)
+    at = weights.stat()
+    weights.write_text("two")
+    os.utime(weights, ns=(at.st_atime_ns, at.st_mtime_ns))
+    assert not source.still(found)
+    (anew,) = source.look()
+    assert anew.key != found.key
+
+
+def test_an_address_that_may_hold_a_secret_is_refused_and_not_quoted() -> None:
+    for bad in (
+        "https://mei:hunter2@models.example/v1", "https://mei:hunter2/x@models.example/v1", "https://models.example/v1?key=hunter2",
+        "https://models.example/v1#hunter2", "https://[hunter2/v1", "https://models.example:hunter2/v1", "ftp://hunter2/",
+    ):  # fmt: skip
+        with pytest.raises(TargetError) as refused:
+            Endpoint(bad)
+        assert "hunter2" not in str(refused.value)
+    assert Endpoint("HTTPS://models.example/v1/").about == "HTTPS://models.example/v1"
+
+
+def test_digits_of_any_script_are_sorted_and_end_nothing(tmp_path: Path) -> None:
+    with fleet() as served:
+        served.models = ["m1²", "m10", "m9", "m٣", "m①"]
+        assert names(Endpoint(f"{served.url}/v1", greet=False))[:2] == ["m1²", "m9"]
+    for name in ("m1²", "m٣"):
+        checkpoint(tmp_path, name)
+    source = Folder(tmp_path, settle_s=0)
+    source.look()
+    assert names(source) == ["m1²", "m٣"]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from assay.watch.telling import Teller
 
 MARK = {"worse": "✕", "better": "✓", "no change": "=", "unclear": "?", "failed": "!", "same": "≡", "reference": "◆", "waiting": "…"}
+UNKNOWN = 10
 CODES = {"worse": 20, "unclear": 10, "failed": 10, "waiting": 10}
 REDRAWN_S = 0.1
 NEWS = ("worse", "better", "unclear", "failed")
@@ -155,12 +156,15 @@ def _watch(asked: Asked) -> int:
 def _source(asked: Asked) -> Source:
     from assay.targets.apikey import api_key
     from assay.watch import Endpoint, Folder
+    from assay.watch.sources import checked_address
 
-    if asked.where.startswith(("http://", "https://")):
+    if asked.where.lower().startswith(("http://", "https://")):
+        checked_address(asked.where)
         key = api_key(asked.api_key_env, asked.where)
         return Endpoint(asked.where, key=key, models=asked.models, greet=not asked.no_greeting)
     if not Path(asked.where).is_dir():
-        raise click.UsageError(f"'{asked.where}' is no folder, and no address that begins with http:// or https://")
+        what = "this" if "://" in asked.where or "@" in asked.where else f"'{asked.where}'"  # a password may be anywhere in an address
+        raise click.UsageError(f"{what} is no folder, and no address that begins with http:// or https://")
     return Folder(Path(asked.where), settle_s=asked.settle, marker=asked.marker)
 
 
@@ -171,7 +175,8 @@ def _once(watch: Watch, source: Source, teller: Teller, screen: Screen, asked: A
     while True:
         seen |= {n.checkpoint.number for n in _looked(watch, teller, screen) if n.kind == "evaluated"}
         settling = getattr(source, "waiting", False) and not asked.marker and time.monotonic() < until
-        waiting = any(c.status == "found" for c in watch.state.checkpoints) and rounds < watch.settings.tries
+        unknown = bool(watch.silent) or any(c.status == "found" for c in watch.state.checkpoints)
+        waiting = unknown and rounds < watch.settings.tries
         if not settling and not waiting:
             break
         rounds += not settling
@@ -180,7 +185,7 @@ def _once(watch: Watch, source: Source, teller: Teller, screen: Screen, asked: A
     if not every:
         screen.note("There is no checkpoint yet.")
     new = [c for c in every if c.number in seen or c.status == "found"] or list(every[-1:])
-    return max((_code(c) for c in new), default=10)
+    return max([*(_code(watch.state, c) for c in new), *(UNKNOWN for _ in watch.silent)], default=UNKNOWN)
 
 
 def _loop(watch: Watch, teller: Teller, screen: Screen, asked: Asked) -> int:
@@ -189,8 +194,8 @@ def _loop(watch: Watch, teller: Teller, screen: Screen, asked: Asked) -> int:
     while True:
         try:
             for news in _looked(watch, teller, screen):
-                if asked.until_change and news.kind == "evaluated" and _verdict(news.checkpoint) in NEWS:
-                    return _code(news.checkpoint)
+                if asked.until_change and news.kind == "evaluated" and _verdict(watch.state, news.checkpoint) in NEWS:
+                    return _code(watch.state, news.checkpoint)
         except AssayError as e:
             if not watch.state.checkpoints:  # it was never reached: more likely a wrong address than an outage
                 raise
@@ -204,14 +209,14 @@ def _looked(watch: Watch, teller: Teller, screen: Screen) -> Iterator[News]:
         yield news
 
 
-def _verdict(checkpoint: Checkpoint) -> str:
-    from assay.watch.telling import verdict_of
+def _verdict(state: WatchState, checkpoint: Checkpoint) -> str:
+    from assay.watch.telling import outcome_of
 
-    return verdict_of(checkpoint)
+    return outcome_of(state, checkpoint)
 
 
-def _code(checkpoint: Checkpoint) -> int:
-    return CODES.get(_verdict(checkpoint), 0)
+def _code(state: WatchState, checkpoint: Checkpoint) -> int:
+    return CODES.get(_verdict(state, checkpoint), 0)
 
 
 class Screen:
@@ -243,10 +248,10 @@ class Screen:
             return
         if news.kind == "found":
             self.note(news.message)
-        elif news.kind == "untold":
+        elif news.kind in ("untold", "silent"):
             self.note(f"! {news.message}")
         else:
-            mark = MARK[_verdict(news.checkpoint)]
+            mark = MARK[_verdict(state, news.checkpoint)]
             click.echo(f"{time.strftime('%H:%M:%S')}  {mark} {plain(news.message)}")
 
     def clear(self) -> None:

@@ -7,6 +7,8 @@
 |---|---|
 | `changes` | one checkpoint against the reference: what rose and what fell, with an error that holds over the whole sequence; pure |
 | `outcomes` | a run as what `changes` reads |
+| `reference` | which run a checkpoint is held against |
+| `serving` | who answers for a checkpoint |
 | `sources` | where checkpoints appear: a folder, or an endpoint that lists its models |
 | `state` | `watch.json`: everything that is known, written whole after every step |
 | `watching` | `Watch`: look, evaluate, compare, tell; goes on after a kill |

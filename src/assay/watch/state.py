@@ -9,11 +9,12 @@ loses nothing, and evaluates nothing twice. Only an alert may be told twice, if 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from assay.errors import AssayError
 from assay.runs import whole_file
@@ -21,6 +22,7 @@ from assay.watch.changes import Change
 
 NAME = "watch.json"
 MOST_BYTES = 256 * 1024 * 1024
+_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
 Status = Literal["found", "done", "same", "failed"]
 
 
@@ -28,8 +30,9 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
     """One checkpoint in its order. `key` identifies it; `run` is its folder beside `watch.json`, empty where it was not evaluated.
 
     `status`: `found` and to be evaluated (or tried again), `done`, the `same` as an earlier one (whose number `like` is), or `failed` for
-    good, with the `reason`. `verdict` is its run's decision. The `change` is None for the reference itself and for what is not done. `told`
-    says that whoever is to hear of it has.
+    good, with the `reason`. `verdict` is its run's decision. The `change` is None for the reference itself and for what is not done; with a
+    `reason`, a run that is done is no reference. The `key` is empty while nothing identifies it. `told` says that whoever is to hear of it
+    has.
     """
 
     number: Annotated[int, Meta(ge=1)]
@@ -48,8 +51,18 @@ class Checkpoint(Struct, frozen=True, forbid_unknown_fields=True):
     told: bool = False
 
 
+class Reference(Struct, frozen=True, forbid_unknown_fields=True):
+    """The checkpoint that `first` is, by its number and its run's digest: noted when it is taken, and never another one."""
+
+    number: Annotated[int, Meta(ge=1)]
+    run: str
+
+
 class WatchState(Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole watch: where it looks, the digest of its plan (without the target), baseline, level and margin, and its checkpoints."""
+    """A whole watch: where it looks, the digest of its plan (without the target), baseline, level and margin, and its checkpoints.
+
+    `baseline` is `first`, `approved` or the digest of a run.
+    """
 
     assay: Literal["watch/1"]
     source: str
@@ -58,11 +71,39 @@ class WatchState(Struct, frozen=True, forbid_unknown_fields=True):
     level: float
     margin: float
     checkpoints: tuple[Checkpoint, ...] = ()
+    reference: Reference | None = None
 
     @property
     def comparisons(self) -> int:
         """How many were made."""
         return sum(c.change is not None for c in self.checkpoints)
+
+    def resolved(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint whose run speaks for this one: the earlier one that it is the same as, else itself."""
+        if checkpoint.status != "same":
+            return checkpoint
+        return next((c for c in self.checkpoints if c.number == checkpoint.like and c.status != "same"), checkpoint)
+
+
+def run_of(number: int, name: str) -> str:
+    """The folder of a checkpoint's run."""
+    return f"{number:04d}-{_SLUG.sub('-', name).strip('-.')[:40]}".rstrip("-")
+
+
+def revived(checkpoints: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
+    """With none that is the same as one that failed: the first such one is to be evaluated itself, and the others are the same as that."""
+    failed = {c.number for c in checkpoints if c.status == "failed"}
+    instead: dict[int, int] = {}
+    out = []
+    for c in checkpoints:
+        if c.status == "same" and c.like in failed:
+            if c.like in instead:
+                c = structs.replace(c, like=instead[c.like], told=False)
+            else:
+                instead[c.like] = c.number
+                c = structs.replace(c, status="found", like=0, run=run_of(c.number, c.name), told=False)
+        out.append(c)
+    return tuple(out)
 
 
 def read_state(folder: Path) -> WatchState | None:

@@ -35,23 +35,42 @@ MOST_MOVES = 20
 
 def alert_of(state: WatchState, checkpoint: Checkpoint) -> dict[str, Any]:
     """What is told of a checkpoint, as JSON."""
-    change = checkpoint.change
+    of = state.resolved(checkpoint)
+    change = of.change
     return {
         "event": "checkpoint", "source": state.source, "checkpoint": checkpoint.name, "number": checkpoint.number, "key": checkpoint.key,
-        "run": checkpoint.run, "status": checkpoint.status, "decision": checkpoint.verdict, "reason": checkpoint.reason,
-        "verdict": verdict_of(checkpoint), "reference": change.reference if change else "", "comparison": change.number if change else 0,
+        "run": of.run, "status": checkpoint.status, "decision": of.verdict, "reason": of.reason,
+        "verdict": outcome_of(state, checkpoint), "reference": change.reference if change else "",
+        "comparison": change.number if change else 0,
         "level": change.level if change else 0.0, "moves": [_move(m) for m in change.moves[:MOST_MOVES]] if change else [],
-        "message": message_of(checkpoint),
+        "message": words_of(state, checkpoint),
     }  # fmt: skip
 
 
+def outcome_of(state: WatchState, checkpoint: Checkpoint) -> str:
+    """One word, as `verdict_of`; what is the same as an earlier one is what that one is, and `same` only as the reference itself."""
+    of = state.resolved(checkpoint)
+    if of.status == "same":
+        return "unclear"  # what it is the same as is not there
+    verdict = verdict_of(of)
+    return "same" if checkpoint is not of and verdict == "reference" else verdict
+
+
+def words_of(state: WatchState, checkpoint: Checkpoint) -> str:
+    """One line, as `message_of`, and of what is the same as an earlier one what was said of that."""
+    of = state.resolved(checkpoint)
+    return message_of(checkpoint) + ("" if checkpoint is of else f": {message_of(of)}")
+
+
 def verdict_of(checkpoint: Checkpoint) -> str:
-    """One word: reference, worse, better, no change, unclear, failed, same, waiting."""
+    """One word of a checkpoint by itself: reference, worse, better, no change, unclear, failed, same, waiting."""
     if checkpoint.status == "found":
         return "waiting"
     if checkpoint.status != "done":
         return checkpoint.status
-    return checkpoint.change.verdict if checkpoint.change else "unclear" if checkpoint.ended != "complete" else "reference"
+    if checkpoint.change:
+        return checkpoint.change.verdict
+    return "unclear" if checkpoint.ended != "complete" or checkpoint.reason else "reference"
 
 
 def message_of(checkpoint: Checkpoint) -> str:
@@ -63,18 +82,17 @@ def message_of(checkpoint: Checkpoint) -> str:
         return f"{checkpoint.name} is checkpoint {checkpoint.like} again"
     if verdict == "waiting":
         return f"{checkpoint.name} waits to be evaluated{f' ({checkpoint.reason})' if checkpoint.reason else ''}"
+    if change is None and checkpoint.ended != "complete":
+        return f"{checkpoint.name}: its run ended early ({checkpoint.ended})"
     if change is None:
-        return (
-            f"{checkpoint.name}: its run ended early ({checkpoint.ended})"
-            if verdict == "unclear"
-            else f"{checkpoint.name} is the reference"
-        )
+        return f"{checkpoint.name} is {f'not taken as the reference: {checkpoint.reason}' if checkpoint.reason else 'the reference'}"
     told = {
         "worse": "got worse than", "better": "got better than", "no change": "shows no change from",
         "unclear": "cannot be told from",
     }[verdict]  # fmt: skip
     moves = "; ".join(said(m) for m in sorted(change.moves, key=lambda m: (m.direction, -m.at_least))[:3])
-    lost = f" ({change.unscorable[0]} of {change.unscorable[1]} answers could not be scored)" if verdict == "unclear" else ""
+    more = f", and {len(change.doubts) - 2} more" if len(change.doubts) > 2 else ""
+    lost = f" ({'; '.join(change.doubts[:2])}{more})" if verdict == "unclear" and change.doubts else ""
     return f"{checkpoint.name} {told} {change.reference}{lost}{f': {moves}' if moves else ''}"
 
 

@@ -20,7 +20,7 @@ from assay.runs import whole_file
 from assay.stats import clopper_pearson
 from assay.version import __version__
 from assay.watch.state import Checkpoint, WatchState
-from assay.watch.telling import message_of, said, verdict_of
+from assay.watch.telling import outcome_of, said, words_of
 
 if TYPE_CHECKING:
     from assay.report.charts import Chart
@@ -57,11 +57,11 @@ def rows_of(state: WatchState, folder: Path) -> list[Row]:
 
 
 def _row(c: Checkpoint, folder: Path, state: WatchState) -> Row:
-    verdict = verdict_of(c)
+    verdict, of = outcome_of(state, c), state.resolved(c)
     report = f"{c.run}/report.html" if c.run and (folder / c.run / "report.html").is_file() else ""
-    moves = tuple(said(m) for m in c.change.moves[:6]) if c.change else ((message_of(c),) if c.reason or verdict == "same" else ())
+    moves = tuple(said(m) for m in c.change.moves[:6]) if c.change else ((words_of(state, c),) if c.reason or c is not of else ())
     return Row(
-        c.number, c.name, c.found_ms, verdict, SIGN[verdict], LOOK.get(verdict, "open"), c.verdict, c.trials,
+        c.number, c.name, c.found_ms, verdict, SIGN[verdict], LOOK.get(verdict, "open"), of.verdict, c.trials,
         _rate(c, state, "harmful requests"), _rate(c, state, "harmless requests"), moves, report,
     )  # fmt: skip
 
@@ -123,8 +123,8 @@ def render_trend(state: WatchState, folder: Path) -> str:
 
 
 def _headline(state: WatchState) -> str:
-    latest = next((c for c in reversed(state.checkpoints) if verdict_of(c) not in ("waiting", "same")), None)
-    return message_of(latest) if latest else "Nothing was evaluated yet"
+    latest = next((c for c in reversed(state.checkpoints) if outcome_of(state, c) not in ("waiting", "same")), None)
+    return words_of(state, latest) if latest else "Nothing was evaluated yet"
 
 
 def write_trend(folder: Path, path: Path, state: WatchState) -> None:

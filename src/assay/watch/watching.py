@@ -9,7 +9,6 @@ with Watch.open(settings, source, plan, catalog) as watch:
 from __future__ import annotations
 
 import fcntl
-import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,26 +20,25 @@ from msgspec import Struct, structs
 from assay import api
 from assay.catalog import Catalog
 from assay.engine import Observer
-from assay.errors import AssayError, ModelError
+from assay.errors import AssayError
 from assay.ledger import KeyPlace
-from assay.plan import Plan, TargetSpec
-from assay.targets import parse_target
-from assay.targets.models import ChangedWeightsError, link_weights
+from assay.plan import Plan
+from assay.targets.models import ChangedWeightsError
 from assay.watch.changes import compared
-from assay.watch.outcomes import Outcomes, read_outcomes
-from assay.watch.sources import Endpoint, Found, Source
-from assay.watch.state import Checkpoint, WatchState, read_state, write_state
-from assay.watch.telling import Teller, alert_of, message_of, verdict_of
+from assay.watch.outcomes import read_outcomes
+from assay.watch.reference import References, baseline_of, plan_digest
+from assay.watch.serving import CHANGED, require_still, target_of
+from assay.watch.sources import Found, Source
+from assay.watch.state import Checkpoint, WatchState, read_state, revived, run_of, write_state
+from assay.watch.telling import Teller, alert_of, message_of, outcome_of, words_of
 from assay.watch.trend import write_trend
 
 RUN_NAME = "run.db"
 LOCK = ".watch.lock"
 TREND = "trend.html"
 TRIES = 3
-MOST_NEW = 50
 HEARD = frozenset({"worse", "better", "unclear", "failed"})
 """Verdicts that somebody is told of."""
-_SLUG = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Settings(Struct, frozen=True):
@@ -62,7 +60,9 @@ class Settings(Struct, frozen=True):
 
 
 class News(Struct, frozen=True):
-    """What was found or came of a checkpoint: `kind` is `found`, `evaluated`, `retry` or `untold`; one line of words beside it."""
+    """What was found or came of a checkpoint: `kind` is `found`, `evaluated`, `retry`, `untold` or `silent` (nothing is known of
+    it now); one line of words beside it.
+    """
 
     kind: str
     checkpoint: Checkpoint
@@ -70,12 +70,14 @@ class News(Struct, frozen=True):
 
 
 class Watch:
-    """A watch in its folder. One process at a time."""
+    """A watch in its folder. One process at a time. `silent` are the names of known ones of which the last look learned nothing."""
 
     def __init__(self, settings: Settings, source: Source, plan: Plan, catalog: Catalog, state: WatchState, lock: IO[bytes]) -> None:
         self.settings, self.state = settings, state
         self._source, self._plan, self._catalog, self._lock = source, plan, catalog, lock
-        self._reference: tuple[str, Outcomes] | None = None
+        self._references = References(settings.out, settings.baseline)
+        self._open = {c.number for c in state.checkpoints if c.status == "same" and state.resolved(c).status == "found"}
+        self.silent: frozenset[str] = frozenset()
 
     @classmethod
     def open(cls, settings: Settings, source: Source, plan: Plan, catalog: Catalog) -> Self:
@@ -90,7 +92,7 @@ class Watch:
             lock.close()
             raise AssayError("another process watches into this folder", where=str(settings.out)) from None
         try:
-            state = _opened(settings, source, plan)
+            state = References(settings.out, settings.baseline).noted(_opened(settings, source, plan))
         except BaseException:
             lock.close()
             raise
@@ -109,130 +111,155 @@ class Watch:
         """One look: what is new is noted, then evaluated in its order, compared and told. Raises `AssayError` where one cannot look at
         all, KeyboardInterrupt when a run was interrupted; what was done until then is kept.
         """
+        try:
+            yield from self._look(teller, observer, progress)
+        except AssayError:
+            raise
+        except Exception as e:  # what an endpoint or a folder holds ends no watch with a traceback
+            raise AssayError(f"this look ended with {type(e).__name__}", where=self._source.about) from e
+
+    def _look(
+        self, teller: Teller | None, observer: Callable[[Checkpoint], Observer] | None, progress: Callable[[str], None]
+    ) -> Iterator[News]:  # fmt: skip
         yield from self._tell(teller)
         found = self._source.look()
-        known = len(self.state.checkpoints)
-        yield from self._note(found)
-        changed = len(self.state.checkpoints) > known or not (self.settings.out / TREND).exists()
+        before = self.state
+        self._note(found)
+        yield from self._heard(found)
+        yield from self._resolved()
+        yield from self._tell(teller)
         there = {(f.name, f.key): f for f in found}
-        for checkpoint in [c for c in self.state.checkpoints if c.status == "found"]:
+        tried: set[int] = set()
+        while (checkpoint := self._next(tried)) is not None:
+            tried.add(checkpoint.number)
             yield News("found", checkpoint, f"evaluating {checkpoint.name} (checkpoint {checkpoint.number})")
-            done = self._evaluated(checkpoint, there.get((checkpoint.name, checkpoint.key)), observer, progress)
+            done = self._evaluated(checkpoint, there, observer, progress)
             self._keep(done)
-            changed = True
             if done.status == "found":
-                yield News("retry", done, message_of(done))
+                held = "; later ones wait, since it is to be the reference" if self._held(tried) else ""
+                yield News("retry", done, message_of(done) + held)
                 continue
             yield News("evaluated", done, message_of(done))
+            yield from self._resolved()
             yield from self._tell(teller)
-        if changed:
+        if self.state is not before or not (self.settings.out / TREND).exists():
             write_trend(self.settings.out, self.settings.out / TREND, self.state)
 
-    def _note(self, found: list[Found]) -> Iterator[News]:
-        """New checkpoints, in their order; the very same under another name is not evaluated again."""
-        known = {(c.name, c.key) for c in self.state.checkpoints}
-        first = {c.key: c.number for c in reversed(self.state.checkpoints)}
-        new: list[Checkpoint] = []
-        for each in [f for f in found if (f.name, f.key) not in known][:MOST_NEW]:
-            number = len(self.state.checkpoints) + len(new) + 1
-            slug = _SLUG.sub("-", each.name).strip("-.")[:40]
-            same = first.get(each.key, 0)
-            first.setdefault(each.key, number)
-            checkpoint = Checkpoint(number, each.name, each.key, _now_ms(), run=f"{number:04d}-{slug}".rstrip("-"))
-            if same:
-                checkpoint = structs.replace(checkpoint, status="same", like=same, run="", told=True)
-            new.append(checkpoint)
-        if not new:
-            return
-        self._save(structs.replace(self.state, checkpoints=(*self.state.checkpoints, *new)))
-        yield from (News("evaluated", c, message_of(c)) for c in new if c.status == "same")
+    def _held(self, tried: set[int]) -> bool:
+        """Whether what is left waits for one before it that is to be the reference."""
+        found = [c.number for c in self.state.checkpoints if c.status == "found"]
+        return self._references.waits(self.state) and found != [] and found[0] in tried and any(n not in tried for n in found)
+
+    def _next(self, tried: set[int]) -> Checkpoint | None:
+        """The next to be evaluated in this look. Without a reference none overtakes another."""
+        left = [c for c in self.state.checkpoints if c.status == "found" and c.number not in tried]
+        return left[0] if left and not self._held(tried) else None
+
+    def _note(self, found: list[Found]) -> None:
+        """New checkpoints, in their order; the very same under another name is not evaluated again, unless it failed."""
+        every = {c.number: c for c in self.state.checkpoints}
+        known = {(c.name, c.key) for c in every.values()}
+        names = {c.name for c in every.values()}
+        unknown = {c.name: c for c in every.values() if c.status == "found" and not c.key}
+        first = {c.key: c.number for c in reversed(every.values()) if c.key and c.status in ("found", "done")}
+        for each in found:
+            if (each.name, each.key) in known or (not each.key and each.name in names):
+                continue
+            number = len(every) + 1
+            new = Checkpoint(number, each.name, each.key, _now_ms(), run=run_of(number, each.name), reason=each.reason[:900])
+            if each.key and each.name in unknown:
+                new = structs.replace(unknown.pop(each.name), key=each.key, reason="", tries=0)
+            if same := first.get(each.key, 0):
+                new = structs.replace(new, status="same", like=same, run="")
+                self._open.add(new.number)
+            elif each.key:
+                first[each.key] = new.number
+            every[new.number] = new
+            known.add((each.name, each.key))
+            names.add(each.name)
+        if tuple(every.values()) != self.state.checkpoints:
+            self._save(structs.replace(self.state, checkpoints=tuple(every.values())))
+
+    def _heard(self, found: list[Found]) -> Iterator[News]:
+        """Of what was evaluated before and cannot be identified now, it is said once that nothing is known of it."""
+        reasons = {f.name: f.reason for f in found if not f.key}
+        known = {c.name: c for c in self.state.checkpoints if c.name in reasons and c.status != "found"}
+        for name in sorted(set(known) - self.silent):
+            yield News("silent", known[name], f"{name}: nothing is known of it now: {reasons[name]}")
+        self.silent = frozenset(known)
+
+    def _resolved(self) -> Iterator[News]:
+        """What is the same as an earlier one is news once that one is done."""
+        for checkpoint in [c for c in self.state.checkpoints if c.number in self._open]:
+            if checkpoint.status != "same":  # what it was the same as failed: it is evaluated itself
+                self._open.discard(checkpoint.number)
+            elif self.state.resolved(checkpoint).status != "found":
+                self._open.discard(checkpoint.number)
+                yield News("evaluated", checkpoint, words_of(self.state, checkpoint))
 
     def _evaluated(
-        self, checkpoint: Checkpoint, found: Found | None, observer: Callable[[Checkpoint], Observer] | None,
+        self, checkpoint: Checkpoint, there: dict[tuple[str, str], Found], observer: Callable[[Checkpoint], Observer] | None,
         progress: Callable[[str], None],
     ) -> Checkpoint:  # fmt: skip
         """The checkpoint as it is after one try."""
-        folder = self.settings.out / checkpoint.run
+        found = there.get((checkpoint.name, checkpoint.key)) or there.get((checkpoint.name, ""))
+        if found is None and self._source.settling(checkpoint.name):
+            return structs.replace(checkpoint, reason="it is not whole yet")
         try:
             if found is None:
-                if getattr(self._source, "waiting", False):
-                    return structs.replace(checkpoint, reason="it is not whole yet")
-                raise AssayError("it is not there any more")
-            resume = (folder / RUN_NAME).exists()
-            result = api.evaluate(
-                None if resume else (self._plan, self._catalog), target=None if resume else self._target(found), out=folder,
-                key=self.settings.key, resume=resume, beside=self.settings.beside,
-                observer=observer(checkpoint) if observer else None, progress=progress,
-            )  # fmt: skip
-            if result.ended == "interrupted":
-                raise KeyboardInterrupt
-            done = structs.replace(
-                checkpoint, status="done", tries=checkpoint.tries + 1, reason="", verdict=result.decision.verdict, ended=result.ended,
-                trials=result.target_calls,
-            )  # fmt: skip
-            return self._compared(done)
+                raise AssayError(CHANGED if any(name == checkpoint.name for name, _ in there) else "it is not there any more")
+            if found.reason:
+                raise AssayError(found.reason)
+            return self._compared(self._run(checkpoint, found, observer, progress))
         except AssayError as e:
-            tries = checkpoint.tries + 1
-            final = tries >= self.settings.tries or isinstance(e, ChangedWeightsError)
-            reason = f"{e.what}"[:900]
-            return structs.replace(checkpoint, status="failed" if final else "found", tries=tries, reason=reason)
+            reason, final = e.what, isinstance(e, ChangedWeightsError)
+        except Exception as e:  # noqa: BLE001 (of one checkpoint; the others are evaluated all the same)
+            reason, final = f"its evaluation ended with {type(e).__name__}", False
+        tries = checkpoint.tries + 1
+        failed = final or tries >= self.settings.tries
+        return structs.replace(checkpoint, status="failed" if failed else "found", tries=tries, reason=reason[:900])
 
-    def _target(self, found: Found) -> TargetSpec:
-        """Who answers for a checkpoint. Raises `AssayError`."""
-        if self.settings.target:
-            if set(found.name) & set("#@{}") and "{name}" in self.settings.target:
-                raise AssayError(f"the name '{found.name}' cannot stand in a target's address")
-            return parse_target(self.settings.target.replace("{name}", found.name))
-        if isinstance(self._source, Endpoint):
-            return TargetSpec(kind="http", model=found.name, url=self._source.url, api_key_env=self.settings.api_key_env)
-        path = found.path
-        if path is not None and path.is_dir():
-            weights = sorted(p for p in path.iterdir() if p.suffix.lower() == ".gguf")
-            if len(weights) != 1:
-                what = f"it holds {len(weights)} GGUF files, and the embedded runtime serves a folder with one"
-                raise ModelError(what, fix="Serve it, and give --target http://HOST/v1#{name}.")
-            path = weights[0]
-        if path is None:
-            raise AssayError("it has no weights here, and no --target says who serves it")
-        linked = link_weights(path, found.name)
-        return TargetSpec(kind="embedded", model=linked.name, digest=linked.digest)
+    def _run(
+        self, checkpoint: Checkpoint, found: Found, observer: Callable[[Checkpoint], Observer] | None, progress: Callable[[str], None]
+    ) -> Checkpoint:  # fmt: skip
+        """Its run, begun or gone on with. Raises `AssayError`."""
+        settings, folder = self.settings, self.settings.out / checkpoint.run
+        resume = (folder / RUN_NAME).exists()
+        if resume:
+            require_still(found, self._source)
+        target = None if resume else target_of(found, self._source, target=settings.target, api_key_env=settings.api_key_env)
+        result = api.evaluate(
+            None if resume else (self._plan, self._catalog), target=target, out=folder, key=settings.key, resume=resume,
+            beside=settings.beside, observer=observer(checkpoint) if observer else None, progress=progress,
+        )  # fmt: skip
+        if result.ended == "interrupted":
+            raise KeyboardInterrupt
+        return structs.replace(
+            checkpoint, status="done", tries=checkpoint.tries + 1, reason="", verdict=result.decision.verdict, ended=result.ended,
+            trials=result.target_calls,
+        )  # fmt: skip
 
     def _compared(self, done: Checkpoint) -> Checkpoint:
-        """With the comparison to the reference, where there is one and the run was complete."""
-        reference = self._of_reference()
-        if reference is None or done.ended != "complete":
+        """With the comparison to the reference, if the run was complete; where there is none yet, with the reason if this cannot be it."""
+        if done.ended != "complete":
             return done
+        reference, newer = self._references.of(self.state), read_outcomes(self.settings.out / done.run)
+        if reference is None:
+            return structs.replace(done, reason=newer.lacks[0][:900]) if newer.lacks else done
         name, outcomes, among = reference
         change = compared(
-            outcomes, read_outcomes(self.settings.out / done.run), number=self.state.comparisons + 1, level=self.settings.level,
-            margin=self.settings.margin, among=among, reference=name,
+            outcomes, newer, number=self.state.comparisons + 1, level=self.settings.level, margin=self.settings.margin, among=among,
+            reference=name,
         )  # fmt: skip
         return structs.replace(done, change=change)
-
-    def _of_reference(self) -> tuple[str, Outcomes, int] | None:
-        """Its name and outcomes, and among how many it was chosen by what they showed."""
-        baseline = self.settings.baseline
-        if baseline not in ("first", "approved"):
-            return self._read(Path(baseline).name, Path(baseline), 1)
-        whole = [c for c in self.state.checkpoints if c.status == "done" and c.ended == "complete"]
-        if not whole:
-            return None
-        chosen = whole[0]
-        if baseline == "approved":
-            chosen = next((c for c in reversed(whole) if c.verdict == "approve"), chosen)
-        return self._read(chosen.name, self.settings.out / chosen.run, len(whole) if baseline == "approved" else 1)
-
-    def _read(self, name: str, folder: Path, among: int) -> tuple[str, Outcomes, int]:
-        if self._reference is None or self._reference[0] != str(folder):
-            self._reference = str(folder), read_outcomes(folder)
-        return name, self._reference[1], among
 
     def _tell(self, teller: Teller | None) -> Iterator[News]:
         """Whoever is to hear of a checkpoint hears of it; what could not be told is told at the next look."""
         for checkpoint in self.state.checkpoints:
-            if checkpoint.told or checkpoint.status == "found":
+            if checkpoint.told or self.state.resolved(checkpoint).status == "found":
                 continue
-            failures = teller.tell(alert_of(self.state, checkpoint)) if teller and verdict_of(checkpoint) in HEARD else []
+            heard = teller is not None and outcome_of(self.state, checkpoint) in HEARD
+            failures = teller.tell(alert_of(self.state, checkpoint)) if teller and heard else []
             if failures:
                 yield News("untold", checkpoint, f"{checkpoint.name}: {'; '.join(failures)}; told again at the next look")
             else:
@@ -240,21 +267,16 @@ class Watch:
 
     def _keep(self, checkpoint: Checkpoint) -> None:
         changed = tuple(checkpoint if c.number == checkpoint.number else c for c in self.state.checkpoints)
-        self._save(structs.replace(self.state, checkpoints=changed))
+        self._save(self._references.noted(structs.replace(self.state, checkpoints=revived(changed))))
 
     def _save(self, state: WatchState) -> None:
         write_state(self.settings.out, state)
         self.state = state
 
 
-def plan_digest(plan: Plan) -> str:
-    """The plan's identity, whoever the target is."""
-    return structs.replace(plan, target=TargetSpec(kind="http", model="any")).digest
-
-
 def _opened(settings: Settings, source: Source, plan: Plan) -> WatchState:
     """The state there is, if it belongs to this watch; else a new one, which is written."""
-    baseline = settings.baseline if settings.baseline in ("first", "approved") else Path(settings.baseline).name
+    baseline = baseline_of(settings.baseline, plan)
     fresh = WatchState("watch/1", source.about, plan_digest(plan), baseline, settings.level, settings.margin)
     state = read_state(settings.out)
     if state is None:
@@ -264,7 +286,7 @@ def _opened(settings: Settings, source: Source, plan: Plan) -> WatchState:
         if getattr(state, field) != getattr(fresh, field):
             fix = "Its error holds over one sequence: give what it was begun with, or choose another --out."
             raise AssayError(f"this watch was begun with another {what} ({getattr(state, field)})", where=str(settings.out), fix=fix)
-    return structs.replace(state, source=source.about)
+    return structs.replace(state, source=source.about, checkpoints=revived(state.checkpoints))
 
 
 def _now_ms() -> int:
