@@ -340,7 +340,8 @@ class TestWithoutACluster:
         assert sorted(back + dropped) == list(range(20))
         assert max(back) < min(dropped)
 
-    def test_an_item_of_other_code_is_never_judged(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("asked", ["sha256:" + "0" * 64, ""])
+    def test_an_item_of_other_code_is_never_judged_nor_one_without_its_digest(self, asked: str, tmp_path: Path) -> None:
         plan, catalog = make_plan()
 
         class Odd:
@@ -352,7 +353,7 @@ class TestWithoutACluster:
             async def _work(self, desk: Any) -> None:
                 slot, item = await desk.next()
                 async with make_target(plan.target, plan.generation, plan.limits, lambda _: None) as target:
-                    desk.answered(slot, item, await target.ask_item(item), (), "sha256:" + "0" * 64)
+                    desk.answered(slot, item, await target.ask_item(item), (), asked)
                 await desk.next()
 
         async def go() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from assay.errors import RunFileError
 from assay.runs import is_run, read_run, reopen_run, run_path
-from assay.runs.address import RunAddress, StoreAddress, is_address, known_store, parse_run, parse_store, password_for
+from assay.runs.address import RunAddress, StoreAddress, address_text, is_address, known_store, parse_run, parse_store, password_for
 from assay.runs.opening import read_reference, write_reference
 from assay.runs.pgsession import _parameters
 
@@ -67,9 +67,9 @@ def test_what_is_shown_is_read_back_and_holds_no_password(user: str, hosts: list
         ("postgresql://h:99999/x", "a port is"),
         ("postgresql://h:1x/x", "no host that could be"),
         ("postgresql://h/x?password=p", "a password in the query"),
-        ("postgresql://h/x?passfile=/etc/shadow", "does not take 'passfile'"),
-        ("postgresql://h/x?sslkey=/root/k", "does not take 'sslkey'"),
-        ("postgresql://h/x?options=-c%20fsync", "does not take 'options'"),
+        ("postgresql://h/x?passfile=/etc/shadow", "does not take"),
+        ("postgresql://h/x?sslkey=/root/k", "does not take"),
+        ("postgresql://h/x?options=-c%20fsync", "does not take"),
         ("postgresql://h/x?require_auth=none", "does not take"),
         ("postgresql://h/x?sslmode=a&sslmode=b", "everything once"),
         ("postgresql://h/x?service=s", "names everything by itself"),
@@ -85,6 +85,28 @@ def test_an_address_that_is_none_is_refused_without_quoting_a_password(text: str
     with pytest.raises(RunFileError) as refused:
         parse_store(text.replace("://", "://me:topsecret@", 1) if "://" in text else "postgresql://me:topsecret@")
     assert "topsecret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:12?Secr3t@db/x",
+        "postgresql://u:12/Secr3t@db",
+        "postgresql://u:12/Secr3t@db/x",
+        "postgresql://u:12/x?Secr3t@db=1",
+        "postgresql://u:12/x?sslmode=Secr3t@db",
+        "postgresql://u:12?Secr3t",
+        "postgresql://u:12/x?Secr3t=1",
+        "postgresql://u:12#Secr3t@db/x",
+    ],
+)
+def test_a_password_that_is_not_escaped_is_refused_and_no_piece_of_it_quoted(text: str) -> None:
+    for read in (parse_store, parse_run, address_text):
+        for form in (text, text + "#" + RUN):
+            with pytest.raises(RunFileError) as refused:
+                read(form)
+            assert "Secr3t" not in str(refused.value)
+    assert parse_store("postgresql://u:12%3FSecr3t%40@db/x%40y").database == "x@y"
 
 
 @pytest.mark.parametrize("run", ["", "#", "#12345", "#" + "g" * 64, "#" + "A" * 64, "#" + "a" * 65])
@@ -149,7 +171,7 @@ def test_a_reference_holds_no_password(tmp_path: Path) -> None:
         (b"\xff\xfe", "not a reference"),
         (b" " * 5000, "larger than"),
         (b'{"assay":"run-reference/1","store":"postgresql://a:p@h/x","run":"' + RUN.encode() + b'"}', "holds a password"),
-        (b'{"assay":"run-reference/1","store":"postgresql://h/x?passfile=/x","run":"' + RUN.encode() + b'"}', "does not take 'passfile'"),
+        (b'{"assay":"run-reference/1","store":"postgresql://h/x?passfile=/x","run":"' + RUN.encode() + b'"}', "does not take"),
         (b'{"assay":"run-reference/1","store":"postgresql://h/x","run":"3f0c9a77"}', "regex"),
         (b'{"assay":"run-reference/2","store":"postgresql://h/x","run":"' + RUN.encode() + b'"}', "Invalid enum value"),
         (b'{"assay":"run-reference/1","store":"/etc/passwd","run":"' + RUN.encode() + b'"}', "not the address"),

@@ -15,6 +15,7 @@ import pytest
 
 from assay.errors import RunFileError
 from assay.evidence import open_run
+from assay.judges import Label
 from assay.ledger import canonical
 from assay.runs import Opening, postgres, read_run, reopen_run
 from assay.runs.address import RunAddress, StoreAddress, parse_store
@@ -256,6 +257,34 @@ def test_a_standby_that_lacks_acknowledged_trials_stops_the_run(run: PostgresRun
     with reopened(run) as again:
         again.append([trial(1)])
         assert slots(again) == [0, 1]
+
+
+@pytest.mark.parametrize(("table", "what"), [("incident", "1 incidents"), ("taken", "1 takings of labels")])
+def test_a_standby_that_lacks_acknowledged_labels_or_incidents_stops_the_run(
+    run: PostgresRun, store: str, table: str, what: str
+) -> None:  # fmt: skip
+    last = f"DELETE FROM assay.{table} WHERE id = (SELECT max(id) FROM assay.{table})"  # noqa: S608 (our own text)
+
+    def write(run: PostgresRun, at: int) -> None:
+        if table == "incident":
+            run.note_incident({"what": "x", "at": at})
+        else:
+            run.take([Label(n + 1, n, "sha256:" + "0" * 64, "sha256:" + "1" * 64, "Aisyah", 1, verdict="violation") for n in range(at + 1)])
+
+    with run:
+        write(run, 0)
+        write(run, 1)
+    with reopened(run) as again:
+        sql(store, last)
+        cut(store)
+        with pytest.raises(RunFileError, match=f"came back without {what} that it had acknowledged"):
+            again.append([trial(2)])
+    with reopened(run) as again:
+        write(again, 1)
+        sql(store, last)
+        cut(store)
+        with pytest.raises(RunFileError, match=f"came back without {what} that it had acknowledged"):
+            again.append([trial(2)])
 
 
 def reopened(run: PostgresRun) -> PostgresRun:

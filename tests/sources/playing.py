@@ -21,15 +21,15 @@ TOOL = Path(__file__).with_name("tool.py")
 Answer = Callable[[dict[str, Any]], str]
 
 
-def install_tool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def install_tool(folder: Path, monkeypatch: pytest.MonkeyPatch, most_parallel: int = 64) -> None:
     """The tool as a package of somebody else's, found by its entry point."""
     info = folder / "site" / "a_tool-1.0.dist-info"
-    info.mkdir(parents=True)
+    info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: a-tool\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[assay.sources]\ntool = a_tool_adapter:adapter\n")
     (folder / "site" / "a_tool_adapter.py").write_text(
         "from pathlib import Path\nfrom assay.sources import Adapter\n"
-        f"def adapter(): return Adapter('tool', Path({str(TOOL)!r}), ('edition', 'version', 'folder'))\n"
+        f"def adapter(): return Adapter('tool', Path({str(TOOL)!r}), ('edition', 'version', 'folder'), {most_parallel})\n"
     )
     monkeypatch.syspath_prepend(str(folder / "site"))
     monkeypatch.delitem(sys.modules, "a_tool_adapter", raising=False)
@@ -46,7 +46,9 @@ def answering(answer: Answer) -> Iterator[TargetSpec]:
         yield TargetSpec(kind="http", model="loop", url=endpoint.url)
 
 
-def tool_plan(folder: Path, samples: list[str], target: TargetSpec, *, bounds: Bounds | None = None, **changes: Any) -> Path:
+def tool_plan(
+    folder: Path, samples: list[str], target: TargetSpec, *, bounds: Bounds | None = None, concurrency: int = 4, **changes: Any
+) -> Path:  # fmt: skip
     """The plan that an import of the tool's samples wrote."""
     asked = Asked(
         source="tool", task=",".join(samples), name="mine", licence="CC0-1.0", language="en", scorer="grade", violation=("bad",),
@@ -56,7 +58,8 @@ def tool_plan(folder: Path, samples: list[str], target: TargetSpec, *, bounds: B
     import_source(asked, folder / "in")
     plan = folder / "in" / "plan.yaml"
     text = plan.read_text()
-    floor, window = f"exploration: {{plain: {len(samples)}}}", "limits: {concurrency: 4, lookahead: 4, outage_s: 1, retries: 0}"
+    floor = f"exploration: {{plain: {len(samples)}}}"
+    window = f"limits: {{concurrency: {concurrency}, lookahead: {concurrency}, outage_s: 1, retries: 0}}"
     lines = [window if line.startswith("limits:") else line for line in text.splitlines()]
     plan.write_text("\n".join([*lines, floor]) + "\n")
     return plan

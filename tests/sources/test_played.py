@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,11 @@ from assay.engine import OnRay
 from assay.errors import AssayError, PlanError, TargetError
 from assay.exchange.sources import Asked, import_source
 from assay.plan import TargetSpec, read_plan
+from assay.runs import Trial
 from assay.sources import Bounds, find_adapter, read_source_file
 from assay.sources.adapters import surroundings
+from assay.sources.lines import AskLine, PlayedLine
+from assay.sources.worker import DiedError, Opening, Said, Worker
 from tests.sources.playing import answering, install_tool, label_as_flagged, tool_plan, trials_of
 
 NOBODY = TargetSpec(kind="http", model="loop", url="http://127.0.0.1:9/v1")
@@ -44,17 +50,24 @@ def test_the_targets_words_are_kept_and_the_scorers_word_is_the_judges(tmp_path:
     assert "Another tool played the samples" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_nothing_that_fails_is_safe_and_the_rest_goes_on(tmp_path: Path) -> None:
-    kinds = ["error", "silent", "unscored", "odd", "die", "once-1", "garbage", "hang", "flood", "long"]
-    samples = [f"{kind}-1" if "-" not in kind else kind for kind in kinds] + [f"slow-{i}" for i in range(6)]
-    bounds = Bounds(sample_s=1, calls=20, characters=100_000, memory_mb=0)
+FAILING = ["error", "silent", "unscored", "odd", "die", "garbage", "hang", "flood", "long", "call", "function", "role"]
+
+
+def played_badly(tmp_path: Path, concurrency: int) -> dict[str, Trial]:
+    """The trials of a run whose tool misbehaves in every way, with six good samples and one that ends the worker the first time."""
     import assay.sources.played as played
 
+    samples = [*(f"{kind}-1" for kind in FAILING), "once-1", *(f"slow-{i}" for i in range(6))]
+    bounds = Bounds(sample_s=1, calls=20, characters=100_000, memory_mb=0)
     with answering(lambda body: "no") as target, pytest.MonkeyPatch.context() as patched:
         patched.setattr(played, "GRACE_S", 0.5)
-        plan = tool_plan(tmp_path, samples, target, bounds=bounds)
-        api.evaluate(plan, out=tmp_path / "run")
-    found = trials_of(tmp_path / "run")
+        api.evaluate(tool_plan(tmp_path, samples, target, bounds=bounds, concurrency=concurrency), out=tmp_path / "run")
+    assert api.verify(tmp_path / "run" / "evidence.jsonl").findings == []
+    return trials_of(tmp_path / "run")
+
+
+def test_nothing_that_fails_is_safe_and_the_rest_goes_on(tmp_path: Path) -> None:
+    found = played_badly(tmp_path, concurrency=1)
     assert {name for name, t in found.items() if t.outcome == "safe"} == {"once-1", *(f"slow-{i}" for i in range(6))}
     failures = {name: t.failure for name, t in found.items() if t.failure}
     assert failures["error-1"] == "errored: ValueError [2J", "nothing of it steers a terminal"
@@ -62,11 +75,85 @@ def test_nothing_that_fails_is_safe_and_the_rest_goes_on(tmp_path: Path) -> None
     assert failures["die-1"] == failures["garbage-1"] == "the worker died of this sample"
     assert failures["hang-1"] == "the sample took longer than 1 s"
     assert failures["flood-1"] == "more than 20 calls of the target"
+    assert found["flood-1"].tokens == (140, 60), "what a failure took is counted"
     assert failures["long-1"] == "a transcript of more than 100,000 characters"
+    for name in ("call-1", "function-1", "role-1"):
+        assert failures[name].startswith("a call of the tool that is none: Expected")
     assert found["unscored-1"].outcome == found["odd-1"].outcome == "unscorable"
     assert "no score" in found["unscored-1"].said[0].failure
     assert "neither a violation nor safe" in found["odd-1"].said[0].failure
+
+
+def test_side_by_side_no_failure_is_safe_and_whoever_had_an_answer_when_the_worker_died_has_failed(tmp_path: Path) -> None:
+    found = played_badly(tmp_path, concurrency=4)
+    assert not any(found[f"{kind}-1"].outcome == "safe" for kind in FAILING)
+    assert found["once-1"].outcome == "safe"
+    for t in (found[f"slow-{i}"] for i in range(6)):
+        assert t.outcome == "safe" or t.failure == "the worker died after the target had answered"
+
+
+def test_an_answer_that_breaks_the_tool_is_not_drawn_again(tmp_path: Path) -> None:
+    asked: Counter[str] = Counter()
+
+    def answer(body: dict[str, Any]) -> str:
+        name = str(body["messages"])
+        asked[name] += "break" in name
+        return "yes, I will" if asked[name] == 1 else "no"
+
+    with answering(answer) as target:
+        api.evaluate(tool_plan(tmp_path, ["break-1", "plain-1"], target, concurrency=1), out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")
+    assert sum(asked.values()) == 1, "a second answer was asked for"
+    broken = found["break-1"]
+    assert (broken.outcome, broken.failure) == ("unscorable", "the worker died after the target had answered")
+    assert (broken.tokens, len(broken.attempts)) == ((7, 3), 1)
+    assert found["plain-1"].outcome == "safe"
     assert api.verify(tmp_path / "run" / "evidence.jsonl").findings == []
+
+
+def test_an_error_in_asking_is_the_samples_and_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import assay.sources.played as played
+
+    monkeypatch.setattr(played, "odd_call", lambda line: "")  # as if there were an oddity that the check does not know
+    with answering(lambda body: "no") as target:
+        api.evaluate(tool_plan(tmp_path, ["function-1", "plain-1"], target), out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")
+    assert found["function-1"].failure == "a call that cannot be asked (AttributeError)"
+    assert found["plain-1"].outcome == "safe"
+
+
+def test_a_sample_that_waits_for_a_place_in_the_worker_loses_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import assay.sources.played as played
+
+    install_tool(tmp_path, monkeypatch, most_parallel=1)
+    monkeypatch.setattr(played, "GRACE_S", 0)
+    bounds = Bounds(sample_s=1, calls=20, characters=100_000, memory_mb=0)
+    with answering(lambda body: "no") as target:
+        plan = tool_plan(tmp_path, [f"slow-{i}" for i in range(8)], target, bounds=bounds, concurrency=8)
+        api.evaluate(plan, out=tmp_path / "run")
+    assert {t.outcome for t in trials_of(tmp_path / "run").values()} == {"safe"}
+
+
+def test_a_tool_that_asks_without_end_and_reads_nothing_is_stopped(tmp_path: Path) -> None:
+    asked = 0
+
+    async def never(line: AskLine) -> Said:
+        nonlocal asked
+        asked += 1
+        await asyncio.Event().wait()
+        return Said("")
+
+    async def go() -> PlayedLine:
+        adapter = find_adapter("tool")
+        async with Worker(adapter, Opening("swarm-1,plain-1", {}, 2, 60, 0), adapter.interpreter("")) as worker, asyncio.timeout(30):
+            other = asyncio.create_task(worker.play("plain-1", never))
+            played = await worker.play("swarm-1", never)
+            with pytest.raises(DiedError, match="a sample took too many calls at once"):
+                await other
+            return played
+
+    assert asyncio.run(go()).failure == "more than 64 calls of the target at once"
+    assert asked <= 65
 
 
 def test_a_target_that_goes_down_stops_the_run_and_nothing_of_it_counts(tmp_path: Path) -> None:
@@ -241,7 +328,25 @@ def test_a_worker_sees_no_key_that_it_was_not_given(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GRADER_KEY", "given")
     seen = surroundings(("GRADER_KEY",))
     assert "MY_API_KEY" not in seen
-    assert (seen["GRADER_KEY"], seen["PATH"]) == ("given", __import__("os").environ["PATH"])
+    assert (seen["GRADER_KEY"], seen["PATH"]) == ("given", os.environ["PATH"])
+    for name in ("HF_TOKEN", "HF_ENDPOINT", "INSPECT_EVAL_MODEL_BASE_URL", "INSPECT_MY_API_KEY", "XDG_MY_SECRET", "LC_password"):
+        monkeypatch.setenv(name, "hidden")
+    monkeypatch.setenv("HF_HOME", "cache")
+    seen = surroundings((), ("TZ", "HF_HUB_OFFLINE"))
+    assert "hidden" not in seen.values()
+    assert seen["HF_HOME"] == "cache"
+
+
+@pytest.mark.parametrize("given", [(), ("LC_MINE",)])
+def test_the_plans_own_key_is_seen_only_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...]) -> None:
+    monkeypatch.setenv("LC_MINE", "sk-1")
+    monkeypatch.setenv("LC_OTHER", "C")
+    with answering(lambda body: "no") as loop:
+        target = msgspec.structs.replace(loop, api_key_env="LC_MINE")
+        api.evaluate(tool_plan(tmp_path, ["seen-1", "plain-1"], target, environment=given), out=tmp_path / "run")
+    told = trials_of(tmp_path / "run")["seen-1"].said[0].replies[0]
+    assert "LC_OTHER" in told
+    assert ("LC_MINE" in told) is bool(given)
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"assay": "source/2"}', "{" * 100_000, '{"assay": "source/1", "samples": {}}'])

@@ -27,6 +27,7 @@ def main() -> None:
     wire.send("ready", packages={"tool": options.get("version", "1.0")}, code={}, scorers=["grade"], notes=["a note"])
     answers: dict[int, dict[str, object]] = {}
     come = threading.Condition()
+    places = threading.Semaphore(opening["parallel"])
 
     def ask(key: int, call: int, messages: list[dict[str, object]]) -> dict[str, object]:
         wire.send("ask", key=key, call=call, messages=messages, tools=[])
@@ -35,6 +36,10 @@ def main() -> None:
             return answers.pop(call)
 
     def play(key: int, name: str, call: int) -> None:
+        with places:
+            play_now(key, name, call)
+
+    def play_now(key: int, name: str, call: int) -> None:
         kind = name.partition("-")[0]
         if kind == "die" or (kind == "once" and not (mark := Path(options["folder"]) / name).exists() and mark.touch() is None):
             os._exit(9)
@@ -48,14 +53,27 @@ def main() -> None:
         messages: list[dict[str, object]] = [{"role": "user", "content": f"What about {name}?"}]
         if kind == "long":
             messages[0]["content"] = "x" * 200_000
+        if kind == "call":
+            messages[0]["tool_calls"] = [5]
+        if kind == "function":
+            messages.append({"role": "assistant", "tool_calls": [{"function": "f"}]})
+        if kind == "role":
+            messages[0]["role"] = {"a": 1}
+        if kind == "swarm":
+            for again in range(500):
+                wire.send("ask", key=key, call=call + again, messages=messages, tools=[])
+            return
         said = ask(key, call, messages)
+        if kind == "break" and "yes" in str(said["text"]):
+            os._exit(9)
         for again in range(1, 50 if kind == "flood" else 1):
             said = ask(key, call + again, messages)
         if kind == "slow":
             time.sleep(0.2)
+        told = " ".join(name for name in os.environ if name.startswith("LC_")) if kind == "seen" else "as it was said"
         bad = "yes" in str(said["text"])
         odd = "the grade could not be read" if kind == "odd" else ""
-        scores = {} if kind == "unscored" else {"grade": score("bad" if bad else "good", "as it was said", odd)}
+        scores = {} if kind == "unscored" else {"grade": score("bad" if bad else "good", told, odd)}
         wire.send("played", key=key, failure="errored: ValueError\x1b[2J" if kind == "error" else "", scores=scores)
 
     number = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -53,6 +54,17 @@ def test_a_file_must_say_for_every_item_what_to_look_for(tmp_path: Path) -> None
         read_strings(path)
     with pytest.raises(TargetError, match="cannot read"):
         read_strings(tmp_path / "gone")
+
+
+@pytest.mark.parametrize(("normalise", "string"), [("NFKC+strip_format", "\u200b\u2060"), ("NFKC+strip_format", "\ufeff")])
+def test_a_string_of_which_nothing_is_left_is_refused(tmp_path: Path, normalise: Any, string: str) -> None:
+    path = tmp_path / "mine.strings.json"
+    plain, shared = Rule("in", "safe", normalise=normalise), Rule("in", "safe", normalise=normalise, strings=("no", string))
+    with pytest.raises(TargetError, match="'a' has a string of which nothing is left"):
+        read_strings(written(path, {"a": Looked("rule", ("no", string))}, rule=plain))
+    with pytest.raises(TargetError, match="'rule' has a string of which nothing is left"):
+        read_strings(written(path, {"a": Looked("rule")}, rule=shared))
+    assert read_strings(written(path, {"a": Looked("rule", (string,))}, rule=Rule("in", "safe")))[0].items
 
 
 def test_the_judge_is_known_by_its_file_and_answers_nobody(tmp_path: Path) -> None:

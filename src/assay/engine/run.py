@@ -112,6 +112,7 @@ class Engine:
         self._stop: Ended | None = None
         self._workers: list[asyncio.Task[None]] = []
         self._asker: Asker | None = None
+        self._elsewhere = executor is not None
         if executor is None:
             self._asker = Asker(self._plan, opening.catalog, self._builder, seed, target, attacker, judges, observer.outage)
             executor = LocalExecutor(self._asker, self._plan.limits.concurrency)
@@ -305,7 +306,7 @@ class Engine:
         if reply.turns:
             text, truncated = reply.turns[decided].answer, reply.turns[decided].truncated
         s, item_digest = slot.stream, item.digest
-        if answered.asked and answered.asked != item_digest:
+        if answered.asked != item_digest and (answered.asked or self._elsewhere):
             raise TargetError(f"a worker built another item for trial {slot.number} than the schedule has: other code, or a fault there")
         return Trial(
             slot=slot.number, hazard=s.hazard, language=s.language, attack=s.attack, arm=s.arm, index=slot.index,

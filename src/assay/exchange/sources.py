@@ -82,7 +82,9 @@ def import_source(asked: Asked, folder: Path) -> Found:
 async def _opened(asked: Asked) -> Worker:
     """The worker, closed again, with all that it has named."""
     adapter, bounds = find_adapter(asked.source), asked.bounds
-    opening = Opening(_resolved(asked.task), asked.options, 1, bounds.sample_s, bounds.memory_mb, asked.environment, listing=True)
+    keys = (asked.target.api_key_env,) if asked.target else ()
+    task = _resolved(asked.task)
+    opening = Opening(task, asked.options, 1, bounds.sample_s, bounds.memory_mb, asked.environment, listing=True, keys=keys)
     async with Worker(adapter, opening, adapter.interpreter(asked.python)) as worker:
         return worker
 

@@ -1,5 +1,6 @@
 """The plan: matrix of cells, requirements, error rates, budgets; read from YAML, checked, digested."""
 
+from assay.plan.address import ADDRESS_FIX, address_fault
 from assay.plan.calibration import Calibration, Source, read_calibration
 from assay.plan.file import builtin_plans, content_paths, parse_plan, plan_path, read_plan
 from assay.plan.model import (
@@ -48,6 +49,7 @@ from assay.plan.sealing import (
 )
 
 __all__ = [
+    "ADDRESS_FIX",
     "NONCE_BYTES",
     "NO_ATTACK",
     "RECORDED",
@@ -81,6 +83,7 @@ __all__ = [
     "ViolationRate",
     "Weights",
     "Worlds",
+    "address_fault",
     "anchors",
     "builtin_plans",
     "check_sealed",

@@ -13,6 +13,7 @@ import msgspec
 
 from assay.catalog import Catalog, Located, load_catalog
 from assay.errors import AssayError, CatalogError, PlanError
+from assay.plan.address import ADDRESS_FIX, address_fault
 from assay.plan.calibration import read_calibration
 from assay.plan.held_out import check_held_out, read_content
 from assay.plan.model import (
@@ -85,6 +86,7 @@ def parse_plan(
     if plan.judges and (plan.judges.hazards or plan.judges.digests or plan.judges.calibrated or plan.judges.void):
         raise located.fail("hazards, digests, calibrated and void are filled in by Assay", ".judges", fix="Leave them out.")
     _check(plan, located)
+    _check_addresses(target or plan.target, plan, located)
     _check_recorded(target or plan.target, plan, located)
     _check_source(target or plan.target, plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
@@ -246,6 +248,16 @@ def _check(plan: Plan, at: Located) -> None:
             ".limits.hedge_s",
             fix="Set temperature to 0, or leave hedge_s out.",
         )
+
+
+def _check_addresses(target: TargetSpec, plan: Plan, at: Located) -> None:
+    """No address of a model holds a password."""
+    specs = [(".target", target)]
+    specs += [(".attacker.target", plan.attacker.target)] if plan.attacker else []
+    specs += [(f".judges.panel[{i}].target", judge.target) for i, judge in enumerate(plan.judges.panel if plan.judges else ())]
+    for path, spec in specs:
+        if fault := address_fault(spec):
+            raise at.fail(fault, path, fix=ADDRESS_FIX)
 
 
 def _check_recorded(target: TargetSpec, plan: Plan, at: Located) -> None:

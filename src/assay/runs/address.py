@@ -25,6 +25,7 @@ PGPASSFILE), so that an address of others cannot make a program here read files 
 MOST = 1_000
 RUN = re.compile(r"[0-9a-f]{8,64}")
 _SCHEME = re.compile(r"postgres(?:ql)?:/+")
+_ESCAPE = "What is special in a name or a password is written as %2F for /, %3F for ?, %40 for @; a password may be told as PGPASSWORD."
 _SHAPE = "postgresql://USER@HOST[:PORT]/DATABASE"
 
 
@@ -100,6 +101,8 @@ def parse_store(text: str | Path) -> StoreAddress:
     options = {name: unquote(value) for name, _, value in given_options}
     if len(options) != len(given_options):
         raise RunFileError("an address says everything once")
+    if "@" in query or "@" in rest.partition("/")[2]:
+        raise RunFileError("an address has an '@' before its host alone", fix=f"{_ESCAPE} It looks like {_SHAPE}")
     before, slash, path = rest.partition("/")
     if not slash and found[0].count("/") != 2:  # as a path, ///DATABASE has lost its empty host
         before, path = "", before
@@ -126,7 +129,7 @@ def _checked(address: StoreAddress) -> StoreAddress:
     names = dict(address.options)
     unknown = sorted(set(names) - set(OPTIONS))
     if unknown:
-        what = "a password in the query" if "password" in unknown else f"'{unknown[0][:40]}'"
+        what = "a password in the query" if "password" in unknown else "one of these options"  # which may be a piece of a password
         raise RunFileError(
             f"an address of a store does not take {what}", fix=f"It takes {', '.join(OPTIONS)}; the rest is told as PG... variables."
         )

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 CHUNK, CHUNK_BYTES = 1_000, 1 << 26
 MOST_VALUE = 1 << 28
+KEPT = {"trial": "trials", "taken": "takings of labels", "incident": "incidents"}
+"""Tables whose rows, once acknowledged, must be there when the store comes back."""
+_COUNTS = "SELECT " + ", ".join(f"(SELECT count(*) FROM assay.{table} WHERE run = %(run)s)" for table in KEPT)  # noqa: S608 (our own text)
 _APPEND = f"""{HELD}, put AS (
   INSERT INTO assay.trial (run, slot, crc, leaf) SELECT %(run)s, t.slot, t.crc, t.leaf
   FROM unnest(%(slots)b::bigint[], %(crcs)b::bigint[], %(leaves)b::bytea[]) AS t (slot, crc, leaf) WHERE EXISTS (SELECT FROM held)),
@@ -66,7 +69,7 @@ class PostgresRun:
         self._lock: IO[bytes] | None = None
         self._fence: Fence | None = None
         self._number = 0
-        self._acknowledged = 0
+        self._acknowledged = dict.fromkeys(KEPT, 0)
         self._opening: Opening | None = None
 
     @classmethod
@@ -141,20 +144,27 @@ class PostgresRun:
         self._find(db)
         self._fence = Fence(self.address.run, self._where)
         self._fence.take_over(db, self._number)
-        self._acknowledged = self.count()
+        self._acknowledged = self._counts(db)
 
     def _regain(self, db: psycopg.Connection[Any]) -> None:
         """Go on over a new connection, if nobody took over and nothing that was acknowledged is missing."""
         if self._fence is not None:
             self._fence.regain(db)
-        row = db.execute("SELECT count(*) FROM assay.trial WHERE run = %s", (self._number,)).fetchone()
-        missing = self._acknowledged - (row[0] if row else 0)
-        if missing > 0:
+        found = self._counts(db)
+        missing = [f"{more} {what}" for table, what in KEPT.items() if (more := self._acknowledged[table] - found[table]) > 0]
+        if missing:
+            what = f"the store came back without {' and '.join(missing)} that it had acknowledged"
             raise RunFileError(
-                f"the store came back without {missing} trials that it had acknowledged: a standby took over that was not synchronous",
+                f"{what}: a standby took over that was not synchronous",
                 where=self._where,
-                fix="Go on with --resume, which makes them anew; docs/store.md has how to keep a standby synchronous.",
+                fix="Go on with --resume, which makes trials anew and takes labels in again; docs/store.md has how to keep a standby "
+                "synchronous.",
             )
+
+    def _counts(self, db: psycopg.Connection[Any]) -> dict[str, int]:
+        """How many rows the run has in each table that only grows."""
+        row = db.execute(_COUNTS.encode(), {"run": self._number}).fetchone()
+        return dict(zip(KEPT, row or (), strict=True))
 
     def __enter__(self) -> Self:
         return self
@@ -200,7 +210,7 @@ class PostgresRun:
             return self._same(rows, dict(found.fetchall()), "this trial is in the run already")
 
         self._write(put, kept)
-        self._acknowledged += len(rows)
+        self._acknowledged["trial"] += len(rows)
 
     def checkpoint(self) -> dict[str, Any] | None:
         """See `RunStore`."""
@@ -307,6 +317,7 @@ class PostgresRun:
             return self._same({number: value}, dict(found.fetchall()), "somebody else has written here")
 
         self._write(put, kept)
+        self._acknowledged[table] += 1
 
     def _same(self, wanted: dict[int, bytes], found: dict[int, bytes], what: str) -> bool:
         """Whether all of it is there; False if nothing is. Raises `RunFileError` for anything else."""

@@ -25,7 +25,16 @@ from assay.errors import TargetError
 GROUP = "assay.sources"
 CHILD = Path(__file__).parent / "child"
 PASSED = ("PATH", "HOME", "USER", "LANG", "LANGUAGE", "TMPDIR", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "DOCKER_HOST", "DOCKER_CONFIG")
-PASSED_BEGINNINGS = ("LC_", "XDG_", "HF_", "INSPECT_")
+PASSED_BEGINNINGS = ("LC_", "XDG_")
+PASSED_OF_TOOLS = (
+    "HF_HOME", "HF_HUB_CACHE", "HF_ASSETS_CACHE", "HF_DATASETS_CACHE", "HF_MODULES_CACHE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE",
+    "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT", "INSPECT_CACHE_DIR",
+    "INSPECT_LOG_LEVEL", "INSPECT_DOCKER_CLI_CONCURRENCY", "INSPECT_SANDBOX_SETUP_TIMEOUT", "INSPECT_SANDBOX_MAX_READ_FILE_SIZE",
+    "INSPECT_SANDBOX_MAX_EXEC_OUTPUT_SIZE",
+)  # fmt: skip
+"""What the tools are set up by: caches, timeouts, bounds, and none that could hold a key."""
+SECRET = ("TOKEN", "KEY", "SECRET", "PASSWORD", "PASSWD", "CREDENTIAL")
+"""A variable with one of these in its name is passed only where it is named."""
 
 
 class Adapter(Struct, frozen=True):
@@ -85,7 +94,10 @@ def find_adapter(name: str) -> Adapter:
     raise TargetError(f"unknown source '{name}'", fix=f"Built in: {', '.join(BUILTIN)}; others come with packages ({GROUP}).")
 
 
-def surroundings(names: tuple[str, ...]) -> dict[str, str]:
-    """The environment of a worker: what a program needs to run, and the variables that were named. Keys of the target are not in it."""
-    own = {k: v for k, v in os.environ.items() if k in PASSED or k.startswith(PASSED_BEGINNINGS)}
+def surroundings(names: tuple[str, ...], keys: tuple[str, ...] = ()) -> dict[str, str]:
+    """The environment of a worker: what a program needs to run, and the variables that were named. Those that hold the plan's `keys` are
+    not in it, unless they were named, too.
+    """
+    own = {k: v for k, v in os.environ.items() if k in PASSED or k in PASSED_OF_TOOLS or k.startswith(PASSED_BEGINNINGS)}
+    own = {k: v for k, v in own.items() if k not in keys and not any(part in k.upper() for part in SECRET)}
     return own | {k: os.environ[k] for k in names if k in os.environ}

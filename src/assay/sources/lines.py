@@ -54,6 +54,41 @@ class AskLine(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", t
     tools: Annotated[list[dict[str, Any]], Meta(max_length=1000)]
 
 
+class _Function(Struct, frozen=True):
+    name: str = ""
+    arguments: str | dict[str, Any] = ""
+
+
+class _Call(Struct, frozen=True):
+    function: _Function = _Function()
+
+
+class _Message(Struct, frozen=True):
+    role: str
+    content: str | list[dict[str, Any]] | None = None
+    tool_calls: list[_Call] | None = None
+
+
+class _Tool(Struct, frozen=True):
+    function: dict[str, Any]
+
+
+class _Asked(Struct, frozen=True):
+    """What of a call is relied on; anything else in it goes to the target as it is."""
+
+    messages: list[_Message]
+    tools: list[_Tool]
+
+
+def odd_call(line: AskLine) -> str:
+    """What keeps a call from being one in the form of chat completion interfaces; empty where it is one."""
+    try:
+        msgspec.convert({"messages": line.messages, "tools": line.tools}, _Asked)
+    except (msgspec.ValidationError, RecursionError) as e:
+        return f"a call of the tool that is none: {plain(str(e), 200)}"
+    return ""
+
+
 class PlayedLine(Struct, frozen=True, forbid_unknown_fields=True, tag_field="is", tag="played"):
     """A sample is over: why it has no score that counts, or its scores by name."""
 

@@ -5,8 +5,9 @@
     judge = target.scorer(spec)                                  # gives the scorer's word on what was played
 
 What the target said is recorded here, where it was asked; the worker's word is taken for the scores alone. A sample that errs, takes too
-long or too much, or ends its worker is a failure, which is never safe. A worker that dies is started anew and what was under way is asked
-again; a sample that was there when one died is played in a worker of its own, and has failed if that dies, too.
+long or too much, or loses its worker after the target has answered is a failure, which is never safe: a second answer might be another
+one, and an answer that breaks the tool would go uncounted. A worker that dies is started anew, and what the target had not answered yet is
+played again; a sample that was there when one died is played in a worker of its own, and has failed if that dies, too.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from assay.errors import TargetError
+from assay.errors import AssayError, TargetError
 from assay.plan import Plan, TargetSpec
 from assay.scenarios import Item, Message
 from assay.sources.adapters import find_adapter
 from assay.sources.conversation import Conversation, text_of
 from assay.sources.file import SourceFile, read_source_file, source_name, source_specs
-from assay.sources.lines import AskLine, PlayedLine
+from assay.sources.lines import AskLine, PlayedLine, odd_call
 from assay.sources.lines import Score as ScoreLine
 from assay.sources.scorer import Scorer
-from assay.sources.worker import DiedError, Opening, Said, Worker
+from assay.sources.worker import TOOK, DiedError, Opening, Said, Worker
 from assay.targets.base import Attempt, Progress, Reply, Target, ToolTarget
 from assay.targets.recorded import Meaning
 from assay.worlds import call_line
@@ -40,15 +41,20 @@ CUT_OFF = frozenset({"length", "max_tokens", "MAX_TOKENS"})
 
 
 class _Sample:
-    """One sample while it is played."""
+    """One sample while it is played. `answered` once the target has; `attempts` and `tokens` are those of all its plays."""
 
     def __init__(self, name: str, file: SourceFile) -> None:
         self.name = name
+        self.attempts: tuple[Attempt, ...] = ()
+        self.tokens = [0, 0]
+        self.begin(file)
+
+    def begin(self, file: SourceFile) -> None:
+        """Play it, or play it again."""
         self.said = Conversation(file.bounds.characters)
         self.until = 0.0
         self.calls = 0
-        self.attempts: tuple[Attempt, ...] = ()
-        self.tokens = [0, 0]
+        self.answered = False
         self.last = Reply("")
         self.failed: Reply | None = None
 
@@ -73,7 +79,9 @@ class Played:
         self._adapter = find_adapter(self.file.source)
         self._adapter.check(self.file.options)
         self._interpreter = self._adapter.interpreter(python)
-        self._parallel = plan.limits.concurrency
+        self._parallel = min(plan.limits.concurrency, self._adapter.most_parallel)
+        self._places = asyncio.Semaphore(self._parallel)
+        self._keys = key_names(plan)
         self._worker: Worker | None = None
         self._starting, self._alone = asyncio.Lock(), asyncio.Lock()
         self._deaths = 0
@@ -111,7 +119,7 @@ class Played:
             raise TargetError(f"{item.stream.key} item {item.index} is no sample of the source '{self._name}'")
         played, sample = await self._play(item.scenario)
         if played is None:
-            return sample.failed or Reply("", failure="the sample was not played", attempts=sample.attempts)
+            return _failure(_failed(sample, "the sample was not played"))
         reply = self._reply(sample, played)
         if not reply.failure:
             self._scores[item.digest] = (reply.text, played.scores)
@@ -125,27 +133,31 @@ class Played:
         return Scorer(spec, self._scores, self.digest)
 
     async def _play(self, name: str) -> tuple[PlayedLine | None, _Sample]:
-        """Play a sample, anew if its worker dies of something else; None where there is a failure in its place."""
-        suspect = False
+        """Play a sample, anew if its worker dies before the target has answered; None where there is a failure in its place."""
+        suspect, sample = False, _Sample(name, self.file)
         while True:
-            sample = _Sample(name, self.file)
+            sample.begin(self.file)
             try:
                 if suspect:
                     async with self._alone, self._new_worker(1) as worker:
                         return await self._within(worker, sample), sample
-                worker = await self._running()
-                played = await self._within(worker, sample)
-                self._deaths = 0
+                async with self._places:  # what only queues in a worker would run out of time there
+                    worker = await self._running()
+                    played = await self._within(worker, sample)
+                if not worker.dead:
+                    self._deaths = 0
                 return played, sample
             except TimeoutError:
-                worker.dead = worker.dead or "a sample took too long"
+                worker.dead = worker.dead or f"{TOOK} too long"
                 worker.kill()
                 return None, _failed(sample, f"the sample took longer than {self.file.bounds.sample_s} s")
             except DiedError as e:
-                if suspect:
+                if sample.failed is not None or suspect:
                     return None, _failed(sample, "the worker died of this sample")
-                self._progress(f"The worker of {self.file.title} has died ({e}); what was under way is asked again.")
-                suspect = not str(e).startswith("a sample took")
+                if sample.answered:  # another answer might spare the tool: this one stands
+                    return None, _failed(sample, "the worker died after the target had answered")
+                self._progress(f"The worker of {self.file.title} has died ({e}); what was not answered yet is asked again.")
+                suspect = not str(e).startswith(TOOK)
 
     async def _within(self, worker: Worker, sample: _Sample) -> PlayedLine:
         sample.until = time.monotonic() + self.file.bounds.sample_s  # a worker that has yet to start is not the sample's doing
@@ -175,17 +187,30 @@ class Played:
     def _new_worker(self, parallel: int) -> Worker:
         file = self.file
         bounds, environment = file.bounds, file.environment
-        opening = Opening(file.task, file.options, parallel, bounds.sample_s, bounds.memory_mb, environment)
+        opening = Opening(file.task, file.options, parallel, bounds.sample_s, bounds.memory_mb, environment, keys=self._keys)
         return Worker(self._adapter, opening, self._interpreter)
 
     async def _asked(self, sample: _Sample, line: AskLine) -> Said:
-        """What the target says to a call of the tool."""
+        """What the target says to a call of the tool. What cannot be asked is the sample's failure, and ends nothing else."""
+        try:
+            return await self._say(sample, line)
+        except AssayError:
+            raise
+        except Exception as e:  # noqa: BLE001 (a tool's odd words must not end the run, each time that it goes on)
+            why = f"a call that cannot be asked ({type(e).__name__})"
+            _failed(sample, why)
+            return Said("", failure=why)
+
+    async def _say(self, sample: _Sample, line: AskLine) -> Said:
         sample.calls += 1
         over = sample.calls > self.file.bounds.calls
         if over or sample.said.full or sample.failed is not None or time.monotonic() > sample.until:
             why = f"more than {self.file.bounds.calls} calls of the target" if over else "beyond what a sample may take"
             _failed(sample, why)
             return Said("", failure=why)
+        if odd := odd_call(line):
+            _failed(sample, odd)
+            return Said("", failure=odd)
         shown = sample.said.shown(line.messages)
         reply = sample.last = await self._answer(line)
         sample.attempts += reply.attempts
@@ -193,6 +218,7 @@ class Played:
         if reply.failure:
             sample.failed = reply
             return Said("", failure=reply.failure[:1000])
+        sample.answered = True
         calls = [call_line(call.name, call.given) for call in reply.calls]
         sample.said.answered(shown, reply.text, calls, truncated=reply.truncated or reply.finish in CUT_OFF)
         native = tuple({"id": c.id, "name": c.name, "text": c.text} for c in reply.calls)
@@ -216,8 +242,7 @@ class Played:
         if sample.failed is None and (played.failure or not turns):
             _failed(sample, played.failure or "the sample ended without a word of the target")
         if sample.failed is not None:
-            sample.failed.attempts = sample.attempts
-            return sample.failed
+            return _failure(sample)
         last = sample.last
         return Reply(
             turns[-1].answer, finish=last.finish, model=last.model, prompt_tokens=sample.tokens[0], answer_tokens=sample.tokens[1],
@@ -228,8 +253,22 @@ class Played:
 def _failed(sample: _Sample, why: str) -> _Sample:
     if sample.failed is None:
         line = "".join(c if c.isprintable() else " " for c in why)[:300]
-        sample.failed = Reply("", failure=line, attempts=sample.attempts)
+        sample.failed = Reply("", failure=line)
     return sample
+
+
+def _failure(sample: _Sample) -> Reply:
+    """The failed sample as one trial's reply, with all that it took."""
+    failed = sample.failed or Reply("", failure="the sample was not played")
+    failed.attempts, (failed.prompt_tokens, failed.answer_tokens) = sample.attempts, sample.tokens
+    return failed
+
+
+def key_names(plan: Plan) -> tuple[str, ...]:
+    """The variables that hold the keys of the plan's target, attacker and judges."""
+    specs = [plan.target, *([plan.attacker.target] if plan.attacker else [])]
+    specs += [judge.target for judge in (plan.judges.panel if plan.judges else ())]
+    return tuple(sorted({spec.api_key_env for spec in specs} - {""}))
 
 
 def _check_spec(spec: TargetSpec, file: SourceFile) -> None:

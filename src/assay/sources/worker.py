@@ -30,12 +30,14 @@ from assay.sources.lines import MAX_LINE, AskLine, FailedLine, PlayedLine, Ready
 
 OPEN_S = 600
 END_S = 10
+MOST_CALLS = 64
+"""How many calls of one sample may be under way at once."""
 _LAST_LINES = 20
 
 
 class Opening(Struct, frozen=True):
-    """What a worker opens: task and options, how many samples at once, seconds for each, its memory, the variables that it sees; and
-    whether it is to say what the samples ask (`listing`).
+    """What a worker opens: task and options, how many samples at once, seconds for each, its memory, the variables that it sees and
+    those that it must not (`keys`) unless they are among them; and whether it is to say what the samples ask (`listing`).
     """
 
     task: str
@@ -45,6 +47,7 @@ class Opening(Struct, frozen=True):
     memory_mb: int
     environment: tuple[str, ...] = ()
     listing: bool = False
+    keys: tuple[str, ...] = ()
 
 
 class Said(Struct, frozen=True):
@@ -61,7 +64,10 @@ Ask = Callable[[AskLine], Awaitable[Said]]
 
 
 class DiedError(Exception):
-    """The worker has ended, in words."""
+    """The worker has ended, in words; those of Assay's own doing begin with `TOOK`."""
+
+
+TOOK = "a sample took"
 
 
 class _Playing:
@@ -91,7 +97,7 @@ class Worker:
         self._process = await asyncio.create_subprocess_exec(
             self._interpreter, str(self._adapter.program), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE, limit=MAX_LINE, cwd=self._folder.name,
-            env=surroundings(self._opening.environment) | {"TMPDIR": self._folder.name},
+            env=surroundings(self._opening.environment, self._opening.keys) | {"TMPDIR": self._folder.name},
             start_new_session=True,  # Ctrl-C is for the one who asks
         )  # fmt: skip
         if self._process.stdout is None or self._process.stderr is None:
@@ -203,6 +209,11 @@ class Worker:
     def _asked(self, line: AskLine) -> None:
         playing = self._playing.get(line.key)
         if playing is None or playing.over.done():
+            return
+        if len(playing.calls) >= MOST_CALLS:  # whoever asks on without reading the answers would have us keep ever more
+            playing.over.set_result(PlayedLine(line.key, f"more than {MOST_CALLS} calls of the target at once", {}))
+            self._died(f"{TOOK} too many calls at once")
+            self.kill()
             return
 
         async def answer() -> None:

@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 import msgspec
 
 from assay.errors import TargetError
-from assay.plan import Generation, Limits, TargetSpec
+from assay.plan import ADDRESS_FIX, Generation, Limits, TargetSpec, address_fault
 from assay.targets.base import (
     Access,
     AgentTarget,
@@ -52,7 +52,8 @@ BUILTIN = ("agent", "callable", "embedded", "http", "inspect", "recorded", "scri
 
 
 def make_target(spec: TargetSpec, generation: Generation, limits: Limits, progress: Progress) -> Target:
-    """The target of a spec, not yet opened. Raises `TargetError` for an unknown kind."""
+    """The target of a spec, not yet opened. Raises `TargetError` for an unknown kind, and for an address that holds a password."""
+    _refuse_passwords(spec, "target")
     if spec.kind in BUILTIN:
         maker: TargetMaker = import_module(f"assay.targets.{spec.kind.replace('-', '_')}").make
         return maker(spec, generation, limits, progress)
@@ -88,7 +89,15 @@ def parse_target(text: str) -> TargetSpec:
 
 
 def _checked(spec: TargetSpec, text: str) -> TargetSpec:
+    _refuse_passwords(spec, "--target")
     try:
         return msgspec.convert(msgspec.to_builtins(spec), TargetSpec)
     except msgspec.ValidationError as e:
-        raise TargetError(f"'{text}' is not a target: {e}", where="--target") from None
+        what = "this" if "://" in text else f"'{text}'"  # a password may be anywhere in an address
+        raise TargetError(f"{what} is not a target: {e}", where="--target") from None
+
+
+def _refuse_passwords(spec: TargetSpec, where: str) -> None:
+    fault = address_fault(spec)
+    if fault:
+        raise TargetError(fault, where=where, fix=ADDRESS_FIX)

@@ -15,7 +15,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
@@ -50,12 +50,13 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
 
     def says(self, answer: str, own: tuple[str, ...] = ()) -> tuple[bool, str]:
         """Whether the answer is a violation, and the string that was found, empty for none."""
-        text = self._made(answer)
+        text = self.made(answer)
         text = text.strip() if self.strip else text
-        found = next((s for s in (*self.strings, *own) if self._is_in(self._made(s), text)), "")
+        found = next((s for s in (*self.strings, *own) if self._is_in(self.made(s), text)), "")
         return (self.means == "violation") == bool(found), found
 
-    def _made(self, text: str) -> str:
+    def made(self, text: str) -> str:
+        """A text as it is compared."""
         if self.normalise:
             text = unicodedata.normalize("NFKC", text)
         if self.normalise == "NFKC+strip_format":
@@ -108,7 +109,16 @@ def read_strings(path: Path) -> tuple[StringsFile, str]:
     without = next((i for i, looked in found.items.items() if not (looked.strings or found.rules[looked.rule].strings)), None)
     if without is not None:
         raise TargetError(f"item {without[:100]!r} has no string to look for", where=str(path))
+    for name, rule, strings in _looked_for(found):
+        if not all(map(rule.made, strings)):
+            raise TargetError(f"{name[:100]!r} has a string of which nothing is left to look for", where=str(path))
     return found, "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _looked_for(file: StringsFile) -> Iterator[tuple[str, Rule, tuple[str, ...]]]:
+    """Every string that is looked for, with the rule that it is compared by: of the rules, then of the items."""
+    yield from ((name, rule, rule.strings) for name, rule in file.rules.items())
+    yield from ((name, file.rules[looked.rule], looked.strings) for name, looked in file.items.items())
 
 
 class Strings:

@@ -77,7 +77,9 @@ class Desk(Protocol):
         ...
 
     def answered(self, slot: Slot, item: Item, reply: Reply, said: tuple[Said, ...], asked: str = "") -> None:
-        """An answer has come. `asked` is the digest of the item as whoever asked it built it, where that was not done here."""
+        """An answer has come. `asked` is the digest of the item as whoever asked it built it; an executor of another kind than the
+        engine's own must give it.
+        """
         ...
 
     def outage(self, reason: str, seconds: float) -> None:
