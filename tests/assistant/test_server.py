@@ -20,7 +20,7 @@ pytest.importorskip("mcp", reason="the extra agents is not installed")
 
 from assay.assistant.acts import Assistant, state_folder
 from assay.assistant.grants import GrantsError, read_grants
-from assay.assistant.reading import used_by
+from assay.assistant.reckoning import used_by
 from assay.assistant.record import read_record
 from assay.assistant.spending import Purse
 from assay.ledger import canonical, open_envelope, sign_statement, write_key
@@ -385,8 +385,9 @@ def test_an_assistant_that_asks_too_often_is_told_to_wait(tmp_path: Path) -> Non
 
 def test_no_key_of_the_owner_reaches_an_assistant(tmp_path: Path) -> None:
     grants = write_grants(
-        tmp_path, targets=["http://127.0.0.1:9/v1#m@MY_API_KEY"], each_run={"calls": 500, "tokens": "any", "money": "any"}
-    )
+        tmp_path, targets=["http://127.0.0.1:9/v1#m@MY_API_KEY"], each_run={"calls": 500, "tokens": "any", "money": "any"},
+        each_day={"runs": 3, "calls": 900, "tokens": "any", "money": "any"},
+    )  # fmt: skip
 
     async def go() -> str:
         async with stdio(grants) as call:

@@ -173,8 +173,23 @@ def test_a_project_writes_below_its_own_folder_only(
 def test_a_file_of_the_user_that_others_may_write_is_not_read() -> None:
     path = user("[run]\nquiet = true\n")
     assert read_settings(COMMANDS) is not None
-    path.chmod(0o666)
-    with pytest.raises(ConfigurationError, match="others may write"):
+    for mode in (0o666, 0o620, 0o602):
+        path.chmod(mode)
+        with pytest.raises(ConfigurationError, match="others may write this file"):
+            read_settings(COMMANDS)
+    path.chmod(0o600)
+    for mode in (0o777, 0o770, 0o703):
+        path.parent.chmod(mode)
+        with pytest.raises(ConfigurationError, match="others may write this folder"):
+            read_settings(COMMANDS)
+    path.parent.chmod(0o700)
+    aside = path.parent.parent / "aside"
+    aside.mkdir()
+    path.rename(aside / "elsewhere.toml")
+    path.symlink_to(aside / "elsewhere.toml")
+    assert read_settings(COMMANDS) is not None
+    aside.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="others may write this folder"):
         read_settings(COMMANDS)
 
 
@@ -200,7 +215,47 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "hunter2" not in out
     assert "\x1b" not in out
     assert "(set, not shown)" in out
-    assert "127.0.0.1/v1" in out
+    assert "http://127.0.0.1/..." in out
+
+
+SECRET_VALUES = {
+    "ASSAY_RUN_STORE": "postgresql://127.0.0.1/runs?user=mei&password=hunter2",
+    "ASSAY_WATCH_WEBHOOK": "https://hooks.example.org/services/hunter2",
+    "ASSAY_WATCH_ALERT_COMMAND": "send --token hunter2",
+    "ASSAY_RUN_TARGET": "https://hunter2@models.example.org:8443/v1/hunter2?key=hunter2#hunter2@MY_API_KEY",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector.example.org/v1?api-key=hunter2",
+}
+
+
+def test_of_an_address_only_scheme_and_host_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in SECRET_VALUES.items():
+        monkeypatch.setenv(name, value)
+    user('[watch]\nwebhook = "https://hooks.example.org/hunter2"\n[release.halt]\ntarget = "https://x.example/hunter2"\n')
+    for words in ([], ["--json"], ["run"], ["watch"], ["release", "--json"]):
+        assert call(monkeypatch, "config", "show", *words) == 0
+    out = capsys.readouterr().out
+    assert "hunter2" not in out
+    assert "https://models.example.org/..." in out
+    assert "https://collector.example.org/..." in out
+    assert "https://x.example/..." in out
+    assert "hooks.example.org" not in out
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://mei:hun/ter2@x.example/v1", "https://hun/ter2@x.example/v1", "https://mei:hun?ter2@x.example",
+        "https:/mei:hunter2@x.example",
+        "http://[::1]:1/hunter2", "a,http://mei:hunter2@x.example,http://mei:hunter2@y.example", "http://mei:hun\\ter2@x.example/",
+    ],
+)  # fmt: skip
+def test_addresses_that_are_hard_to_read_show_less_and_not_more(address: str) -> None:
+    from assay.cli.config import _shown
+
+    shown = _shown(address)
+    assert not any(part in shown for part in ("hun", "ter2", "hunter2"))
+    assert _shown("scripted:0.01") == "scripted:0.01"
+    assert _shown("http://[::1]:8080") == "http://[::1]/..."
 
 
 def test_starting_costs_nothing_that_it_did_not() -> None:

@@ -106,10 +106,14 @@ def test_the_passphrase_of_a_protected_key_is_found_and_a_plan_cannot_send_it_aw
         load_key(tmp_path / "k.pem")
     keychain.store("ASSAY_KEY_PASSPHRASE", "correct horse battery")
     assert load_key(tmp_path / "k.pem").public == key.public
-    for name in ("ASSAY_KEY_PASSPHRASE", "ASSAY_KEY_PASSPHRASE_FILE", "ASSAY_MCP_TOKEN"):
+    own = ("ASSAY_KEY_PASSPHRASE", "ASSAY_KEY_PASSPHRASE_FILE", "ASSAY_MCP_TOKEN", "ASSAY_STORE_URL", "ASSAY_SIGNING_KEY",
+           "ASSAY_GITLAB_TOKEN", "ASSAY_WATCH_WEBHOOK", "ASSAY_API_KEY_2", "ASSAY_OF_A_LATER_YEAR")  # fmt: skip
+    for name in own:
         monkeypatch.setenv(name, "correct")
         with pytest.raises(TargetError, match="sent to nobody"):
             api_key(name, "https://evil.example/v1")
+    monkeypatch.setenv("ASSAY_API_KEY", "sk-of-the-pipeline")
+    assert api_key("ASSAY_API_KEY", "https://models.example.org/v1") == "sk-of-the-pipeline"
 
 
 @pytest.mark.parametrize("given", ["", "\n", "two\x07bells\n", "x" * 5000])

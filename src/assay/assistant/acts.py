@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import logging
 import os
 import re
 import secrets
@@ -27,25 +28,27 @@ from typing import Any
 import msgspec
 
 from assay import api
-from assay.assistant.grants import OWN_TARGET, Act, Grants, RefusedError, read_grants
+from assay.assistant.grants import OWN_TARGET, Act, Grants, GrantsError, RefusedError, owners_alone, pins, read_grants
 from assay.assistant.reading import (
     GOING,
     TROUBLED,
     compared,
     decision_of,
     line_of,
-    most,
     plan_of,
     progress_of,
     shown,
     summary_of,
     transcript_of,
-    used_by,
     verified,
 )
-from assay.assistant.spending import MILLIONTHS, Amounts, Purse, Reserved, amounts_of
+from assay.assistant.reckoning import MILLIONTHS, amounts_of, most, paid_attacker, paid_judges, used_by
+from assay.assistant.spending import Amounts, Purse, Reserved
+from assay.catalog import Catalog
 from assay.errors import AssayError
-from assay.plan import Plan, read_plan
+from assay.plan import Plan, TargetSpec, read_plan
+from assay.plan.file import BUILTIN
+from assay.plan.sealing import terms
 from assay.runs import REFERENCE_NAME, RUN_NAME, RunFile
 from assay.studio.following import Follower
 from assay.studio.shelf import Run, Shelf, cut, printable
@@ -58,6 +61,7 @@ MOST_LISTED = 100
 MOST_FOLLOWED = 8
 MOST_BYTES = 8 << 20
 Job = Callable[[], dict[str, Any]]
+log = logging.getLogger(__name__)
 
 
 class Assistant:
@@ -131,16 +135,33 @@ class Assistant:
 
     def _plan(self, name: str, path: str) -> dict[str, Any]:
         try:
-            plan, _ = read_plan(path)
+            plan, catalog = read_plan(path)
         except AssayError as e:
             return {"plan": name, "wrong": cut(printable(e.what))}
-        facts = plan_of(name, plan)
+        facts = plan_of(name, plan, catalog)
         try:
             self._need("start")
-            amounts_of(plan, self.grants, most(plan))
-        except RefusedError as e:
+            self._owners(name)
+            amounts_of(plan, catalog, self.grants)
+        except (RefusedError, GrantsError) as e:
             facts["cannot_start"] = str(e)
         return facts
+
+    def _owners(self, name: str, target: TargetSpec | None = None) -> tuple[Plan, Catalog]:
+        """A granted plan as its owner means it: only the owner may write its file, and it has the digest that the grants give, if any."""
+        path = Path(self.plans[name])
+        if path.parent != BUILTIN:
+            owners_alone(path)
+        plan, catalog = read_plan(str(path))
+        pin = pins(self.grants).get(name)
+        if pin and plan.digest != pin:
+            raise RefusedError(f"the plan has the digest {plan.digest}, the grants say {pin}", fix="The owner looks at both.")
+        if target is None:
+            return plan, catalog
+        found = read_plan(str(path), target)
+        if found[0].digest != msgspec.structs.replace(plan, target=target).digest:
+            raise RefusedError("the plan's file was changed while it was read")
+        return found
 
     def list_targets(self) -> dict[str, Any]:
         """The granted targets, as `start_run` takes them."""
@@ -176,8 +197,9 @@ class Assistant:
     def progress(self, name: str) -> dict[str, Any]:
         """How far a run is: tallies, requirements, what is left; never a text."""
         run = self._run(name)
-        facts = line_of(run, mine=name in self.purse.all())
-        if run.state == "failed":
+        mine = name in self.purse.all()
+        facts = line_of(run, mine=mine)
+        if run.state == "failed" and mine:
             facts["said"] = self.starter.log(name)[-1_000:]
         if run.has_run_file and run.state not in TROUBLED:
             facts |= progress_of(run, self._followed(name))
@@ -216,19 +238,19 @@ class Assistant:
         if target not in self.grants.targets:
             raise RefusedError("there is no such target in the grants", fix="list_targets says which there are.")
         chosen = "" if target == OWN_TARGET else target
-        loaded, _ = read_plan(self.plans[plan], parse_target(chosen) if chosen else None)
-        amounts = amounts_of(loaded, self.grants, most(loaded))
+        loaded, catalog = self._owners(plan, parse_target(chosen) if chosen else None)
+        amounts = amounts_of(loaded, catalog, self.grants)
         with self.purse.locked():
             self.tend()
             under_way = [name for name, (_, r) in self.purse.all().items() if r.state == "open"]
             if len(under_way) >= self.grants.at_once:
                 raise RefusedError(f"{len(under_way)} runs are under way, the grants give {self.grants.at_once} at once")
             name = f"{re.sub(r'[^A-Za-z0-9._-]', '-', plan)[:30]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-            self.purse.reserve(name, plan, loaded.digest, _said(loaded), amounts, _now_ms())
+            self.purse.reserve(name, plan, terms(loaded), _said(loaded), amounts, _now_ms())
             try:
                 self._runs.mkdir(parents=True, exist_ok=True)
                 self.starter.start(plan, chosen, loaded.digest, name)
-            except BaseException:
+            except (AssayError, OSError):
                 self.purse.settle(name, Amounts(), "it did not start")
                 raise
         aside = {"calls": amounts.requests, "tokens": amounts.tokens or "not limited", "money": amounts.money / MILLIONTHS or "not limited"}
@@ -284,23 +306,30 @@ class Assistant:
             if reserved.state == "open":
                 try:
                     self._tend(name, reserved)
-                except AssayError:
-                    continue  # it stays set aside, and is looked at again
+                except Exception as e:  # noqa: BLE001 (one run that cannot be looked at must not leave the others alone)
+                    # It stays set aside, and is looked at again.
+                    log.warning("the run %s cannot be looked at: %s", name, printable(str(e)))
 
     def _tend(self, name: str, reserved: Reserved) -> None:
-        run = self._found(name)
+        run, whole = self._found(name), Amounts(reserved.calls, reserved.tokens, reserved.money)
         if run is None:
             if _now_ms() - reserved.at > LOST_MS:
-                whole = Amounts(reserved.calls, reserved.tokens, reserved.money)
-                self.purse.settle(name, whole, "nothing was ever seen of it; all that was set aside counts as used")
+                seen = "its file is no longer there" if reserved.seen else "nothing was ever seen of it"
+                self.purse.settle(name, whole, f"{seen}; all that was set aside counts as used")
             return
+        if run.has_run_file:
+            self.purse.note(name)
         if run.state in GOING or self.starter.maker(name):
             if run.has_run_file and (why := self._beyond(name, reserved)):
                 self.starter.stop(name)
                 self.purse.note(name, why)
             return
-        used = used_by(self._runs / name / RUN_NAME) if run.has_run_file else Amounts()
-        self.purse.settle(name, used, reserved.why or run.state)
+        if run.has_run_file:
+            self.purse.settle(name, used_by(self._runs / name / RUN_NAME), reserved.why or run.state)
+            return
+        # It was started, and what it did is not known: a file that was taken away gives nothing back.
+        what = "its file is no longer there" if reserved.seen else "it left no file"
+        self.purse.settle(name, whole, f"{reserved.why or run.state}; {what}, so all that was set aside counts as used")
 
     def _found(self, name: str) -> Run | None:
         try:
@@ -311,14 +340,19 @@ class Assistant:
     def _beyond(self, name: str, reserved: Reserved) -> str:
         """Why a run that goes on must not; empty if it may."""
         with RunFile.read(self._runs / name / RUN_NAME) as file:
-            plan = file.opening().plan
-        if (most(plan), plan.budget.tokens) > (reserved.calls, reserved.tokens or plan.budget.tokens) or _said(plan) != reserved.target:
+            opening = file.opening()
+        if terms(opening.plan) != reserved.digest or most(opening.plan, opening.catalog) > reserved.calls:
             return "the plan's file was changed while the run began"
         seen = self._followed(name).look(slice_s=1.0)
-        if seen.requests > reserved.calls:
-            return f"{seen.requests:,} calls, where {reserved.calls:,} were set aside"
-        if reserved.tokens and seen.tokens > reserved.tokens:
-            return f"{seen.tokens:,} tokens, where {reserved.tokens:,} were set aside"
+        used = Amounts(seen.requests, seen.tokens, 0)
+        if paid_judges(opening.plan) or paid_attacker(opening.plan):  # of whom the follower knows nothing
+            used = used_by(self._runs / name / RUN_NAME)
+        if used.requests > reserved.calls:
+            return f"{used.requests:,} calls, where {reserved.calls:,} were set aside"
+        if reserved.tokens and used.tokens > reserved.tokens:
+            return f"{used.tokens:,} tokens, where {reserved.tokens:,} were set aside"
+        if reserved.money and used.money > reserved.money:
+            return f"{used.money / MILLIONTHS:,.2f} of money, where {reserved.money / MILLIONTHS:,.2f} were set aside"
         return ""
 
 

@@ -7,7 +7,7 @@
     name: coding-helper
     expires: 2027-06-30
     runs: /home/mei/project/runs
-    plans: [quick, /home/mei/project/plans/clinic.yaml]
+    plans: [quick, /home/mei/plans/clinic.yaml]             # its digest behind it holds it fast: clinic.yaml#sha256:...
     targets: ["scripted:0.01", plan]
     may: [start, stop, verify, compare]
     read: [mine, "nightly-*"]
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import stat
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -43,6 +44,8 @@ Amount = Annotated[int, Meta(ge=0, le=10**12)] | Literal["any"]
 Money = Annotated[float, Meta(ge=0, le=1e9)] | Literal["any"]
 Text = Annotated[str, Meta(min_length=1, max_length=500)]
 MINE = "mine"
+PIN = re.compile(r"^(.+)#(sha256:[0-9a-f]{64})\Z", re.DOTALL)
+"""A plan with the digest that it must have, as `assay mcp check` says it."""
 OWN_TARGET = "plan"
 """In `targets`: that which the plan names itself."""
 
@@ -56,7 +59,7 @@ class RefusedError(AssayError):
 
 
 class EachRun(Struct, frozen=True, forbid_unknown_fields=True):
-    """The most of one run: calls of the target, tokens, money. `any` is no limit; it has to be written."""
+    """The most of one run: calls, tokens, money. `any` is no limit; it has to be written."""
 
     calls: Annotated[int, Meta(ge=0, le=10**9)]
     tokens: Amount
@@ -106,7 +109,7 @@ class Grants(Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_grants(path: Path) -> tuple[Grants, dict[str, str]]:
     """The grants, with paths made whole, and its plans: name, where they are. Raises `GrantsError`."""
-    _owners_alone(path)
+    owners_alone(path)
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
@@ -122,7 +125,40 @@ def read_grants(path: Path) -> tuple[Grants, dict[str, str]]:
         raise GrantsError(f"'{grants.expires}' is no day", where=f"{path} expires") from None
     folder = path.absolute().parent
     grants = msgspec.structs.replace(grants, runs=str(folder / Path(grants.runs).expanduser()))
-    return grants, dict(_plan(folder, given, f"{path} plans") for given in grants.plans)
+    _bounded(grants, str(path))
+    return grants, _plans(folder, grants, f"{path} plans")
+
+
+def pins(grants: Grants) -> dict[str, str]:
+    """The digests that plans must have, by their names."""
+    return {Path(file).stem: pin for file, pin in map(_pinned, grants.plans) if pin}
+
+
+def _bounded(grants: Grants, where: str) -> None:
+    """What has a limit for a day needs one for a run, or nothing could be set aside for it."""
+    for name in ("tokens", "money"):
+        day, run = getattr(grants.each_day, name), getattr(grants.each_run, name)
+        if run == "any" and day != "any":
+            raise GrantsError(
+                f"each_run.{name} is `any`, and each_day.{name} is {day}: a run without a limit could use more than the day has",
+                where=where, fix=f"Give each_run.{name} a number, or let each_day.{name} be `any`.",
+            )  # fmt: skip
+
+
+def _plans(folder: Path, grants: Grants, where: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for given in grants.plans:
+        name, path = _plan(folder, _pinned(given)[0], where)
+        if name in found:
+            raise GrantsError(f"two plans have the name '{name}'", where=where, fix="Rename one of the files.")
+        found[name] = path
+    return found
+
+
+def _pinned(given: str) -> tuple[str, str]:
+    """A plan as it stands in the grants, and the digest that it must have; empty for any."""
+    match = PIN.match(given)
+    return (match[1], match[2]) if match else (given, "")
 
 
 def _plan(folder: Path, given: str, where: str) -> tuple[str, str]:
@@ -132,16 +168,17 @@ def _plan(folder: Path, given: str, where: str) -> tuple[str, str]:
     found = folder / Path(given).expanduser()
     if not found.is_file():
         raise GrantsError(f"there is no plan '{given}'", where=where, fix=f"Built in: {', '.join(builtin_plans())}.")
+    owners_alone(found)
     return found.stem, str(found.resolve())
 
 
-def _owners_alone(path: Path) -> None:
-    """The file, and the folder that it is in, are for their owner to write."""
-    for part in (path, path.absolute().parent):
+def owners_alone(path: Path) -> None:
+    """The file, and the folder that it is in (and is named in, where it is a link), are for their owner to write. Raises `GrantsError`."""
+    for part in dict.fromkeys((path, path.absolute().parent, path.resolve().parent)):
         try:
             found = part.stat()
         except OSError as e:
-            raise GrantsError(f"cannot read the grants: {e.strerror}", where=str(part)) from None
+            raise GrantsError(f"cannot be read: {e.strerror}", where=str(part)) from None
         sticky = part is not path and found.st_mode & stat.S_ISVTX
         if found.st_uid not in (os.getuid(), 0) or (stat.S_IMODE(found.st_mode) & 0o022 and not sticky):
             raise GrantsError("others may write it, so it grants nothing", where=str(part), fix=f"chmod go-w {part}")

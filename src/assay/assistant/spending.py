@@ -24,16 +24,17 @@ from msgspec import Struct
 from assay.access.store.base import MOST, Amounts, LeaseKey
 from assay.access.store.sqlite import SqliteStore
 from assay.assistant.grants import EachDay, Grants, RefusedError
-from assay.plan import Plan
+from assay.assistant.reckoning import MILLIONTHS
 
 DAY_MS = 86_400_000
-MILLIONTHS = 1_000_000
 KIND = "assistant-run"
 NAMES = ("calls", "tokens", "money")
 
 
 class Reserved(Struct, frozen=True):
-    """What was set aside for a run: when its day began and when it was set aside (Unix ms); `used` is known when it is settled."""
+    """What was set aside for a run: when its day began and when it was set aside (Unix ms); `digest` is that of the
+    plan's terms. `used` is known when it is settled; `seen` says that its run file was there once.
+    """
 
     run: str
     plan: str
@@ -47,6 +48,7 @@ class Reserved(Struct, frozen=True):
     state: Literal["open", "settled"] = "open"
     used: tuple[int, int, int] = (0, 0, 0)
     why: str = ""
+    seen: bool = False
 
 
 class Purse:
@@ -101,10 +103,12 @@ class Purse:
         back = Amounts(reserved.calls - used.requests, reserved.tokens - used.tokens, reserved.money - used.money)
         self._store.give_back([(self._keys(reserved.day)[0], back)])
 
-    def note(self, run: str, why: str) -> None:
-        """Say why a run was stopped; it is settled when it has ended."""
+    def note(self, run: str, why: str = "") -> None:
+        """Note that a run's file was there, and why it was stopped, if it was; it is settled when it has ended."""
         version, reserved = self.all()[run]
-        self._store.put_record(KIND, run, msgspec.to_builtins(msgspec.structs.replace(reserved, why=why)), version)
+        noted = msgspec.structs.replace(reserved, why=why or reserved.why, seen=True)
+        if noted != reserved:
+            self._store.put_record(KIND, run, msgspec.to_builtins(noted), version)
 
     def left(self, now: int) -> dict[str, int | float | str]:
         """What of the day is left."""
@@ -135,25 +139,4 @@ class Purse:
         ]
 
 
-def amounts_of(plan: Plan, grants: Grants, calls: int) -> Amounts:
-    """What a run of this plan may use: `calls` of the target, its budgets of tokens and money. Raises `RefusedError`: beyond one run."""
-    each, budget = grants.each_run, plan.budget
-    if calls > each.calls:
-        raise RefusedError(f"the plan may make {calls:,} calls, the grants give a run {each.calls:,}")
-    if each.tokens != "any" and not 0 < budget.tokens <= each.tokens:
-        what = f"{budget.tokens:,} tokens" if budget.tokens else "no limit of tokens"
-        raise RefusedError(f"the plan has {what}, the grants give a run {each.tokens:,}", fix="The plan's owner sets budget.tokens.")
-    money = budget.money if budget.prices else 0.0
-    if each.money != "any" and plan.target.kind not in FREE:
-        if budget.prices is None or not 0 < money <= each.money:
-            what = f"{money:,.2f}" if money else "no limit of money"
-            raise RefusedError(f"the plan has {what}, the grants give a run {each.money:,.2f}", fix="The plan's owner sets budget.money.")
-        if budget.prices.currency != grants.currency:
-            raise RefusedError(f"the plan's prices are in {budget.prices.currency}, the grants' money in {grants.currency}")
-    return Amounts(calls, budget.tokens if each.tokens != "any" else 0, round(money * MILLIONTHS) if each.money != "any" else 0)
-
-
-FREE = ("embedded", "scripted", "recorded")
-"""Targets on this machine: they cost no money."""
-
-__all__ = ["Amounts", "Purse", "Reserved", "amounts_of"]
+__all__ = ["Amounts", "Purse", "Reserved"]

@@ -11,7 +11,7 @@ progress can be asked for meanwhile.
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, NamedTuple, TypeVar
@@ -28,6 +28,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=200, description="A run, by 
 T = TypeVar("T")
 TEND_S = 5.0
 MOST_WAITING = 32
+log = logging.getLogger(__name__)
 
 
 class Nothing(Struct, frozen=True, forbid_unknown_fields=True):
@@ -149,8 +150,10 @@ class Tools:
     async def tend(self) -> None:
         """For as long as the server lives: keep runs within what was set aside for them."""
         while True:
-            with contextlib.suppress(AssayError):  # the store does not work: nothing starts either, and whoever asks is told
+            try:
                 await self._in(self._light, self.assistant.tend)
+            except Exception as e:  # noqa: BLE001 (whatever it is: who keeps runs within their share does not stop)
+                log.warning("runs cannot be looked after: %s", e)  # where the store does not work nothing starts, and whoever asks is told
             await asyncio.sleep(TEND_S)
 
     def close(self) -> None:

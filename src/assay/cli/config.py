@@ -16,6 +16,9 @@ from assay.cli.configuration import Settings, name_variables, project_file, read
 from assay.cli.words import plain, program, shell_path
 
 SECRET = ("ASSAY_KEY_PASSPHRASE", "ASSAY_MCP_TOKEN", "ASSAY_STORE_URL")
+SECRET_OPTIONS = ("alert-command", "nonce", "sigstore-token", "store", "webhook")
+"""Options whose values open something: a password or a token stands in such an address, and not always where addresses have theirs."""
+HIDDEN = "(set, not shown)"
 VARIABLES = {
     "ASSAY_KEY": "the usual signing key",
     "ASSAY_KEY_PASSPHRASE_FILE": "file with the passphrase of protected keys",
@@ -28,7 +31,8 @@ VARIABLES = {
     "OTEL_EXPORTER_OTLP_ENDPOINT": "collector of traces and metrics",
 }
 """What is set by the environment alone."""
-CREDENTIALS = re.compile(r"(://)[^/@\s]*@")
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:/+)([^\s]*)")
+HOST = re.compile(r"(?:[^/?#@\\]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?(?=[/?#]|\Z)")
 MOST = 300
 
 
@@ -65,7 +69,7 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
     values = list(_values(settings, chosen))
     if chosen and not values and words[0] not in COMMANDS:
         raise click.UsageError(f"there is no command 'assay {chosen}'")
-    variables = {name: "(set, not shown)" if name in SECRET else _shown(os.environ[name]) for name in VARIABLES if os.environ.get(name)}
+    variables = {name: HIDDEN if name in SECRET else _shown(os.environ[name]) for name in VARIABLES if os.environ.get(name)}
     files = {"project": project_file(), "user": user_file()}
     if as_json:
         found = {"files": {name: {"path": str(p.absolute()), "read": p.is_file()} for name, p in files.items()}}
@@ -126,9 +130,9 @@ def _of(
         from_environment = option.value_from_envvar(context)
         source = settings.origin(path, option.name) if settings is not None else None
         if from_environment is not None:
-            yield Value(path, name, _shown(from_environment), "environment")
+            yield Value(path, name, _of_option(name, from_environment), "environment")
         elif source is not None:
-            yield Value(path, name, _shown(defaults[option.name]), f"{source} file")
+            yield Value(path, name, _of_option(name, defaults[option.name]), f"{source} file")
         elif chosen:
             yield Value(path, name, _shown(option.get_default(context)), "built-in")
     if isinstance(command, click.Group):
@@ -139,12 +143,25 @@ def _of(
                 yield from _of(below, click.Context(below, info_name=name, parent=context), f"{path} {name}", nested, settings, chosen)
 
 
+def _of_option(name: str, value: Any) -> Any:
+    """What is set, unless the option is one that keeps a secret."""
+    return HIDDEN if name in SECRET_OPTIONS else _shown(value)
+
+
+def _address(found: re.Match[str]) -> str:
+    """Scheme and host. The rest can hold a secret: user and password, path, query. No host where it is not plain which part that is."""
+    scheme, rest = found.groups()
+    host = HOST.match(rest)
+    astray = host is None or "@" in rest[host.end() :].partition("#")[0]
+    return f"{scheme}..." if host is None or astray else f"{scheme}{host[1]}{'/...' if rest != host[1] else ''}"
+
+
 def _shown(value: Any) -> Any:
-    """A value made safe to show: no credentials of an address, nothing that steers a terminal, at most 300 characters."""
+    """A value made safe to show: of an address its scheme and host, nothing that steers a terminal, at most 300 characters."""
     if isinstance(value, list | tuple):
         return [_shown(v) for v in value]
     if value is None or isinstance(value, bool | int | float):
         return value
     if not isinstance(value, str) and "unset" in repr(value).lower():
         return None
-    return plain(CREDENTIALS.sub(r"\1...@", str(value)))[:MOST]
+    return plain(ADDRESS.sub(_address, str(value)))[:MOST]

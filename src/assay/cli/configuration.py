@@ -181,13 +181,16 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _only_ours(path: Path) -> None:
-    """The user's file may name keys and endpoints, so nobody else may write it."""
-    try:
-        found = path.stat()
-    except OSError as e:
-        raise ConfigurationError(f"cannot be read: {e.strerror}", where=str(path)) from None
-    if found.st_uid not in (os.getuid(), 0) or stat.S_IMODE(found.st_mode) & 0o002:
-        raise ConfigurationError("others may write this file, so it is not read", where=str(path), fix=f"chmod go-w {path}")
+    """The user's file may name keys and endpoints, so nobody else may write it, or put another into its folder."""
+    for part in dict.fromkeys((path, path.parent, path.resolve().parent)):
+        try:
+            found = part.stat()
+        except OSError as e:
+            raise ConfigurationError(f"cannot be read: {e.strerror}", where=str(part)) from None
+        sticky = part is not path and found.st_mode & stat.S_ISVTX
+        if found.st_uid not in (os.getuid(), 0) or (stat.S_IMODE(found.st_mode) & 0o022 and not sticky):
+            what = "others may write this " + ("file, so it is not read" if part is path else "folder, so its configuration is not read")
+            raise ConfigurationError(what, where=str(part), fix=f"chmod go-w {part}")
 
 
 def _allowed(path: str, key: str, value: object, where: str) -> None:

@@ -17,7 +17,7 @@ from assay.errors import AssayError
 
 NEW = """\
 # What an assistant may do with Assay. Only what stands here; everything else is refused. docs/mcp.md describes every key.
-# Keep this file where the assistant cannot write.
+# Keep this file, and the plan files that it names, where the assistant cannot write.
 assay: assistant-grants/1
 name: assistant
 expires: {expires}
@@ -89,6 +89,8 @@ def check(grants: Path) -> None:
         wrong = plan.get("wrong") or plan.get("cannot_start")
         most = f"{plan['most_trials']:,} trials at most" if "most_trials" in plan else ""
         click.echo(f"  {'✕' if wrong else '✓'} {plain(plan['plan'])}  {plain((wrong or most).replace(chr(10), ' '))}")
+        if "digest" in plan:
+            click.echo(f"    {plan['digest']}")
     click.echo(f"\nNext, name this command in the assistant's own settings:\n\n  {program()} mcp serve {shell_path(grants)}")
 
 

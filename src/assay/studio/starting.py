@@ -400,10 +400,11 @@ def _assay() -> list[str]:
 
 def exact_environment() -> dict[str, str]:
     """This environment, without what gives a command other options than those that stand there: what was looked at is what starts, in the
-    folder that was named.
+    folder that was named, and no module is taken from there by any process below it.
     """
     options = ("ASSAY_RUN_", "ASSAY_REPORT_", "ASSAY_VERIFY_", "ASSAY_COMPARE_", "ASSAY_STORE_URL")
-    return {name: value for name, value in os.environ.items() if not name.startswith(options)} | {"ASSAY_NO_CONFIG": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(options)}
+    return kept | {"ASSAY_NO_CONFIG": "1", "PYTHONSAFEPATH": "1"}
 
 
 def _spec(target: str) -> TargetSpec | None:

@@ -11,16 +11,28 @@ from urllib.parse import urlsplit
 from assay.errors import TargetError
 from assay.ledger import keychain
 
-OWN = ("ASSAY_KEY", "ASSAY_PKCS11", "ASSAY_MCP")
-"""What opens signing keys and doors is never sent to an endpoint, whatever a plan names."""
+PREFIX = "ASSAY_"
+ALLOWED = ("ASSAY_API_KEY",)
+"""The names beginning with `ASSAY_` that a plan may give: every other one is Assay's own (signing keys, stores, doors), those that come
+later included, and is never sent to an endpoint.
+"""
+
+
+def is_own(name: str) -> bool:
+    """Whether a variable is Assay's own, and so nobody's key at an endpoint."""
+    return name.startswith(PREFIX) and name not in ALLOWED
 
 
 def api_key(name: str, url: str) -> str:
     """The key. Raises `TargetError` where there is none, or what is there cannot be one."""
     if not name:
         return ""
-    if name.startswith(OWN):
-        raise TargetError(f"{name} opens Assay's own keys and is sent to nobody", where="target.api_key_env", fix="Name another variable.")
+    if is_own(name):
+        raise TargetError(
+            f"{name} is Assay's own and is sent to nobody",
+            where="target.api_key_env",
+            fix=f"Name another variable; of Assay's, {ALLOWED[0]}.",
+        )
     key = os.environ.get(name, "") or keychain.look_up(name, (urlsplit(url).hostname or "").casefold())
     if not key:
         raise TargetError(

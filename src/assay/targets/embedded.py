@@ -53,7 +53,7 @@ class EmbeddedTarget:
         key = secrets.token_urlsafe(24)
         context = max(CONTEXT_TOKENS, 2 * self._generation.max_tokens)
         self._child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "assay.targets.embedded_server", str(path), str(self._limits.concurrency), str(context),
+            sys.executable, "-P", "-m", "assay.targets.embedded_server", str(path), str(self._limits.concurrency), str(context),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, "OMP_WAIT_POLICY": "passive"}, start_new_session=True,
         )  # fmt: skip

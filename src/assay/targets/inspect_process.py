@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from assay.errors import TargetError
-from assay.targets.apikey import OWN
+from assay.targets.apikey import is_own
 from assay.targets.inspect_wire import Answer, Ask, Cancel, Ready, Refused, Settings, answer_line, line
 
 CHILD = "assay.targets.inspect_child"
@@ -60,8 +60,9 @@ class InspectProcess:
         self._folder = self._folder or tempfile.TemporaryDirectory(prefix="assay-inspect-")
         self.starts += 1
         child = self._child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", CHILD, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-            env={k: v for k, v in os.environ.items() if not k.startswith(OWN)}, cwd=self._folder.name, start_new_session=True,
+            sys.executable, "-P", "-m", CHILD,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            env={k: v for k, v in os.environ.items() if not is_own(k)}, cwd=self._folder.name, start_new_session=True,
             limit=answer_line(self._settings.most_characters),
         )  # fmt: skip
         try:

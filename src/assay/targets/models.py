@@ -222,8 +222,8 @@ def _fetch(wheel: Wheel, folder: Path) -> Path:
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     command = [
-        sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--no-cache-dir",
-        "--only-binary=:all:", "--require-hashes", "--dest", str(folder), "-r", str(requirement),
+        sys.executable, "-P", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps",
+        "--no-cache-dir", "--only-binary=:all:", "--require-hashes", "--dest", str(folder), "-r", str(requirement),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
     found = sorted(folder.glob("*.whl"))

@@ -38,8 +38,8 @@ def write(run: ExportedRun, out: BinaryIO) -> None:
         lines, log = Path(folder) / "run.jsonl", Path(folder) / "run.eval"
         with lines.open("wb") as file:
             jsonl.write(run, file)
-        command = [sys.executable, "-m", CHILD, str(lines), str(log)]
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603 - our own module
+        command = [sys.executable, "-P", "-m", CHILD, str(lines), str(log)]
+        done = subprocess.run(command, capture_output=True, check=False, cwd=folder)  # noqa: S603 - our own module
         if done.returncode or not log.is_file():
             said = done.stderr.decode(errors="replace").strip().splitlines()
             raise ExportError(f"Inspect could not write the log: {said[-1][:300] if said else 'no reason given'}", where="inspect")

@@ -111,7 +111,7 @@ def _looked_through(source: Path) -> list[Key] | None:
 def _direct(source: Path, aside: Path, keys: list[Key]) -> Iterator[LogHeader | LogSample]:
     """Samples straight from the archive, while another process reads the header; those that do not fit to the letter last, by Inspect."""
     left: list[Key] = []
-    command = [sys.executable, "-m", "assay.exchange.inspect_log.child", HEADER, str(source), str(aside)]
+    command = [sys.executable, "-P", "-m", "assay.exchange.inspect_log.child", HEADER, str(source), str(aside)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as other:  # noqa: S603 - our own module
         try:
             for key, sample in read_direct(source, keys):

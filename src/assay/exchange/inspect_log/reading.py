@@ -40,7 +40,7 @@ def read_log(path: Path) -> Log:
     before = _digest(path)
     with tempfile.TemporaryDirectory(prefix="assay-import-") as folder:
         out = Path(folder) / "samples.jsonl"
-        command = [sys.executable, "-m", CHILD, str(path.resolve()), str(out)]
+        command = [sys.executable, "-P", "-m", CHILD, str(path.resolve()), str(out)]
         try:
             done = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE_S, cwd=folder)  # noqa: S603 - our own module
         except subprocess.TimeoutExpired:
