@@ -3,8 +3,9 @@
     python deploy/compose/prepare.py door --host gate.example.org --model m7 --digest sha256:... --roles roles-1.signed.json \
       --owner KEYID --admin ada=KEY --admin abel=KEY
 
-Everything in it is its owner's alone (0700, 0600), and containers run as that user. The authority that signs the certificates exists for a
-moment only: its key is never written, so nobody makes another certificate by it. Nothing that is there is overwritten.
+Everything in it is its owner's alone (0700, 0600), and containers run as that user. No container runs as root: root names another user
+with --user. The authority that signs the certificates exists for a moment only: its key is never written, so nobody makes another
+certificate by it. Nothing that is there is overwritten.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def parsed(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--upstream", default="https://model:8000/v1", help="where the gate finds the model's server")
     parser.add_argument("--store", default="postgresql://assay@postgres/assay", help="where the gate finds its store")
     parser.add_argument("--listen", default="0.0.0.0:8443", help="where the gate listens, in its container")
+    parser.add_argument("--user", metavar="UID:GID", help="whose the folder is and as whom containers run; you, unless you are root")
     parser.add_argument("--no-weights", action="store_true", help="do not fetch the model's weights")
     return parser.parse_args(words)
 
@@ -58,6 +60,7 @@ def prepare(given: argparse.Namespace) -> None:
     """Make all of it. Raises `AssayError`."""
     if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", given.host):
         raise AssayError("not a host's name", where=f"--host {given.host}")
+    user, group = owner(given.user)
     folder: Path = given.folder
     if folder.exists() and any(folder.iterdir()):
         raise AssayError("there is something in this folder", where=str(folder), fix="Choose another one.")
@@ -74,7 +77,7 @@ def prepare(given: argparse.Namespace) -> None:
     (gate / "gate.yaml").write_text(yaml.safe_dump(gate_file(given), sort_keys=False), encoding="utf-8")
     read_config(gate / "gate.yaml")
     lines = {
-        "ASSAY_USER": f"{os.getuid()}:{os.getgid()}", "ASSAY_SOURCE": SOURCE, "ASSAY_HOST": given.host, "ASSAY_PUBLISH": given.publish,
+        "ASSAY_USER": f"{user}:{group}", "ASSAY_SOURCE": SOURCE, "ASSAY_HOST": given.host, "ASSAY_PUBLISH": given.publish,
         "ASSAY_MODEL": given.serves,
     }  # fmt: skip
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()), encoding="utf-8")
@@ -83,6 +86,22 @@ def prepare(given: argparse.Namespace) -> None:
 
         os.environ["ASSAY_CACHE"] = str(weights)
         models.weights(given.serves, lambda line: print(line, file=sys.stderr))
+    if (user, group) != (os.getuid(), os.getgid()):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, user, group, follow_symlinks=False)
+
+
+def owner(given: str | None) -> tuple[int, int]:
+    """Whose the folder is: user and group. Raises `AssayError` for root, as whom no container is to run."""
+    if given is None:
+        user, group = os.getuid(), os.getgid()
+    elif re.fullmatch(r"[0-9]{1,9}:[0-9]{1,9}", given):
+        user, group = map(int, given.split(":"))
+    else:
+        raise AssayError("not a user and a group", where=f"--user {given}", fix="Give two numbers: --user 1000:1000.")
+    if user == 0:
+        raise AssayError("containers do not run as root", where="--user", fix="Run this as another user, or name one: --user 1000:1000.")
+    return user, group
 
 
 def gate_file(given: argparse.Namespace) -> dict[str, object]:

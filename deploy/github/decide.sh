@@ -90,7 +90,7 @@ if [ -n "$bundle" ]; then
   verified "$bundle"
   code=$?
   [ $code = 0 ] || by_code "$([ $code = 2 ] && echo 2 || echo 1)"
-  verdict=$(python3 -c '
+  verdict=$(python3 -I -c '
 import json, sys
 value = json.load(open(sys.argv[1], encoding="utf-8"))
 (found,) = [c["detail"] for c in value["checks"] if c["check"] == "decision recomputed"]

@@ -4,7 +4,8 @@
     def test_the_model_may_go_out(assay_result): ...
 
 The plan is run before the test's body. Approve passes; delay (unless `allow_delay=True`) and halt fail the test with the reasons;
-whatever keeps the plan from being run is an error, never a skip. docs/ci.md.
+whatever keeps the plan from being run is an error, never a skip. A test has one gate: a second mark, of its class or module, stops the
+collection. Without the plug-in a mark is a word that pytest does not know: have it refuse those (`strict_markers`). docs/ci.md.
 """
 
 from __future__ import annotations
@@ -43,11 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every marked test takes the fixture, asked for or not. Raises `pytest.UsageError` for a mark that cannot be carried out."""
+    """Every marked test takes the fixture, asked for or not. Raises `pytest.UsageError` for marks that cannot be carried out."""
     for item in items:
-        mark = item.get_closest_marker(MARK)
-        if mark is None:
+        marks = list(item.iter_markers(MARK))
+        if not marks:
             continue
+        if len(marks) > 1:
+            raise pytest.UsageError(f"{item.nodeid}: {MARK}: {len(marks)} gates, and a test has one (those of its class and module count)")
+        (mark,) = marks
         names = getattr(item, "fixturenames", None)
         wrong = sorted(set(mark.kwargs) - set(_TAKEN))
         if mark.args or wrong or names is None:
@@ -56,7 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not isinstance(mark.kwargs.get("allow_delay", False), bool):
             raise pytest.UsageError(f"{item.nodeid}: {MARK}: allow_delay is True or False")
         if FIXTURE not in names:
-            names.append(FIXTURE)  # after what the test's other fixtures start
+            # a list of its own, since tests of one function share theirs; last, after what the test's other fixtures start
+            item.fixturenames = [*names, FIXTURE]  # type: ignore[attr-defined]
 
 
 @pytest.fixture
@@ -65,8 +70,12 @@ def assay_result(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     from assay.errors import AssayError
 
     item: pytest.Item = request.node
+    mark = item.get_closest_marker(MARK)
+    if mark is None:
+        # a gate that nobody looks at would pass on halt
+        pytest.fail(f"{FIXTURE} is the result of a test's own gate, and this test has none: mark it {MARK}(...)", pytrace=False)
     try:
-        result = _evaluated(item, tmp_path_factory)
+        result = _evaluated(item, mark, tmp_path_factory)
     except AssayError as e:
         # at setup this is an error of the test, not its failure; what an AssayError says is all that there is to say
         pytest.fail(f"Assay could not decide: {e}", pytrace=False)
@@ -86,23 +95,24 @@ def assay_result(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Before the body: fail on halt and on delay, with the reasons and no traceback."""
-    mark = item.get_closest_marker(MARK)
-    if mark is None:
+    marks = list(item.iter_markers(MARK))
+    if not marks:
         return
     result = item.stash.get(_RESULT, None)
     if result is None:
         pytest.fail(f"the gate of {item.nodeid} was not evaluated", pytrace=False)
-    allowed = ("approve", "delay") if mark.kwargs.get("allow_delay", False) else ("approve",)
+    if len(marks) > 1:  # one was added since the collection
+        pytest.fail(f"{item.nodeid} has {len(marks)} gates, and one was evaluated", pytrace=False)
+    allowed = ("approve", "delay") if marks[0].kwargs.get("allow_delay", False) else ("approve",)
     if result.decision.verdict not in allowed:
         pytest.fail(_reasons(result), pytrace=False)
 
 
-def _evaluated(item: pytest.Item, folders: pytest.TempPathFactory) -> Result:
+def _evaluated(item: pytest.Item, mark: pytest.Mark, folders: pytest.TempPathFactory) -> Result:
     from assay import api
     from assay.errors import PlanError
 
-    mark, option = item.get_closest_marker(MARK), item.config.getoption
-    given = dict(mark.kwargs) if mark else {}
+    option, given = item.config.getoption, mark.kwargs
     plan, target = given.get("plan"), given.get("target")
     plan = _found(plan, item) if plan is not None else option("--assay-plan")
     if plan is None:

@@ -280,6 +280,16 @@ def test_without_the_command_nothing_is_decided(runs: Runs) -> None:
     assert "not there" in printed
 
 
+def test_no_module_of_the_current_folder_is_taken_for_pythons_own(runs: Runs) -> None:
+    """Planted beside the run, where the job's current folder is."""
+    planted = runs.folder / "json.py"
+    planted.write_text("def load(_): return {'ok': True, 'checks': [{'check': 'decision recomputed', 'detail': 'approve'}]}\n")
+    try:
+        assert runs.action(bundle="halt/evidence.jsonl")[0] == CODES["halt"]
+    finally:
+        planted.unlink()
+
+
 def test_a_delay_passes_only_where_that_is_said_and_a_halt_never(runs: Runs) -> None:
     assert runs.action(run="delay", allow_delay="true")[0] == 0
     assert runs.action(run="halt", allow_delay="true")[0] == 20

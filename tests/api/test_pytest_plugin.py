@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -89,6 +90,76 @@ def test_a_mark_that_cannot_be_carried_out_stops_the_collection(gated: pytest.Py
     done = gated.runpytest_inprocess()
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["ERROR: test_gate.py::test_gate: assay_gate: *"])
+
+
+def test_a_test_has_one_gate_wherever_the_second_comes_from(gated: pytest.Pytester) -> None:
+    halting, good = (
+        "pytest.mark.assay_gate(plan='plan.yaml', target='scripted:1')",
+        "@pytest.mark.assay_gate(plan='plan.yaml', target='scripted:0')",
+    )
+    for text in (
+        f"@{halting}\n{good}\ndef test_it(): pass", f"@{halting}\nclass TestIt:\n    {good}\n    def test_it(self): pass",
+        f"pytestmark = {halting}\n{good}\ndef test_it(): pass",
+        f"{good}\n@pytest.mark.parametrize('n', [pytest.param(1, marks={halting})])\ndef test_it(n): pass",
+    ):  # fmt: skip
+        gated.makepyfile(test_gate=f"import pytest\n{text}\n")
+        done = gated.runpytest_inprocess()
+        assert done.ret == pytest.ExitCode.USAGE_ERROR
+        done.stderr.fnmatch_lines(["ERROR: test_gate.py::*: assay_gate: 2 gates, and a test has one *"])
+    gated.makepyfile(
+        test_gate=f"""
+        import pytest
+
+        @pytest.fixture(autouse=True)
+        def later(request): request.node.add_marker({halting})
+
+        {good}
+        def test_it(): open("ran", "w")
+        """
+    )
+    done = gated.runpytest_inprocess()
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*has 2 gates, and one was evaluated*"])
+    assert not (gated.path / "ran").exists()
+
+
+def test_a_gate_on_one_parameter_is_no_gate_on_the_others(gated: pytest.Pytester) -> None:
+    gated.makepyfile(
+        """
+        import pytest
+
+        gate = pytest.mark.assay_gate(plan="plan.yaml", target="scripted:0")
+
+        @pytest.mark.parametrize("n", [pytest.param(1, marks=gate), 2])
+        def test_it(n, request): assert ("assay_result" in request.fixturenames) == (n == 1)
+        """
+    )
+    gated.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_a_result_without_a_gate_is_an_error_whatever_the_options_say(gated: pytest.Pytester) -> None:
+    gated.makepyfile("def test_it(assay_result): open('ran', 'w')")
+    done = gated.runpytest_inprocess("--assay-plan=plan.yaml", "--assay-target=scripted:1")
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["*this test has none: mark it assay_gate(...)*"])
+    assert not (gated.path / "ran").exists()
+    assert not list(gated.path.glob("**/run.db"))
+
+
+def test_without_the_plug_in_strict_markers_or_the_fixture_keep_a_gate_from_passing(gated: pytest.Pytester) -> None:
+    """As docs/ci.md tells to have it: either of the two is enough."""
+    (ini,) = re.findall(r"```text\n(\[pytest\]\n.*?)```", (Path(__file__).parents[2] / "docs/ci.md").read_text(), re.DOTALL)
+    mark = "import pytest\n@pytest.mark.assay_gate(plan='plan.yaml', target='scripted:1')\ndef test_it({}): open('ran', 'w')\n"
+    for written, argument, said in (
+        (ini, "", "*'assay_gate' not found in `markers`*"),
+        ("[pytest]", "assay_result", "*fixture 'assay_result' not found*"),
+    ):
+        gated.makeini(written)
+        gated.makepyfile(test_gate=mark.format(argument))
+        done = gated.runpytest_subprocess("-p", "no:cacheprovider")  # markers once known stay known in a process
+        done.assert_outcomes(errors=1)
+        done.stdout.fnmatch_lines([said])
+    assert not (gated.path / "ran").exists()
 
 
 def test_a_function_under_test_works_and_so_does_one_that_is_awaited(gated: pytest.Pytester) -> None:

@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from tests.api.plans import small_plan
 from tests.ci.forge import BOT, TOKEN, Forge, serving
 from tests.ci.running import DEPLOY, Ended, run_step
 from tests.support import KEY, make_bundle
 
 COMMIT = "a" * 40
 MARK = "<!-- assay-gate: gate -->"
+BOUND = "The evidence names a target and a plan, and no commit: see that they are those of this one."
 SCRIPT = DEPLOY / "github/comment/comment.py"
 
 
@@ -32,6 +35,13 @@ def forge() -> Iterator[Forge]:
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("evidence")
     make_bundle(folder, name="hostile-plan", about="@everyone <b>look</b>")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def approving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("approving")
+    make_bundle(folder, **yaml.safe_load(small_plan(target={"kind": "scripted", "model": "0"})))
     return folder
 
 
@@ -64,7 +74,7 @@ def test_one_comment_is_made_and_then_brought_up_to_date(forge: Forge, tmp_path:
     for n in range(150):
         forge.comment(f"talk {n}", "somebody")
     assert comment(forge, tmp_path, happened).code == 0
-    assert forge.texts[-1] == f"{MARK}\n## Assay: ✓ APPROVE\n\n<sub>Of commit {COMMIT}.</sub>\n"
+    assert forge.texts[-1] == f"{MARK}\n## Assay: ✓ APPROVE\n\n<sub>Written for commit {COMMIT}. {BOUND}</sub>\n"
     assert "up to date" in comment(forge, tmp_path, happened).printed
     assert comment(forge, tmp_path, happened, "## Assay: ✕ HALT\n").code == 0
     assert comment(forge, tmp_path, happened, "## another gate\n", name="second").code == 0
@@ -95,7 +105,8 @@ def test_the_second_workflow_finds_the_very_pull_request_and_says_whose_word_it_
     ]  # fmt: skip
     assert comment(forge, tmp_path, ran_for_a_fork(tmp_path)).code == 0
     (text,) = forge.texts
-    assert text.endswith("It comes from a fork: its own job made this evidence.</sub>\n")
+    assert text.startswith(f"{MARK}\n> **From a fork.** Its own job chose this evidence, and its own workflow file how that job ended.")
+    assert text.index("signed before") < text.index("## Assay")
     forge.reads_only = True
     assert comment(forge, tmp_path, ran_for_a_fork(tmp_path), "## other\n").code == 1
     forge.pulls = []
@@ -155,8 +166,30 @@ def test_an_event_of_something_else_is_said_so(forge: Forge, tmp_path: Path, con
     assert (ended.code, "none of a pull request" in ended.printed) == (2, True), ended.printed
 
 
-def summarised(folder: Path, key: str = "") -> Ended:
-    return run_step("github/comment", "Summarise", folder, {"folder": "given", "bundle-key": key})
+def summarised(folder: Path, key: str = "", gate: str = "") -> Ended:
+    return run_step("github/comment", "Summarise", folder, {"folder": "given", "bundle-key": key, "gate": gate})
+
+
+def test_a_bundle_that_says_otherwise_than_the_gates_job_is_not_believed(evidence: Path, approving: Path, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+
+    def text(bundle: Path, gate: str) -> str:
+        shutil.copy(bundle / "evidence.jsonl", given)
+        return Path(summarised(tmp_path, KEY.public.keyid, gate).outputs["summary"]).read_text()
+
+    words = text(approving, "success")
+    assert words.startswith("## Assay: ✓ APPROVE")
+    assert "Nobody said how" not in words
+    for ended in ("failure", "timed_out"):
+        words = text(approving, ended)
+        assert words.startswith("## Assay: no decision\n"), ended
+        assert "APPROVE" not in words
+        assert f"`{ended}`" in words
+    assert "Nobody said how the gate's own job ended" in text(approving, "")
+    assert text(evidence, "success").startswith("## Assay: no decision\n")
+    assert text(evidence, "failure").startswith("## Assay: ✕ HALT")
+    assert summarised(tmp_path, gate="success\n").code == 2
 
 
 def test_the_words_come_from_the_verified_bundle_and_from_nothing_beside_it(evidence: Path, tmp_path: Path) -> None:

@@ -18,12 +18,14 @@ import yaml
 from assay.evidence import verify_bundle
 from assay.ledger import PrivateKey
 from tests.api.plans import small_plan
+from tests.ci.model import serving
 from tests.ci.running import DEPLOY, Ended, action, run_step
 
 GATE = DEPLOY / "github/gate/gate.sh"
 SCHEMAS = Path(check_jsonschema.__file__).parent / "builtin_schemas/vendor"
 EXAMPLES = ("github/gate/example-workflow.yml", "github/comment/example-workflow.yml", "github/example-workflow.yml")
 CODES = {"approve": 0, "delay": 10, "halt": 20}
+NAMED = "http://127.0.0.1:9/v1#{model}@ASSAY_API_KEY"
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -42,7 +44,7 @@ class Workspace:
         for name in ("base/plans", "head/models"):
             (folder / name).mkdir(parents=True)
         (folder / "base/plans/gate.yaml").write_text(small_plan())
-        (folder / "head/models/next.txt").write_text("0\n")
+        (folder / "head/models/next.txt").write_text("refuses\n")
         git(folder / "base", "init", "-q")
         git(folder / "base", "add", "-A")
         git(folder / "base", "commit", "-qm", "plan")
@@ -63,10 +65,16 @@ def workspace(tmp_path: Path) -> Workspace:
 
 def test_only_an_approval_passes_and_everything_is_written(workspace: Workspace) -> None:
     key = PrivateKey.generate()
-    (workspace.folder / "head/models/next.txt").write_text("1\n")
+    (workspace.folder / "head/models/next.txt").write_text("leaks\n")
+    with serving() as model:
+        passes_and_writes(workspace, key, model.target)
+    assert model.asked == {("leaks", "Bearer a-secret-key")}
+
+
+def passes_and_writes(workspace: Workspace, key: PrivateKey, named: str) -> None:
     for target, verdict, inputs in (
         ("scripted:0", "approve", {"signing_key": key.to_pem(b"").decode()}), ("scripted:0.5", "delay", {"allow_delay": "true"}),
-        ("scripted:{model}", "halt", {"model_file": "models/next.txt", "allow_delay": "true"}),
+        (named, "halt", {"model_file": "models/next.txt", "allow_delay": "true"}),
     ):  # fmt: skip
         ended = workspace.gate(target=target, api_key="a-secret-key", **inputs)
         assert ended.code == (0 if verdict == "delay" else CODES[verdict]), ended.printed
@@ -103,15 +111,26 @@ REFUSED: dict[str, tuple[dict[str, str], str]] = {
     "an option for a plan": ({"plan": "--help"}, "hyphen"),
     "a plan of the pull request": ({"plan": "head/plan.yaml"}, "in no checkout"),
     "a delay that may be yes": ({"allow_delay": "yes"}, "true or false"),
-    "a model without its file": ({"target": "scripted:{model}"}, "name the model-file"),
+    "a model without its file": ({"target": NAMED}, "name the model-file"),
     "a model-file without its place": ({"model_file": "models/next.txt"}, "where the target has {model}"),
-    "a model-file that is a link": ({"target": "scripted:{model}", "model_file": "models/link.txt"}, "is a link"),
-    "a model-file above": ({"target": "scripted:{model}", "model_file": "../event.json"}, "is a link, or leads out"),
-    "a model-file anywhere": ({"target": "scripted:{model}", "model_file": "/etc/hostname"}, "is a link, or leads out"),
-    "a model-file that is not there": ({"target": "scripted:{model}", "model_file": "models/none.txt"}, "No such file"),
-    "a model that is an address": ({"target": "scripted:{model}", "model_file": "models/evil.txt"}, "does not hold one name"),
-    "a model that is a command": ({"target": "scripted:{model}", "model_file": "models/command.txt"}, "does not hold one name"),
-    "two models": ({"target": "scripted:{model}", "model_file": "models/two.txt"}, "does not hold one name"),
+    "a model-file that is a link": ({"target": NAMED, "model_file": "models/link.txt"}, "is a link"),
+    "a model-file above": ({"target": NAMED, "model_file": "../event.json"}, "is a link, or leads out"),
+    "a model-file anywhere": ({"target": NAMED, "model_file": "/etc/hostname"}, "is a link, or leads out"),
+    "a model-file that is not there": ({"target": NAMED, "model_file": "models/none.txt"}, "No such file"),
+    "a model that is an address": ({"target": NAMED, "model_file": "models/evil.txt"}, "does not hold one name"),
+    "a model that is a command": ({"target": NAMED, "model_file": "models/command.txt"}, "does not hold one name"),
+    "two models": ({"target": NAMED, "model_file": "models/two.txt"}, "does not hold one name"),
+    "two models, far apart": ({"target": NAMED, "model_file": "models/far.txt"}, "longer than 300 bytes"),
+    "a model and a blank": ({"target": NAMED, "model_file": "models/blank.txt"}, "does not hold one name"),
+    "a model and an empty line": ({"target": NAMED, "model_file": "models/empty.txt"}, "does not hold one name"),
+    "a provider of the pull request": ({"target": "inspect:{model}", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a part of a provider": ({"target": "inspect:my-{model}", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a rate of the pull request": ({"target": "scripted:{model}", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a path of the pull request": ({"target": "https://x.example/{model}#m", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a host of the pull request": ({"target": "https://{model}/v1#m", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a key of the pull request": ({"target": "https://x.example/v1#m@{model}", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a model twice": ({"target": "https://x.example/{model}#{model}", "model_file": "models/next.txt"}, "{model} stands once"),
+    "a service behind a provider": ({"target": "inspect:openai/{model}", "model_file": "models/service.txt"}, "another service"),
     "a line in a target": ({"target": "scripted:0\nx"}, "control character"),
 }  # fmt: skip
 
@@ -123,6 +142,10 @@ def test_what_should_not_be_asked_is_refused_before_anything_is(workspace: Works
     (models / "evil.txt").write_text("m@OTHER_KEY")
     (models / "command.txt").write_text("$(touch pwned)`touch pwned`;touch pwned")
     (models / "two.txt").write_text("a\nb\n")
+    (models / "far.txt").write_text("safe-model" + "\n" * 400 + "evil-model\n")
+    (models / "blank.txt").write_text("safe-model \n")
+    (models / "empty.txt").write_text("safe-model\n\n")
+    (models / "service.txt").write_text("azure/m\n")
     (workspace.folder / "head/plan.yaml").write_text(small_plan())
     inputs, said = REFUSED[name]
     ended = workspace.gate(**inputs)
@@ -130,6 +153,28 @@ def test_what_should_not_be_asked_is_refused_before_anything_is(workspace: Works
     assert said in ended.printed
     assert not (workspace.folder / "assay-gate").exists()
     assert not list(workspace.folder.glob("**/pwned"))
+
+
+@pytest.mark.parametrize("name", ["github/gate", "github/comment", "github"])
+def test_nothing_is_installed_by_a_pip_of_the_pull_request(tmp_path: Path, name: str) -> None:
+    (tmp_path / "pip").mkdir()
+    for file in ("pip/__init__.py", "pip/__main__.py", "sitecustomize.py", "logging.py"):
+        (tmp_path / file).write_text(f"open({str(tmp_path / 'pwned')!r}, 'w')\n")
+    (tmp_path / "temp").mkdir()
+    ended = run_step(name, "Install", tmp_path, {"package": "pytest"}, RUNNER_TEMP=str(tmp_path / "temp"))
+    assert ended.code == 0, ended.printed
+    assert not (tmp_path / "pwned").exists()
+    assert run_step(name, "Install", tmp_path, {"package": "-r x"}, RUNNER_TEMP=str(tmp_path / "temp")).code == 2
+
+
+def test_a_name_may_follow_a_provider_and_a_group_at_an_address(workspace: Workspace) -> None:
+    """Neither is refused for where the name stands: what is asked next is refused for what it is."""
+    for target, said in (
+        ("nobody:provider/{model}", "unknown kind of target 'nobody'"),
+        ("https://x.example/v1#group/{model}@NO_KEY", "NO_KEY"),
+    ):
+        ended = workspace.gate(target=target, model_file="models/next.txt")
+        assert (ended.code, said in ended.printed) == (2, True), ended.printed
 
 
 def test_the_plan_is_that_of_the_base_commit_and_of_no_other(workspace: Workspace) -> None:
@@ -161,48 +206,6 @@ def test_what_cannot_be_run_is_an_error_with_its_words_and_no_command_of_the_run
     assert "something at taken already" in workspace.gate(out="taken").printed
 
 
-def test_the_gitlab_job_takes_plan_and_script_of_the_target_branch(tmp_path: Path) -> None:
-    """Both jobs' lines, in a clone as a runner makes it, with a merge request that would change the plan and the script."""
-    origin, clone = tmp_path / "origin", tmp_path / "clone"
-    shutil.copytree(DEPLOY, origin / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
-    (origin / "plans").mkdir()
-    (origin / "plans/gate.yaml").write_text(small_plan())
-    git(tmp_path, "init", "-q", "-b", "main", str(origin))
-    git(origin, "add", "-A")
-    git(origin, "commit", "-qm", "base")
-    git(origin, "checkout", "-qb", "mine")
-    (origin / "plans/gate.yaml").write_text("assay: plan/1\nname: lenient\n")
-    (origin / "deploy/github/gate/gate.sh").write_text("exit 0\n")
-    (origin / "next.txt").write_text("0.5\n")
-    git(origin, "add", "-A")
-    git(origin, "commit", "-qm", "mine")
-    git(tmp_path, "clone", "-q", "--depth", "1", "--branch", "mine", f"file://{origin}", str(clone))
-    template = yaml.safe_load((DEPLOY / "gitlab/assay-gate.yml").read_text())
-    base, job = template[".assay-base"], template[".assay-gate"]
-    variables = {**base["variables"], **job["variables"], "ASSAY_PLAN": "plans/gate.yaml", "ASSAY_TARGET": "scripted:{model}"}
-    env = {
-        **{k: v.replace("$CI_PROJECT_DIR", str(clone)) for k, v in variables.items()}, "ASSAY_MODEL_FILE": "next.txt",
-        "CI_PROJECT_DIR": str(clone), "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main", "HOME": str(tmp_path), "GITLAB_CI": "true",
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "CI_JOB_TOKEN": "never-shown", "GIT_CONFIG_GLOBAL": "/dev/null",
-    }  # fmt: skip
-    lines = "\n".join([*base["before_script"], *job["script"]])
-    done = subprocess.run(["bash", "-eo", "pipefail", "-c", lines], cwd=clone, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 10, done.stdout + done.stderr
-    assert (clone / job["artifacts"]["reports"]["junit"]).is_file()
-    comment = template[".assay-comment"]
-    assert comment["script"][0].startswith("bash deploy/github/comment/summarise.sh >")
-    done = subprocess.run(
-        ["bash", "deploy/github/comment/summarise.sh"],
-        cwd=clone / ".assay-base",
-        env={**env, "ASSAY_FOLDER": str(clone / "assay-gate")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "… DELAY" in done.stdout
-    assert "Nobody said which key" in done.stdout
-
-
 def schema(name: str) -> jsonschema.protocols.Validator:
     value = json.loads((SCHEMAS / f"{name}.json").read_text())
     return jsonschema.validators.validator_for(value)(value)
@@ -219,7 +222,7 @@ def test_actions_are_actions(path: str) -> None:
 @pytest.mark.parametrize("path", EXAMPLES)
 def test_workflows_are_workflows_with_the_least_rights(path: str) -> None:
     text = (DEPLOY / path).read_text()
-    value = yaml.safe_load(text.replace("\non:\n", "\n'on':\n"))
+    value = yaml.safe_load(text.replace("\non:", "\n'on':"))
     schema("github-workflows").validate(value)
     with pytest.raises(jsonschema.ValidationError):
         schema("github-workflows").validate({**value, "jbos": {}})
@@ -227,6 +230,8 @@ def test_workflows_are_workflows_with_the_least_rights(path: str) -> None:
     for name, job in value["jobs"].items():
         assert "timeout-minutes" in job
         uses = [s["uses"] for s in job["steps"]]
+        for step in job["steps"]:
+            assert not step["uses"].endswith("deploy/github/comment") or step["with"]["gate"], "nobody says how the gate's job ended"
         runs_the_gate = any(u.endswith("deploy/github/gate") for u in uses)
         assert not runs_the_gate or rights[name] == {"contents": "read"}, "the job that asks the model can write something"
         for step in job["steps"]:
@@ -238,6 +243,12 @@ def test_workflows_are_workflows_with_the_least_rights(path: str) -> None:
             if "secrets." in str(step):
                 assert runs_the_gate
                 assert step["uses"].endswith("deploy/github/gate"), "a secret is given to a step that does not need it"
+
+
+def test_a_required_check_reports_on_every_pull_request() -> None:
+    value = yaml.safe_load((DEPLOY / "github/gate/example-workflow.yml").read_text().replace("\non:", "\n'on':"))
+    assert value["on"] == "pull_request", "with paths or branches it would not report where they do not match"
+    assert "if" not in value["jobs"]["gate"]
 
 
 def test_the_gitlab_templates_are_valid() -> None:

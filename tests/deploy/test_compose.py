@@ -8,6 +8,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import socket
 import ssl
@@ -41,6 +42,7 @@ PREPARE = ROOT / "deploy/compose/prepare.py"
 CONTAINERFILE = (ROOT / "deploy/container/Containerfile").read_text()
 SMALL = "smollm2-135m-instruct"
 OWNER = "ab" * 16
+OTHER = "65534:65534"
 
 
 def free_port() -> int:
@@ -59,6 +61,8 @@ def made(folder: Path, roles: Path, owners: tuple[str, ...] = (OWNER,), **more: 
     given = {"--host": "localhost", "--model": "m7", "--digest": f"sha256:{'1' * 64}", "--roles": str(roles), **more}
     many = [("--owner", o) for o in owners] + [("--admin", key) for key in public_keys()]
     words = [w for pair in [*given.items(), *many] for w in pair]
+    if os.getuid() == 0 and "--user" not in given:
+        words += ["--user", OTHER]
     command = [sys.executable, PREPARE, folder, *words, "--no-weights"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -161,6 +165,28 @@ def test_without_its_secret_nothing_starts(tmp_path: Path, content: str | None) 
     assert str(secret) in done.stderr
 
 
+@pytest.mark.parametrize("shell", ["/bin/sh", "dash", "bash"])
+def test_a_container_is_well_by_the_shells_own_kill(shell: str) -> None:
+    """A slim image has no /bin/kill; here no command can be found at all."""
+    found = shutil.which(shell)
+    if found is None:
+        pytest.skip(f"{shell} is not installed")
+    try:
+        os.kill(1, 0)
+        expected = 0
+    except PermissionError:
+        expected = 1
+    done = subprocess.run([found, ENTRY, "--well"], env={"PATH": ""}, capture_output=True, text=True, check=False)
+    assert (done.returncode, "not found" in done.stderr) == (expected, False), done.stderr
+
+
+def test_the_health_check_runs_nothing_of_the_folder_that_is_mounted(tmp_path: Path) -> None:
+    (tmp_path / "ssl.py").write_text("raise SystemExit(0)")
+    env = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "GATE_HEALTH": "https://127.0.0.1:9/", "GATE_HEALTH_HOST": "x"}
+    done = subprocess.run([ENTRY, "--well"], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+
+
 # What is made beforehand
 
 
@@ -175,7 +201,9 @@ def test_everything_is_made_for_its_owner_alone_and_is_a_gate(tmp_path: Path) ->
     config = read_config(folder / "gate/gate.yaml")
     assert (config.listen, config.hosts) == ("0.0.0.0:8443", ("localhost", "localhost:8443"))
     assert config.models["m7"].upstream == "https://model:8000/v1"
-    assert f"ASSAY_USER={os.getuid()}:{os.getgid()}" in (folder / ".env").read_text()
+    user = f"{os.getuid()}:{os.getgid()}" if os.getuid() else OTHER
+    assert f"ASSAY_USER={user}\n" in (folder / ".env").read_text()
+    assert {f"{p.stat().st_uid}:{p.stat().st_gid}" for p in (folder, *folder.rglob("*"))} == {user}
     for named in COMPOSE["secrets"].values():
         assert (folder / named["file"]).is_file(), named
     assert not list(folder.rglob("authority.key")), "the authority's key must not be kept"
@@ -185,9 +213,20 @@ def test_everything_is_made_for_its_owner_alone_and_is_a_gate(tmp_path: Path) ->
     assert (again.returncode, "there is something in this folder" in again.stderr) == (2, True)
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="what root is told is seen by root")
+def test_root_makes_no_folder_whose_containers_run_as_root(tmp_path: Path) -> None:
+    command = [sys.executable, PREPARE, tmp_path / "door", "--host", "h", "--model", "m", "--digest", "d", "--roles", "r", "--owner", OWNER]
+    done = subprocess.run([*command, "--admin", "a=b", "--no-weights"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "do not run as root" in done.stderr) == (2, True), done.stderr
+    assert not (tmp_path / "door").exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "what"),
     [
+        ({"--user": "0:0"}, "do not run as root"),
+        ({"--user": "00:1000"}, "do not run as root"),
+        ({"--user": "root"}, "not a user"),
         ({"--host": "gate.example/x"}, "not a host"),
         ({"--digest": "sha256:1"}, "gate.yaml"),
         ({"--upstream": "http://model:8000/v1"}, "https"),
@@ -284,6 +323,8 @@ def test_gate_store_and_model_answer_a_request_through_the_connector(tmp_path: P
             },
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
+        for path in (folder, *folder.rglob("*")):  # the processes here are ours, root's or not
+            os.chown(path, os.getuid(), os.getgid())
         (folder / "secrets/database_password").write_text(password + "\n")
         stack.callback(authority.store.close)
         env = {"PATH": paths, "HOME": str(tmp_path), "ASSAY_CACHE": str(models.cache_folder()), "ASSAY_MODEL": SMALL}

@@ -28,6 +28,11 @@ PAGES = 30
 TRIES = 3
 TIMEOUT_S = 20
 ANSWER = 16 * 1024 * 1024
+BOUND = "The evidence names a target and a plan, and no commit: see that they are those of this one."
+FORK = (
+    "> **From a fork.** Its own job chose this evidence, and its own workflow file how that job ended. It cannot sign by a key that it "
+    "does not have; it can send evidence that was signed before, of another model or commit. Hold target and plan below against it."
+)
 
 
 class BadInputError(Exception):
@@ -192,8 +197,8 @@ def body(forge: GitHub | GitLab, name: str) -> str:
         raise BadInputError("ASSAY_SUMMARY is empty, or longer than a comment may be")
     if not re.fullmatch(r"[0-9a-f]{40,64}", forge.commit or ""):
         raise BadInputError("the commit is none")
-    origin = " It comes from a fork: its own job made this evidence." if forge.fork else ""
-    return f"{mark(name)}\n{summary.rstrip()}\n\n<sub>Of commit {forge.commit}.{origin}</sub>\n"
+    origin = f"{FORK}\n\n" if forge.fork else ""
+    return f"{mark(name)}\n{origin}{summary.rstrip()}\n\n<sub>Written for commit {forge.commit}. {BOUND}</sub>\n"
 
 
 def mark(name: str) -> str:

@@ -75,10 +75,19 @@ if [ -n "$base" ] && [ -e "$plan" ]; then
   git -C "$folder" diff --quiet HEAD -- . 2>/dev/null || refuse "$plan, or something beside it, was changed after the checkout"
 fi
 
-# The model's name: one line of the pull request's, in letters that can name a model and nothing else.
+# The model's name: one line of the pull request's, in letters that can name a model and nothing else. It stands where it chooses neither
+# an address nor a key nor a provider.
+at_address='^https?://[^#{}]+#([A-Za-z0-9._-]+/)*\{model\}(@[A-Za-z_][A-Za-z0-9_]*)?$'
+at_provider='^[a-z][a-z0-9-]*:([A-Za-z0-9._-]+/)+\{model\}$'
 case $target in
   *'{model}'*)
     [ -n "$model_file" ] || refuse "the target has {model}: name the model-file that says which"
+    provided=false
+    if [[ $target =~ $at_provider ]]; then
+      provided=true
+    elif ! [[ $target =~ $at_address ]]; then
+      refuse "{model} stands once: after the # of an address or the / of a provider (http...#{model}@KEY, inspect:PROVIDER/{model})"
+    fi
     model=$(python3 -I -c '
 import os, re, sys
 head, name = os.path.realpath(sys.argv[1]), sys.argv[2]
@@ -86,11 +95,17 @@ path = os.path.join(head, name)
 if os.path.isabs(name) or os.path.realpath(path) != path:
     sys.exit("the model-file is a link, or leads out of the pull request")
 with open(path, "rb") as file:
-    text = file.read(300).strip(b"\r\n\t ")
-if not re.fullmatch(rb"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}", text):
-    sys.exit("the model-file does not hold one name of a model (letters, digits, . _ : / -)")
-print(text.decode())
+    text = file.read(301)
+if len(text) > 300:
+    sys.exit("the model-file is longer than 300 bytes")
+found = re.fullmatch(rb"([A-Za-z0-9][A-Za-z0-9._:/-]{0,199})(\r?\n)?", text)
+if not found:
+    sys.exit("the model-file does not hold one name of a model (letters, digits, . _ : / -), and nothing else")
+print(found[1].decode())
 ' "$head" "$model_file" 2>"$said") || refuse "$(tail -n 1 "$said" | cut -c 1-200)"
+    if [ "$provided" = true ]; then
+      case $model in */*) refuse "after a provider the name of a model has no /, which could name another service" ;; esac
+    fi
     target=${target//'{model}'/"$model"}
     ;;
   *) [ -z "$model_file" ] || refuse "a model-file is read where the target has {model}" ;;
