@@ -68,7 +68,7 @@ def test_what_is_shown_is_read_back_and_holds_no_password(user: str, hosts: list
         ("postgresql://h:1x/x", "no host that could be"),
         ("postgresql://h/x?password=p", "a password in the query"),
         ("postgresql://h/x?passfile=/etc/shadow", "does not take"),
-        ("postgresql://h/x?sslkey=/root/k", "does not take"),
+        ("postgresql://h/x?sslkey=/keys/k", "does not take"),
         ("postgresql://h/x?options=-c%20fsync", "does not take"),
         ("postgresql://h/x?require_auth=none", "does not take"),
         ("postgresql://h/x?sslmode=a&sslmode=b", "everything once"),

@@ -22,9 +22,7 @@ same.
 from __future__ import annotations
 
 import datetime as dt
-import os
 import re
-import stat
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -34,6 +32,7 @@ from msgspec import Meta, Struct
 
 from assay.catalog.yamlfile import Located
 from assay.errors import AssayError
+from assay.files import others_may_write
 from assay.plan import builtin_plans
 from assay.plan.file import BUILTIN
 
@@ -174,11 +173,9 @@ def _plan(folder: Path, given: str, where: str) -> tuple[str, str]:
 
 def owners_alone(path: Path) -> None:
     """The file, and the folder that it is in (and is named in, where it is a link), are for their owner to write. Raises `GrantsError`."""
-    for part in dict.fromkeys((path, path.absolute().parent, path.resolve().parent)):
-        try:
-            found = part.stat()
-        except OSError as e:
-            raise GrantsError(f"cannot be read: {e.strerror}", where=str(part)) from None
-        sticky = part is not path and found.st_mode & stat.S_ISVTX
-        if found.st_uid not in (os.getuid(), 0) or (stat.S_IMODE(found.st_mode) & 0o022 and not sticky):
-            raise GrantsError("others may write it, so it grants nothing", where=str(part), fix=f"chmod go-w {part}")
+    try:
+        part = others_may_write(path)
+    except OSError as e:
+        raise GrantsError(f"cannot be read: {e.strerror}", where=str(e.filename)) from None
+    if part is not None:
+        raise GrantsError("others may write it, so it grants nothing", where=str(part), fix=f"chmod go-w {part}")

@@ -12,7 +12,6 @@ only what is listed in `PROJECT`: how things are shown, and no key, no endpoint,
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any, Literal
 import click
 
 from assay.errors import AssayError
+from assay.files import others_may_write
 
 PREFIX = "ASSAY"
 PROJECT_FILE = "assay.toml"
@@ -182,15 +182,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _only_ours(path: Path) -> None:
     """The user's file may name keys and endpoints, so nobody else may write it, or put another into its folder."""
-    for part in dict.fromkeys((path, path.parent, path.resolve().parent)):
-        try:
-            found = part.stat()
-        except OSError as e:
-            raise ConfigurationError(f"cannot be read: {e.strerror}", where=str(part)) from None
-        sticky = part is not path and found.st_mode & stat.S_ISVTX
-        if found.st_uid not in (os.getuid(), 0) or (stat.S_IMODE(found.st_mode) & 0o022 and not sticky):
-            what = "others may write this " + ("file, so it is not read" if part is path else "folder, so its configuration is not read")
-            raise ConfigurationError(what, where=str(part), fix=f"chmod go-w {part}")
+    try:
+        part = others_may_write(path)
+    except OSError as e:
+        raise ConfigurationError(f"cannot be read: {e.strerror}", where=str(e.filename)) from None
+    if part is not None:
+        what = "others may write this " + ("file, so it is not read" if part is path else "folder, so its configuration is not read")
+        raise ConfigurationError(what, where=str(part), fix=f"chmod go-w {part}")
 
 
 def _allowed(path: str, key: str, value: object, where: str) -> None:

@@ -8,7 +8,6 @@ with read_run(path) as earlier:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import Self
 
 from msgspec import Struct
@@ -18,14 +17,14 @@ from assay.errors import AssayError, TargetError
 from assay.judges import Answer, Judgement, Said, verdict_on
 from assay.runs import RunStore, Trial
 from assay.scenarios import Item, ItemBuilder, Message
-from assay.targets import Attempt, Reply
+from assay.targets import AtHand, Attempt, Reply
 
 
 class NoTranscriptError(AssayError):
     """The earlier run has no transcript of an item that is asked for now: its judgements led elsewhere."""
 
 
-class ReplayTarget:
+class ReplayTarget(AtHand):
     """Gives the stored answer of every item."""
 
     def __init__(self, run: RunStore) -> None:
@@ -37,13 +36,6 @@ class ReplayTarget:
         for trial in self._run.trials():
             self._slots[trial.item] = trial.slot
         return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Always."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """Without an item there is nothing to replay."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,6 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from assay.errors import TargetError
+from assay.files import keep_copy
 from assay.plan import SOURCE, Plan, TargetSpec
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -108,16 +108,7 @@ def keep_sources(plan: Plan, beside: Path, folder: Path) -> None:
     `TargetError`.
     """
     for name in sorted({source_name(spec) for spec in source_specs(plan)}):
-        source, kept = beside / name, folder / name
-        if kept.exists() and source.exists() and kept.samefile(source):
-            continue
-        read_source_file(source)
-        partial = kept.with_name(f".{name}.partial")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, partial)
-            partial.replace(kept)
+            keep_copy(beside / name, folder / name, read_source_file)
         except OSError as e:
-            raise TargetError(f"cannot keep the list of samples: {e.strerror}", where=str(kept)) from None
-        finally:
-            partial.unlink(missing_ok=True)
+            raise TargetError(f"cannot keep the list of samples: {e.strerror}", where=str(folder / name)) from None

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 from assay.errors import TargetError
 from assay.plan import SOURCE, TargetSpec
 from assay.scenarios import Item, Message
 from assay.sources.lines import Score as ScoreLine
-from assay.targets import Reply
+from assay.targets import AtHand, Reply
 from assay.targets.recorded import Meaning, Score, scored, silent
 
 
-class Scorer:
+class Scorer(AtHand):
     """A scorer's word on the samples that were played, as a judge: in the form that judges are asked for."""
 
     def __init__(self, spec: TargetSpec, scores: Mapping[str, tuple[str, Mapping[str, ScoreLine]]], digest: str) -> None:
         self._spec, self._scores = spec, scores
         self._meaning = Meaning.of(spec.options)
         self.identity: Mapping[str, str] = {"kind": SOURCE, "model": spec.model, "digest": digest}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Always: nothing is asked."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """It has seen nothing else."""

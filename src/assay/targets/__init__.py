@@ -17,6 +17,7 @@ from assay.plan import ADDRESS_FIX, Generation, Limits, TargetSpec, address_faul
 from assay.targets.base import (
     Access,
     AgentTarget,
+    AtHand,
     Attempt,
     FormTarget,
     ItemJudge,
@@ -33,6 +34,7 @@ from assay.targets.cache import CachedTarget
 __all__ = [
     "Access",
     "AgentTarget",
+    "AtHand",
     "Attempt",
     "CachedTarget",
     "FormTarget",

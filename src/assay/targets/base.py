@@ -84,6 +84,20 @@ class Target(Protocol):
         ...
 
 
+class AtHand:
+    """The part of a target that has nothing to open and cannot be away: it is part of this program."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    async def alive(self) -> bool:
+        """Always."""
+        return True
+
+
 @runtime_checkable
 class ItemTarget(Protocol):
     """A target that must know the item, not only its messages: scripted ones."""

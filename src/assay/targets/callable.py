@@ -19,13 +19,12 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from importlib import import_module
-from types import TracebackType
 from typing import Any, Self
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Message
-from assay.targets.base import Access, Attempt, Progress, Reply, clean_text
+from assay.targets.base import Access, AtHand, Attempt, Progress, Reply, clean_text
 
 AgentFunction = Callable[[Access], str | Awaitable[str]]
 """Given messages and tools, an agent's last words."""
@@ -41,7 +40,7 @@ def spec_of(function: object) -> TargetSpec:
     return TargetSpec("callable", f"{named.__module__}:{named.__qualname__}")
 
 
-class CallableTarget:
+class CallableTarget(AtHand):
     """Calls the function in a thread of its own, or awaits it: on `home` if that is given. It is loaded by its name unless handed over."""
 
     def __init__(
@@ -56,13 +55,6 @@ class CallableTarget:
     async def __aenter__(self) -> Self:
         self._run = self._function or _load(self._name)
         return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Always: it is part of this program."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """The function without tools."""

@@ -16,19 +16,18 @@ import hashlib
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Literal, Self
 
 import msgspec
 from msgspec import Meta, Struct, structs
 
 from assay.errors import TargetError
+from assay.files import keep_copy
 from assay.plan import RECORDED, Generation, Limits, Plan, TargetSpec
 from assay.scenarios import Item, Message
-from assay.targets.base import Attempt, Progress, Reply
+from assay.targets.base import AtHand, Attempt, Progress, Reply
 
 MAX_BYTES = 512 * 1024 * 1024
 MAX_ANSWERS = 1_000_000
@@ -137,24 +136,12 @@ def keep_recorded(plan: Plan, beside: Path, folder: Path) -> None:
     `TargetError`.
     """
     for name, kind in sorted({answers_name(spec): spec.kind for spec in recorded_specs(plan)}.items()):
-        source, kept = beside / name, folder / name
-        if kept.exists() and source.exists() and kept.samefile(source):
-            continue
-        if kind == RECORDED:
-            read_recorded(source)
-        else:
-            from assay.targets.strings import read_strings
+        from assay.targets.strings import read_strings
 
-            read_strings(source)
-        partial = kept.with_name(f".{name}.partial")
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, partial)
-            partial.replace(kept)
+            keep_copy(beside / name, folder / name, read_recorded if kind == RECORDED else read_strings)
         except OSError as e:
-            raise TargetError(f"cannot keep a copy of it: {e.strerror}", where=str(kept)) from None
-        finally:
-            partial.unlink(missing_ok=True)
+            raise TargetError(f"cannot keep a copy of it: {e.strerror}", where=str(folder / name)) from None
 
 
 class Meaning(Struct, frozen=True):
@@ -210,7 +197,7 @@ def _fits(value: str, rule: str) -> bool:
     return {"<": number < limit, "<=": number <= limit, ">": number > limit, ">=": number >= limit}[compared[1]]
 
 
-class Recorded:
+class Recorded(AtHand):
     """Gives what a file holds, item by item: the answer as a target, the scorer's word as a judge."""
 
     def __init__(self, spec: TargetSpec, limits: Limits) -> None:
@@ -250,13 +237,6 @@ class Recorded:
             "answers": digest, "log": logs, "made": str(found.made or UNKNOWN),
         }  # fmt: skip
         return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Always: nothing is asked."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """Without an item there is nothing to look up."""

@@ -14,21 +14,19 @@ import json
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import blake2b
-from types import TracebackType
-from typing import Self
 
 from msgspec import structs
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Check, Item, Message, WorldItem
-from assay.targets.base import Attempt, Progress, Reply
+from assay.targets.base import AtHand, Attempt, Progress, Reply
 from assay.worlds import Call, call_line, draw_case, load_family
 
 REFUSAL = "I cannot help with that."
 
 
-class ScriptedTarget:
+class ScriptedTarget(AtHand):
     """Knows the item, unlike every real target: the engine hands it over through `ask_item`."""
 
     def __init__(self, spec: TargetSpec, generation: Generation) -> None:
@@ -38,19 +36,9 @@ class ScriptedTarget:
         self._delay_s = float(spec.options.get("delay_ms", "0")) / 1000
         self.identity: Mapping[str, str] = {"kind": "scripted", "model": spec.model, **spec.options}
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """Without an item there is nothing to script."""
         raise TargetError("a scripted target answers items, not bare messages")
-
-    async def alive(self) -> bool:
-        """Always."""
-        return True
 
     async def ask_item(self, item: Item) -> Reply:
         """The scripted answer to an item; slower for answers that comply, as with real models. At temperature 0 always the same."""

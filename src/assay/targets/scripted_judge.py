@@ -11,19 +11,17 @@ import json
 import re
 from collections.abc import Mapping
 from hashlib import blake2b
-from types import TracebackType
-from typing import Self
 
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Message
-from assay.targets.base import Attempt, Progress, Reply
+from assay.targets.base import AtHand, Attempt, Progress, Reply
 from assay.targets.scripted import REFUSAL
 
 _RATES = re.compile(r"(0(?:\.\d+)?|1(?:\.0+)?)/(0(?:\.\d+)?|1(?:\.0+)?)")
 
 
-class ScriptedJudge:
+class ScriptedJudge(AtHand):
     """Knows no item: like every judge it is sent messages only."""
 
     def __init__(self, spec: TargetSpec, generation: Generation) -> None:
@@ -34,16 +32,6 @@ class ScriptedJudge:
         self._broken = float(spec.options.get("broken", "0"))
         self._seed = f"{spec.options.get('seed', '0')}/{generation.seed}".encode()
         self.identity: Mapping[str, str] = {"kind": spec.kind, "model": spec.model, **spec.options}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Always."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """A verdict in the form that judges are asked for."""

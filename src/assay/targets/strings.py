@@ -17,7 +17,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Literal, Self
 
 import msgspec
@@ -26,7 +25,7 @@ from msgspec import Meta, Struct
 from assay.errors import TargetError
 from assay.plan import Generation, Limits, TargetSpec
 from assay.scenarios import Item, Message
-from assay.targets.base import Attempt, Progress, Reply
+from assay.targets.base import AtHand, Attempt, Progress, Reply
 from assay.targets.recorded import Line, quotable
 
 STRINGS = "strings"
@@ -121,7 +120,7 @@ def _looked_for(file: StringsFile) -> Iterator[tuple[str, Rule, tuple[str, ...]]
     yield from ((name, file.rules[looked.rule], looked.strings) for name, looked in file.items.items())
 
 
-class Strings:
+class Strings(AtHand):
     """Says of an answer what its item's rule says."""
 
     def __init__(self, spec: TargetSpec) -> None:
@@ -138,13 +137,6 @@ class Strings:
             raise TargetError(f"the strings are those of '{self._file.source}', not of '{self._model}'", where="target.model")
         self.identity = {"kind": STRINGS, "model": self._model, "digest": digest}
         return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Always: nothing is asked."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """Strings answer nobody."""

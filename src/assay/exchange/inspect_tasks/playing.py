@@ -7,8 +7,7 @@ What an episode needs to be judged, the agent's answers and what the world gave,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from inspect_ai.model import get_model
@@ -22,7 +21,7 @@ from assay.exchange.inspect_tasks.items import Chosen, Items, items_of
 from assay.judges import episode_of
 from assay.plan import Limits
 from assay.scenarios import Item, Message
-from assay.targets import Reply
+from assay.targets import AtHand, Reply
 from assay.targets.inspect_messages import Conversations, tools_of
 from assay.targets.inspect_reading import read_error, read_output
 from assay.worlds import Words, has_plain_names, native_tools
@@ -71,23 +70,13 @@ def played(chosen: Chosen) -> Solver:
     return solve
 
 
-class Playing:
+class Playing(AtHand):
     """The model under evaluation, as the player of worlds wants a target; its conversation is the sample's."""
 
     def __init__(self, state: TaskState) -> None:
         self.identity: Mapping[str, str] = {"kind": "inspect", "model": str(get_model())}
         self._state = state
         self._talk = Conversations()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        """Inspect sees to that."""
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         """One answer, with calls in writing."""
