@@ -51,10 +51,11 @@ class Reader:
             self.page.keyboard.press(key)
 
     def label(self, *keys: str) -> int:
-        """Label the trial on the screen with these keys; its slot."""
+        """Label the trial on the screen with these keys, and wait for the next, or for a word instead of one; its slot."""
         slot = self.slot
         self.press(*keys, "Enter")
         self.until("document.documentElement.dataset.slot !== s || document.querySelector('#work').hidden", str(slot))
+        self.ready()
         return slot
 
     def more(self) -> bool:

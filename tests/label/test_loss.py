@@ -227,6 +227,41 @@ def test_labels_given_without_a_connection_outlive_a_killed_browser_and_arrive_o
         assert len(acts(page)) == 2
 
 
+TYPING = """() => {
+  window.gap_ms = 0;
+  let last = performance.now();
+  const burst = () => {
+    window.gap_ms = Math.max(window.gap_ms, performance.now() - last);
+    last = performance.now();
+    for (const key of "vps") document.dispatchEvent(new KeyboardEvent("keydown", { key }));
+  };
+  burst();
+  window.typing = setInterval(burst, 20);
+}"""
+
+
+def test_keys_struck_while_a_trial_is_on_its_way_are_not_for_it(runs: dict[int, Path], tmp_path: Path, launch: Launch) -> None:
+    """Somebody faster than the network types on: what was meant for nothing must not label, skip or mark the trial that then comes."""
+    with Page(copy_of(runs[1], tmp_path / "run"), "--labeller", "Aisyah") as page:
+        reader = launch(page, "Aisyah")
+        held: list[Any] = []
+        reader.context.route("**/api/work", lambda route: held.append(route))
+        for _ in range(4):  # all that the browser has
+            reader.press("v", "n", "Enter")
+        assert reader.text("#message-title") == "Loading…"
+        reader.until("document.querySelector('#state').textContent === 'Everything is saved'")
+        reader.page.evaluate(TYPING)
+        for route in held:
+            route.continue_()
+        reader.until("!document.querySelector('#work').hidden")
+        slot = reader.slot
+        gap_ms = reader.page.evaluate("new Promise((done) => setTimeout(() => (clearInterval(typing), done(gap_ms)), 200))")
+        assert gap_ms >= 400 or (reader.slot, reader.chosen()) == (slot, {})  # a pause in the typing: the machine stood still
+        reader.page.wait_for_timeout(500)
+        reader.press("a")
+        assert reader.chosen()["verdict"] == "acceptable"
+
+
 def test_an_answer_that_is_lost_on_the_way_is_asked_for_again_and_filed_once(runs: dict[int, Path], tmp_path: Path, launch: Launch) -> None:
     with Page(copy_of(runs[1], tmp_path / "run"), "--labeller", "Aisyah") as page:
         reader = launch(page, "Aisyah")

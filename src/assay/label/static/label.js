@@ -9,10 +9,12 @@ import { showOthers, showProgress, showRubric, showTranscript } from "./transcri
 import { call, Refusal, SignedOut } from "./wire.js";
 
 const $ = (id) => document.getElementById(id);
+const PAUSE_MS = 400;
 const DEFAULTS = { language: document.documentElement.lang, blur: true, keys: true, minutes: 25, rubric: "" };
 let house, desk, rest, settings;
 let revealed = false;
 let ready = false;
+let unheard = -Infinity; // when a key was last struck that no trial was there for
 
 async function start() {
   if (navigator.serviceWorker) navigator.serviceWorker.register("/sw.js").catch(() => undefined);
@@ -181,6 +183,7 @@ function pressed(event) {
   if (event.key === "Escape" && writing) $("transcript").focus({ preventScroll: true });
   const key = shortcut(event);
   if (!key || writing || (event.repeat && key !== "c")) return;
+  if (ready && key !== "z" && meantForNone(event)) return;
   if (key === "Enter") {
     if (focus?.matches("button, a, summary, option") || !desk?.current) return;
     event.preventDefault();
@@ -195,6 +198,13 @@ function pressed(event) {
   else if (KEYS[key]) announce(KEYS[key]());
   else return;
   event.preventDefault();
+}
+
+// Keys struck while no trial is there, and those that follow without a pause, are not for the trial that comes in the midst of them.
+function meantForNone(event) {
+  const none = !desk?.current;
+  if (none || event.timeStamp - unheard < PAUSE_MS) unheard = event.timeStamp;
+  return !none && unheard === event.timeStamp;
 }
 
 // What a key has chosen, for those who do not see it.
