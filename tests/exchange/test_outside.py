@@ -13,9 +13,12 @@ from assay.exchange.outside import ask_outside, interpreter
 PYTHON = Path(sys.executable)
 
 
+BOUNDS = "MEMORY, CPU_S, FILE = 2**33, 60, 2**20\n"
+
+
 def child(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "child.py"
-    path.write_text(text)
+    path.write_text(f"{BOUNDS}def answer(request):\n    {text}\n")
     return path
 
 
@@ -26,7 +29,7 @@ def ask(path: Path, **given: object) -> dict[str, object]:
 def test_a_child_gets_the_request_a_home_of_its_own_and_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "hunter2")
     monkeypatch.setenv("PYTHONPATH", "/nowhere")
-    path = child(tmp_path, "import json, os, sys\njson.dump({'asked': json.load(sys.stdin), 'env': dict(os.environ)}, sys.stdout)")
+    path = child(tmp_path, "import os; print('noise'); return {'asked': request, 'env': dict(os.environ)}")
     said = ask(path, seed=3)
     env = said["env"]
     assert said["asked"] == {"a": 1}
@@ -42,10 +45,13 @@ def test_a_child_gets_the_request_a_home_of_its_own_and_no_key(tmp_path: Path, m
     [
         ("import sys; sys.exit('first\\nno \\x1b[2Jmodel here')", r"could not be asked: no \?\[2Jmodel here"),
         ("raise SystemExit(7)", "code 7"),
-        ("print('{')", "not what was asked for"),
-        ("print('[1]')", "not what was asked for"),
-        ("print('[' * 90000)", "not what was asked for"),
-        ("while True: print('x' * 1000)", "says more than 100,000 bytes"),
+        ("raise ValueError('first\\nno model here')", "could not be asked: ValueError: first no model here"),
+        ("import socket; socket.create_connection(('127.0.0.1', 9))", "could not be asked: OSError: no network here"),
+        ("open('large', 'wb').write(bytes(2**21))", "could not be asked"),
+        ("return [1]", "not what was asked for"),
+        ("import os; os.write(3, b'{'); os._exit(0)", "not what was asked for"),
+        ("import os; os.write(3, b'[' * 60000); os._exit(0)", "not what was asked for"),
+        ("return {'a': 'x' * 200_000}", "says more than 100,000 bytes"),
         ("import time; time.sleep(60)", "takes longer than 1 seconds"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Asking a package that cannot be installed beside Assay: a program of ours under another interpreter, JSON in, JSON out.
+"""Asking a package that cannot be installed beside Assay: a program of ours under another interpreter, JSON in, JSON out (`frame.py`).
 
     reply = ask_outside(interpreter("garak", ""), CHILD, {"probes": ["encoding.InjectBase64"]}, Probes, package="garak")
 
@@ -30,6 +30,8 @@ MAX_REPLY = 256 * 1024 * 1024
 PATIENCE_S = 900.0
 _PIECE = 1 << 20
 _LAST_WORDS = 4096
+_LEAVE_S = 5.0
+FRAME = Path(__file__).parent / "frame.py"
 PASSED = ("PATH", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT", "HF_HOME", "NLTK_DATA")
 OFFLINE = {
     "HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1",
@@ -56,7 +58,7 @@ def ask_outside(
     python: Path, child: Path, request: Any, kind: type[T], *, package: str, seed: int = 0, patience_s: float = PATIENCE_S,
     most: int = MAX_REPLY,
 ) -> T:  # fmt: skip
-    """What the program `child` answers to `request`, as `kind`. `seed` is Python's hash seed there.
+    """What `answer(request)` of the program `child` gives, as `kind`. `seed` is Python's hash seed there.
 
     Raises `CatalogError` for a child that fails, takes longer than `patience_s` seconds, says more than `most` bytes, or says something
     else.
@@ -73,13 +75,16 @@ def ask_outside(
         environment |= {f"XDG_{name}_HOME": str(Path(folder) / name.lower()) for name in ("CACHE", "CONFIG", "DATA", "STATE")}
         try:
             process = subprocess.Popen(  # noqa: S603 (an interpreter that the user named, and our own program)
-                [str(python), "-P", "-s", "-B", str(child)], stdin=asked, stdout=subprocess.PIPE, stderr=told, cwd=folder, env=environment,
-                start_new_session=True,
+                [str(python), "-P", "-s", "-B", str(FRAME), str(child)], stdin=asked, stdout=subprocess.PIPE, stderr=told, cwd=folder,
+                env=environment, start_new_session=True,
             )  # fmt: skip
         except OSError as e:
             raise CatalogError(f"cannot start it: {e.strerror}", where=str(python)) from None
         try:
             said = _read(process, time.monotonic() + patience_s, most)
+            if not said:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_LEAVE_S)  # its own code says more than that it was killed
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,15 +1,11 @@
 """A program for the interpreter that has garak: what its probes ask, and what its detectors look for. Assay is not installed there.
 
-Reads one JSON object on standard input and writes one on standard output (`garak.reading` has their shapes):
-{"probes": ["encoding.InjectBase64"], "cap": 256, "seed": 0} or {"detector": ..., "answers": [...]}. Nothing here asks a model, and
-connections are refused. Only probes whose prompts are all there from the start are taken; the rest are refused by name.
+Run by `exchange/frame.py`. It is asked {"probes": ["encoding.InjectBase64"], "cap": 256, "seed": 0} or {"detector": ..., "answers": [...]}
+(`garak.reading` has the shapes). Nothing here asks a model. Only probes whose prompts are all there from the start are taken; the rest are
+refused by name.
 """
 
-import json
-import os
 import random
-import resource
-import sys
 from typing import Any
 
 MEMORY = 12 * 1024**3
@@ -20,27 +16,9 @@ ALONE = {"probe", "_generator_precall_hook", "_mint_attempt", "_execute_attempt"
 """Methods of a probe that must be those of the base class: others make prompts as they go, or change how the model is called."""
 
 
-def main() -> int:
-    """Answer the one request; 3 with a line of words on standard error if that cannot be done."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print goes elsewhere
-    for limit, most in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_FSIZE, FILE)):
-        resource.setrlimit(limit, (most, most))
-    sys.addaudithook(_offline)
-    request = json.loads(sys.stdin.buffer.read())
-    try:
-        answer = _detect(request) if "detector" in request else _probes(request)
-    except Exception as e:  # noqa: BLE001 (one line of words, whatever it was)
-        sys.stderr.write(f"{type(e).__name__}: {e}".replace("\n", " ")[:400] + "\n")
-        return 3
-    out.write(json.dumps(answer).encode())
-    out.close()
-    return 0
-
-
-def _offline(event: str, _: Any) -> None:
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        raise OSError("no network here")
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What is asked for."""
+    return _detect(request) if "detector" in request else _probes(request)
 
 
 def _probes(request: dict[str, Any]) -> dict[str, Any]:
@@ -185,7 +163,3 @@ def _short(text: Any, most: int) -> str:
 
 def _clean(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,17 +1,14 @@
 """A program for the interpreter that has PyRIT: what its converters make of texts. Assay is not installed there.
 
-Reads one JSON object on standard input and writes one on standard output (`pyrit.making` has their shapes):
-{"converters": [{"name": "base64", "given": {}}], "texts": ["..."]}. No model is asked, and connections are refused. A converter that needs
-a model, gives something else than text, or cannot be made from plain values is refused by name, with the reason.
+Run by `exchange/frame.py`. It is asked {"converters": [{"name": "base64", "given": {}}], "texts": ["..."]} (`pyrit.making` has the
+shapes). No model is asked. A converter that needs a model, gives something else than text, or cannot be made from plain values is refused
+by name, with the reason.
 """
 
 import asyncio
 import inspect
 import json
-import os
 import re
-import resource
-import sys
 from typing import Any
 
 MEMORY = 8 * 1024**3
@@ -20,33 +17,15 @@ FILE = 64 * 1024**2
 CLOSEST = 8
 
 
-def main() -> int:
-    """Answer the one request; 3 with a line of words on standard error if that cannot be done."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print goes elsewhere
-    for limit, most in ((resource.RLIMIT_DATA, MEMORY), (resource.RLIMIT_CPU, CPU_S), (resource.RLIMIT_FSIZE, FILE)):
-        resource.setrlimit(limit, (most, most))
-    sys.addaudithook(_offline)
-    request = json.loads(sys.stdin.buffer.read())
-    try:
-        import pyrit
-        import pyrit.converter as converters
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """What every converter makes of every text."""
+    import pyrit
+    import pyrit.converter as converters
 
-        answer = {
-            "version": str(pyrit.__version__),
-            "converters": [_convert(converters, each["name"], each["given"], request["texts"]) for each in request["converters"]],
-        }
-    except Exception as e:  # noqa: BLE001 (one line of words, whatever it was)
-        sys.stderr.write(f"{type(e).__name__}: {e}".replace("\n", " ")[:400] + "\n")
-        return 3
-    out.write(json.dumps(answer).encode())
-    out.close()
-    return 0
-
-
-def _offline(event: str, _: Any) -> None:
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        raise OSError("no network here")
+    return {
+        "version": str(pyrit.__version__),
+        "converters": [_convert(converters, each["name"], each["given"], request["texts"]) for each in request["converters"]],
+    }
 
 
 def _convert(converters: Any, name: str, given: dict[str, Any], texts: list[str]) -> dict[str, Any]:
@@ -103,7 +82,3 @@ def _plain(name: str) -> str:
 
 def _line(e: Exception) -> str:
     return f"{type(e).__name__}: {' '.join(str(e).split())}"[:200]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
