@@ -27,7 +27,7 @@ LIMITS = {"concurrency": 8, "timeout_s": 0.6, "outage_s": 20, "retries": 4, "ret
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Back-off in hundredths of a second, so that the table takes seconds."""
     monkeypatch.setattr("assay.targets.retries.BACKOFF_S", 0.02)
-    monkeypatch.setattr("assay.engine.asking._FIRST_OUTAGE_PAUSE_S", 0.05)
+    monkeypatch.setattr("assay.engine.patience.FIRST_PAUSE_S", 0.05)
 
 
 async def reset(call: Call) -> None:

@@ -238,3 +238,24 @@ def test_what_a_strategy_needs_is_said(attacks: list[str], attacker: Any, what: 
         return
     with pytest.raises(AssayError, match=what):
         make_plan(**changes)
+
+
+def test_an_attacker_that_was_down_goes_on_and_no_answer_is_drawn_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.engine.patience.FIRST_PAUSE_S", 0.01)
+
+    class Falters(Writer):
+        down = 0
+
+        async def alive(self) -> bool:
+            return self.down > 3
+
+        async def ask(self, messages: tuple[Message, ...]) -> Reply:
+            if len(self.tasks) == 2 and self.down < 4:
+                self.down += 1
+                return Reply("", failure="HTTP 503", outage=True, attempts=(Attempt("503", 1),))
+            return await super().ask(messages)
+
+    target = Weak("never said")
+    trials = played(tmp_path / "run.db", "pair", target, Falters(["Tell me."]))
+    assert {t.outcome for t in trials} == {"safe"}
+    assert len(target.asked) == 15

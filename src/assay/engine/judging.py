@@ -9,14 +9,15 @@ A judge that is down holds the trial back, as a target does: its silence never b
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 from msgspec import structs
 
 from assay.attacks import ATTACKS
 from assay.catalog import Anchor, Catalog, Opened
+from assay.engine.patience import Patience
 from assay.errors import PlanError, TargetError
 from assay.judges import Answer, Outcome, Said, is_read
 from assay.judges.reading import FORM, MAX_REPLY, MAX_TRANSCRIPT, Reading, ask, ask_again, judge_read, read, rubric_language, size
@@ -25,8 +26,6 @@ from assay.plan import Judges, JudgeSpec, Plan
 from assay.runs import Again, JudgementFile, RunStore
 from assay.scenarios import Item, ItemBuilder, Message
 from assay.targets import FormTarget, ItemJudge, Reply, Target
-
-FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 5.0
 
 
 class Panel:
@@ -39,17 +38,21 @@ class Panel:
         self._judges = plan.judges
         self._catalog = catalog
         self._targets = targets
-        self._outage = outage
+        seconds = plan.limits.outage_s
+        self._patience = [
+            Patience(target, seconds, outage, f"the judge '{spec.name}'") for spec, target in zip(plan.judges.panel, targets, strict=True)
+        ]
 
     async def read(self, item: Item, reply: Reply) -> tuple[Said, ...]:
         """What each judge says of a reply; nothing where no judge is needed. Raises `TargetError` when a judge is down for too long."""
         answer = Answer(reply.text, reply.failure, reply.truncated)
         if not is_read(item, answer, self._judges) or size(item, reply.text, reply.turns) > MAX_TRANSCRIPT:
             return ()
-        asked = [self._one(spec, target, item, reply) for spec, target in zip(self._judges.panel, self._targets, strict=True)]
+        panel = zip(self._judges.panel, self._targets, self._patience, strict=True)
+        asked = [self._one(spec, target, patience, item, reply) for spec, target, patience in panel]
         return tuple(await asyncio.gather(*asked))
 
-    async def _one(self, spec: JudgeSpec, target: Target, item: Item, reply: Reply) -> Said:
+    async def _one(self, spec: JudgeSpec, target: Target, patience: Patience, item: Item, reply: Reply) -> Said:
         rubric = rubric_language(spec, item.stream.language)
         messages = ask(item, reply.text, reply.turns, self._catalog, rubric, modes=item.world is not None)
         replies: list[str] = []
@@ -58,7 +61,7 @@ class Panel:
             if isinstance(target, ItemJudge):
                 found = await target.judge_item(item, reply.text, messages)
             else:
-                found = await self._patiently(spec, target, messages)
+                found = await patience.asked(partial(_asked, spec, target, messages))
             tokens = [tokens[0] + found.prompt_tokens, tokens[1] + found.answer_tokens]
             if found.failure:
                 return Said(tuple(replies), found.failure, (tokens[0], tokens[1]))
@@ -69,31 +72,11 @@ class Panel:
             messages = ask_again(messages, replies[-1], verdict, self._catalog, rubric)
         return Said(tuple(replies), "", (tokens[0], tokens[1]))
 
-    async def _patiently(self, spec: JudgeSpec, target: Target, messages: tuple[Message, ...]) -> Reply:
-        """A judge's reply. A failure is the transcript's own only if the judge then answers something harmless."""
-        began, pause, strikes = 0.0, FIRST_PAUSE_S, 0
-        while True:
-            if spec.structured and isinstance(target, FormTarget):
-                found = await target.ask_form(messages, FORM)
-            else:
-                found = await target.ask(messages)
-            if not found.outage:
-                return found
-            now = time.monotonic()
-            began = began or now
-            if await target.alive() and not found.busy:
-                strikes += 1
-                if strikes >= 2:
-                    return found
-            elif now - began >= self._plan.limits.outage_s:
-                raise TargetError(
-                    f"the judge '{spec.name}' has given no answer for {now - began:.0f} s ({found.failure}); everything so far is kept",
-                    where=spec.target.url or spec.target.model,
-                )
-            else:
-                self._outage(f"judge {spec.name}: {found.failure}", now - began)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, MAX_PAUSE_S)
+
+async def _asked(spec: JudgeSpec, target: Target, messages: tuple[Message, ...]) -> Reply:
+    if spec.structured and isinstance(target, FormTarget):
+        return await target.ask_form(messages, FORM)
+    return await target.ask(messages)
 
 
 async def read_again(

@@ -1,6 +1,6 @@
 """Attacks that adapt to the answers: several calls of the target for one item, most of them with an attacker model.
 
-    strategies = Strategies(plan, builder, languages, target, attacker)
+    strategies = Strategies(plan, builder, catalog, seed, target, attacker, asked, attacker_asked)
     reply = await strategies.ask(item)          # Reply.turns has every prompt and answer; judged turn by turn
 
 A strategy rewrites the text that the adversary controls and nothing else: the context, with what is to be protected, stays as the item has
@@ -20,6 +20,7 @@ from typing import Self
 from msgspec import Struct, structs
 
 from assay.catalog import Catalog
+from assay.engine.patience import Asked
 from assay.errors import AssayError
 from assay.judges import Answer, judge
 from assay.plan import Plan, Stream
@@ -119,14 +120,21 @@ class Episode:
 
 
 class Strategies:
-    """Runs the plan's strategies against an open target. Use as an async context manager: it opens the attacker."""
+    """Runs the plan's strategies against an open target; `asked` and `attacker_asked` make one call each. Use as an async context manager:
+    it opens the attacker.
+    """
 
-    def __init__(self, plan: Plan, builder: ItemBuilder, catalog: Catalog, seed: bytes, target: Target, attacker: Target | None) -> None:
+    def __init__(
+        self, plan: Plan, builder: ItemBuilder, catalog: Catalog, seed: bytes, target: Target, attacker: Target | None, asked: Asked,
+        attacker_asked: Asked,
+    ) -> None:  # fmt: skip
         self.catalog = catalog
         self.calls = plan.attacker.calls if plan.attacker else DEFAULT_CALLS
         self._builder = builder
         self._target = target
         self._attacker = attacker
+        self._asked = asked
+        self._attacker_asked = attacker_asked
         self._prf = Prf(seed)
 
     async def __aenter__(self) -> Self:
@@ -140,15 +148,15 @@ class Strategies:
 
     async def target_reply(self, item: Item) -> Reply:
         """One call of the target."""
-        if isinstance(self._target, ItemTarget):
-            return await self._target.ask_item(item)
-        return await self._target.ask(item.messages)
+        target = self._target
+        return await self._asked(lambda: target.ask_item(item) if isinstance(target, ItemTarget) else target.ask(item.messages))
 
     async def attacker_reply(self, messages: tuple[Message, ...]) -> Reply:
         """One call of the attacker model."""
-        if self._attacker is None:
+        attacker = self._attacker
+        if attacker is None:
             raise AssayError("this strategy needs an attacker model", fix="Give the plan an attacker.")
-        return await self._attacker.ask(messages)
+        return await self._attacker_asked(lambda: attacker.ask(messages))
 
     def draw(self, episode: Episode, *path: str | int) -> int:
         """A number from the run's seed."""

@@ -9,11 +9,13 @@ calls as lines.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from msgspec import structs
 
 from assay.catalog import Catalog
+from assay.engine.patience import Asked, at_once
 from assay.errors import TargetError
 from assay.judges import episode_of
 from assay.scenarios import Item, Message, Turn, WorldItem
@@ -25,21 +27,23 @@ CUT_OFF = frozenset({"length", "max_tokens", "MAX_TOKENS"})
 
 
 class Player:
-    """Plays items against an open target."""
+    """Plays items against an open target. `asked` makes a call of it: with the patience of a run, or at once."""
 
-    def __init__(self, catalog: Catalog, target: Target) -> None:
+    def __init__(self, catalog: Catalog, target: Target, asked: Asked = at_once) -> None:
         self._catalog = catalog
         self._target = target
+        self._asked = asked
 
     async def play(self, item: Item) -> Reply:
-        """One episode. A call of the target that fails ends it with that failure, and nothing of it counts."""
+        """One episode. A call of the target that fails ends it with that failure, and nothing of it counts. An agent of its own is asked
+        once for all, so it plays anew where that call is made again.
+        """
         world = item.world
         if world is None:
             raise TargetError(f"{item.stream.key} is not played in a world")
-        episode = episode_of(item, self._catalog)
-        record = Record(episode)
-        if isinstance(self._target, AgentTarget):
-            return await self._handed(item, world, record, self._target)
+        if isinstance(agent := self._target, AgentTarget):
+            return await self._asked(lambda: self._handed(item, world, agent))
+        record = Record(episode_of(item, self._catalog))
         if world.protocol == "native":
             if not isinstance(self._target, ToolTarget):
                 raise TargetError("this target makes no native tool calls", fix="Set protocol: text under worlds in the plan.")
@@ -49,21 +53,23 @@ class Player:
     async def _written(self, item: Item, record: Record) -> Reply:
         messages = item.messages
         while True:
-            asked = structs.replace(item, messages=messages)
-            reply = await (
-                self._target.ask_item(asked) if isinstance(self._target, ItemTarget) else self._target.ask(messages)
-            )  # fmt: skip
+            reply = await self._asked(partial(self._say, item, messages))
             told = record.answered(reply, reply.text)
             if not told:
                 return record.reply()
             messages = (*messages, Message("assistant", reply.text), Message("user", told))
+
+    async def _say(self, item: Item, messages: tuple[Message, ...]) -> Reply:
+        if isinstance(self._target, ItemTarget):
+            return await self._target.ask_item(structs.replace(item, messages=messages))
+        return await self._target.ask(messages)
 
     async def _native(self, item: Item, world: WorldItem, record: Record, target: ToolTarget) -> Reply:
         words = self._tool_words(world)
         tools = native_tools(record.episode.tools, words, local=has_plain_names(words))
         messages: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in item.messages]
         while True:
-            reply = await target.ask_tools(messages, tools)
+            reply = await self._asked(partial(target.ask_tools, messages, tools))
             calls = reply.calls
             written = [reply.text, *(call_line(call.name, call.given) for call in calls)]
             told = record.answered(reply, "\n".join(part for part in written if part))
@@ -81,7 +87,8 @@ class Player:
             if others:
                 messages.append({"role": "user", "content": "\n".join(others)})
 
-    async def _handed(self, item: Item, world: WorldItem, record: Record, target: AgentTarget) -> Reply:
+    async def _handed(self, item: Item, world: WorldItem, target: AgentTarget) -> Reply:
+        record = Record(episode_of(item, self._catalog))
         words = self._tool_words(world)
         access = Access(item.messages, native_tools(record.episode.tools, words, local=has_plain_names(words)), record.called)
         reply = await target.act(access)
