@@ -20,6 +20,7 @@ from assay.access.audit.segment import seal, segments
 from assay.access.audit.verify import verify
 from tests.access.audited import KEY, ROOT, child, fill
 from tests.runs.test_power_loss import replayed
+from tests.support import sampled
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,7 @@ def test_every_acknowledged_record_survives_power_loss_after_any_system_call(tmp
         if cuts % 3 and told == 0:
             continue
         states = {n: f.states(rng) for n, f in files.items()}
-        for _ in range(5):
+        for _ in range(sampled(5, 3)):
             shutil.rmtree(disk, ignore_errors=True)
             (disk / "ends" / "checkpoints").mkdir(parents=True)
             for n, state in states.items():

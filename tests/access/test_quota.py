@@ -19,6 +19,7 @@ from assay.access.model import DeniedError, Grant, Quota
 from assay.access.store.base import LeaseKey, Store, StoreError, open_store
 from tests.access.grantmaking import NOW, grant, sub_grant
 from tests.access.test_store import Opened, opened, server  # noqa: F401 (fixtures)
+from tests.support import sampled
 
 ONE = Amounts(1, 10, 10)
 FAST = 10**6
@@ -251,7 +252,9 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str,
 
 
 def test_workers_that_are_killed_at_any_time_never_over_spend(place: tuple[str, Path]) -> None:
-    """Four workers, 150 kills at random moments; after each, what was used is at most what the store says, and that at most the quota."""
+    """Four workers, 50 kills (150 by `make test-full`) at random moments. After each, what was used is at most what the store says, and
+    that at most the quota.
+    """
     store = open_store(*place)
     value = grant()
     read, write = os.pipe()
@@ -259,10 +262,10 @@ def test_workers_that_are_killed_at_any_time_never_over_spend(place: tuple[str, 
     chance = random.Random(9)
     context = multiprocessing.get_context("fork")
     workers: list[multiprocessing.process.BaseProcess] = []
-    requests = tokens = kills = sampled = 0
-    ends = time.monotonic() + 100
+    requests = tokens = kills = seen_states = 0
+    most, ends = sampled(150, 50), time.monotonic() + 100
     seed = 0
-    while kills < 150 and time.monotonic() < ends:
+    while kills < most and time.monotonic() < ends:
         while len(workers) < 4:
             seed += 1
             workers.append(context.Process(target=_worker, args=(place, write, seed), daemon=True))
@@ -283,12 +286,12 @@ def test_workers_that_are_killed_at_any_time_never_over_spend(place: tuple[str, 
         counted = used(store, value)
         assert requests <= counted.requests <= 4000
         assert tokens <= counted.tokens <= 60_000
-        sampled += 1
+        seen_states += 1
     for worker in workers:
         worker.kill()
         worker.join()
-    assert sampled >= 150
-    assert requests > 100
+    assert seen_states >= most
+    assert requests > 2 * most // 3
     store.close()
 
 

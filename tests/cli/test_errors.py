@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from assay.cli import COMMANDS
+from assay.cli import COMMANDS, app
 from tests.support import plan_text
 
 SECRET = "sk-must-never-be-shown"
@@ -44,11 +45,12 @@ def test_version_and_help(tmp_path: Path) -> None:
     assert assay("--version", cwd=tmp_path).stdout.startswith("assay ")
     top = assay("--help", cwd=tmp_path).stdout
     assert "Examples:" in top
+    assert "Usage:" in assay("run", "--help", cwd=tmp_path).stdout
     for name in COMMANDS:
         assert name in top
-        done = assay(name, "--help", cwd=tmp_path)
-        assert done.returncode == 0
-        assert "Usage:" in done.stdout
+        done = CliRunner().invoke(app, [name, "--help"])
+        assert done.exit_code == 0, name
+        assert "Usage:" in done.output
 
 
 @pytest.mark.parametrize(

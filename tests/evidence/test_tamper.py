@@ -16,9 +16,9 @@ from assay.evidence import verify_bundle
 from assay.ledger import PrivateKey, canonical
 from assay.plan import Coin, make_seal, parse_plan
 from assay.runs import RunFile
-from tests.support import label_all, plan_text
+from tests.support import label_all, plan_text, sampled
 
-SAMPLED = {"catalog": 40, "trial": 140}
+SAMPLED = {"catalog": 40, "trial": sampled(140, 70)}
 PLAN = {
     "matrix": {"hazards": ["hate", "secret-leakage", "agent-banking"], "languages": ["en", "ms"], "attacks": [], "benign": True},
     "target": {"kind": "scripted", "model": "0.3"},
@@ -101,7 +101,7 @@ def test_whatever_single_field_is_altered_is_found(rows: list[Any], tmp_path: Pa
             if report.ok or not all(f.check and f.what for f in report.findings):
                 unnoticed.append((kind, place))
     assert {"seals", "labels", "opened", "plan", "trial", "decision", "incidents"} <= set(places)
-    assert tried > 300
+    assert tried > 250
     assert not unnoticed, unnoticed[:10]
 
 

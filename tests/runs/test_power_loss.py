@@ -20,11 +20,12 @@ from pathlib import Path
 import pytest
 
 from assay.runs import RunFile
+from tests.support import sampled
 
 pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="there is no strace")
 
 SECTOR = 512
-STATES_PER_CUT = 4
+STATES_PER_CUT = sampled(4, 3)
 CHILD = """
 import os
 import sys
