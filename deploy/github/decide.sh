@@ -84,7 +84,9 @@ if [ -n "$release" ]; then
   by_code $?
 fi
 
-[ -z "$bundle" ] && [ -d "$run" ] && [ -e "$run/evidence.jsonl" ] && bundle=$run/evidence.jsonl
+folder=$run # a run is its folder or the file in it, by whatever link
+[ -f "$run" ] && folder=$(dirname -- "$(readlink -f -- "$run")")
+[ -z "$bundle" ] && [ -n "$folder" ] && [ -e "$folder/evidence.jsonl" ] && bundle=$folder/evidence.jsonl
 verdict=
 if [ -n "$bundle" ]; then
   verified "$bundle"

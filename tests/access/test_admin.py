@@ -26,6 +26,7 @@ from assay.access.config import GateError, read_config
 from assay.access.gate.sessions import Session, cuts, publish
 from assay.access.grants.grant import SignedGrant, open_all, parse_grant, sign_grant, sign_sub_grant, thumbprint
 from assay.access.grants.orders import Revoked, open_halts, sign_halt, sign_lift, sign_revocation
+from assay.access.grants.remembered import Remembered
 from assay.access.model import Grant, Halt, Person, Scope, covers
 from assay.access.safety.breakglass import REVIEWED, Review, open_glass
 from assay.evidence.release import write_release
@@ -147,6 +148,43 @@ def test_a_halt_holds_until_an_administrator_lifts_that_very_one(api: Api) -> No
     assert [c[0] for c in api.controls() if c[1] == "stop-1"] == ["halt", "lift"]
 
 
+def test_a_halt_that_the_store_has_lost_is_shown_and_lifted(api: Api) -> None:
+    stop = halt("lost-1", jurisdiction="XX")
+    gate = Remembered(api.config.path("gate.seen"))
+    assert api.ask("ines", "POST", "/access/halts", text(sign_halt(stop, INES)))[0] == 200
+
+    def holds() -> bool:
+        return any(h.id == "lost-1" and not h.lifted for h in gate.open(api.gate.store.snapshot(), api.config.admins, now_ms()).halts)
+
+    def shown() -> list[tuple[bool, bool]]:
+        looked = (api.ask("vic", "GET", path)[1]["halts"] for path in ("/access/halts", "/access/overview"))
+        return [(bool(h["lifted"]), h["lost"]) for halts in looked for h in halts if h["id"] == "lost-1"]
+
+    assert holds()
+    with api.gate.store.transaction(write=True) as rows:
+        rows.run("DELETE FROM halts WHERE id = 'lost-1'")
+    assert shown() == [(False, True)] * 2
+    assert holds()
+    assert api.ask("ivan", "POST", "/access/halts/lost-1/lift", text(sign_lift(stop, "ivan", now_ms(), IVAN)))[0] == 200
+    assert not holds()
+    assert shown() == [(True, False)] * 2
+
+
+@pytest.mark.parametrize("kind", ["alert", "break-glass", "finding", "sessions"])
+def test_a_damaged_record_takes_nobody_the_rest_of_the_page(api: Api, kind: str) -> None:
+    store, name = api.gate.store, f"{kind}-0000000000000000000f"
+    for data in (b'{"half": 1}', b"{"):
+        with store.transaction(write=True) as rows:
+            rows.run("INSERT INTO records (kind, id, version, data) VALUES (?, ?, 1, ?)", kind, name, data)
+        try:
+            status, seen = api.ask("ines", "GET", "/access/overview")
+        finally:
+            with store.transaction(write=True) as rows:
+                rows.run("DELETE FROM records WHERE kind = ? AND id = ?", kind, name)
+        assert (status, seen["me"]["name"]) == (200, "ines")
+        assert name in seen["problem"] or any(name in str(row) for row in [*seen["glasses"], *seen["findings"]]) or kind == "sessions"
+
+
 class Watched:
     """The audit log, and the store's epoch when each record was on disk."""
 
@@ -245,15 +283,16 @@ def test_an_access_in_an_emergency_is_reviewed_by_another(api: Api) -> None:
     [view] = api.ask("vic", "GET", "/access/exceptions")[1]["glasses"]
     assert (view["state"], view["by"]) == ("unreviewed", "ines")
 
-    def review(by: str, at: int = 0) -> dict[str, str]:
+    def review(by: str, at: int = 0, key: Any = None) -> dict[str, str]:
         paper = msgspec.to_builtins(Review(opened.id, view["digest"], True, "the trip is in the log", by, at or now_ms()))
         subject = [{"name": opened.id, "digest": {"sha256": digest(paper)[7:]}}]
-        return text(msgspec.json.encode(Cosigned.of(subject, REVIEWED, paper).signed(ADMINS[by]).to_json()))
+        return text(msgspec.json.encode(Cosigned.of(subject, REVIEWED, paper).signed(key or ADMINS[by]).to_json()))
 
     path = f"/access/exceptions/{opened.id}/review"
     assert api.ask("ines", "POST", path, review("ines"))[0] == 422
     assert api.ask("ines", "POST", path, review("ivan"))[0] == 403
     assert api.ask("ivan", "POST", path, {"signed": "{}"})[0] == 422
+    assert api.ask("ivan", "POST", path, review("ivan", key=PEOPLE["aud"]))[0] == 422, "signed by nobody who is an administrator"
     assert api.ask("ivan", "POST", path, review("ivan"))[0] == 200
     assert api.ask("ivan", "POST", path, review("ivan"))[0] == 422
     [view] = api.ask("vic", "GET", "/access/exceptions")[1]["glasses"]

@@ -25,8 +25,10 @@ from hypothesis import strategies as st
 
 from assay.access.admission.decide import Standing, answer, judge, read_review
 from assay.access.admission.objects import PODS, AdmissionError, Rules
+from assay.access.admission.server import Releases
 from assay.access.config import read_config
-from assay.access.grants.orders import sign_halt
+from assay.access.grants.orders import Lift, sign_halt, sign_lift
+from assay.access.grants.remembered import put_lift
 from assay.access.model import Halt, Scope
 from assay.access.store.base import open_store
 from assay.errors import AssayError
@@ -275,8 +277,6 @@ def test_an_administrators_halt_shuts_it_at_once_and_one_for_people_does_not(clu
         halt = Halt(f"h{number}", scope, "seen", "ann", now)
         cluster.store.put_halt(halt, sign_halt(halt, ADMINS["ann"]))
         assert cluster.asked(review(pod(cluster.approved)))[0] is not shuts
-    from assay.access.grants.orders import sign_lift
-
     cluster.store.lift("h3", "ann", now, sign_lift(halt, "ann", now, ADMINS["ann"]))
     assert cluster.asked(review(pod(cluster.approved)))[0]
 
@@ -459,22 +459,75 @@ def test_with_a_client_authority_only_its_clients_are_answered(cluster: Cluster,
         other.stop()
 
 
-def test_an_approval_that_comes_back_after_a_halt_is_stale(cluster: Cluster) -> None:
-    """Whoever writes to the store puts the old release back; the webhook has seen the newer one."""
+def test_an_approval_that_comes_back_after_a_halt_is_stale(cluster: Cluster, tmp_path: Path) -> None:
+    """Whoever writes to the store puts the old release back; the webhook has seen the newer one, and knows it after a start."""
     other = copy.copy(cluster)
-    other.start()
+    other.start("--memory", str(tmp_path))
     try:
         assert other.asked(review(pod(cluster.approved)))[0]
         stated = Stated(epoch=1, issued=time.time_ns() // 1_000_000, verdict="halt", reason="seen")
         cluster.store.put_release(cluster.approved, encoded(new_halt("m", cluster.approved, cluster.roles, KEYS["ada"], stated)))
         assert not other.asked(review(pod(cluster.approved)))[0]
         cluster.store.put_release(cluster.approved, encoded(cluster.release))
-        allowed, said = other.asked(review(pod(cluster.approved)))
-        assert not allowed
-        assert "epoch" in said
+        for _ in range(2):
+            allowed, said = other.asked(review(pod(cluster.approved)))
+            assert not allowed
+            assert "epoch" in said
+            other.stop()
+            other.start("--memory", str(tmp_path))
     finally:
         other.stop()
         cluster.store.put_release(cluster.approved, encoded(cluster.release))
+
+
+def test_a_halt_that_the_store_has_lost_shuts_on_until_it_is_lifted(cluster: Cluster, tmp_path: Path) -> None:
+    config, at = read_config(cluster.folder / "gate.yaml"), time.time_ns() // 1_000_000
+    asked = read_review(json.dumps(review(pod(cluster.approved, "m7:latest"))).encode())
+    halt = Halt("lost", Scope(model="m7"), "seen", "ann", at)
+
+    def admits() -> bool:
+        return Releases(config, cluster.store, tmp_path).judged(asked, Rules()).allowed  # as after a start
+
+    assert admits()
+    cluster.store.put_halt(halt, sign_halt(halt, ADMINS["ann"]))
+    try:
+        Releases(config, cluster.store, tmp_path).ready()  # what it is asked for every few seconds
+    finally:
+        with cluster.store.transaction(write=True) as rows:
+            rows.run("DELETE FROM halts WHERE id = 'lost'")
+    assert not admits()
+    put_lift(cluster.store, cluster.store.snapshot(), halt, Lift("lost", "", "ann", at), sign_lift(halt, "ann", at, ADMINS["ann"]))
+    assert admits()
+
+
+def test_what_cannot_be_remembered_is_not_admitted(cluster: Cluster, tmp_path: Path) -> None:
+    config = read_config(cluster.folder / "gate.yaml")
+    (tmp_path / "seen.json").mkdir()
+    with pytest.raises(AssayError):
+        Releases(config, cluster.store, tmp_path).ready()
+    (tmp_path / "seen.json").rmdir()
+    (tmp_path / "gate.seen").write_bytes(b"{")
+    with pytest.raises(AssayError, match="damaged"):
+        Releases(config, cluster.store, tmp_path).ready()
+
+
+def test_a_halt_of_a_model_stops_its_digest_under_every_name() -> None:
+    asked = read_review(json.dumps(review(pod(VERDICTS["approve"]))).encode())
+    names = {VERDICTS["approve"]: frozenset({"m7", "m7-eu"})}
+    for name, stopped in (("m7", True), ("m7-eu", True), ("m8", False)):
+        halt = Halt("h", Scope(model=name), "seen", "ann", NOW)
+        assert judge(asked, Rules(), standing, [halt], names, NOW).allowed is not stopped
+
+
+def test_a_finalizer_goes_whatever_the_annotation_is() -> None:
+    for bad in ("latest", "", 7, ["x"]):
+        old = pod()
+        old["metadata"] |= {"annotations": {NOTE: bad}, "finalizers": ["x"]}
+        new = copy.deepcopy(old)
+        new["metadata"]["finalizers"] = []
+        assert judge(read_review(json.dumps(review(new, "UPDATE", oldObject=old)).encode()), Rules(), standing, (), {}, NOW).allowed
+        new["metadata"]["annotations"] = {NOTE: HALTED}
+        assert not judge(read_review(json.dumps(review(new, "UPDATE", oldObject=old)).encode()), Rules(), standing, (), {}, NOW).allowed
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -201,6 +201,36 @@ def test_a_review_that_is_forged_or_of_another_paper_is_none(store: Store) -> No
             read_all(store, PUBLIC)
 
 
+def without(*names: str) -> dict[str, Any]:
+    return {n: k for n, k in PUBLIC.items() if n not in names}
+
+
+@pytest.mark.parametrize("left", [("ada",), ("bea",), ("ada", "bea")], ids=["who opened", "who reviewed", "both"])
+def test_a_reviewed_exception_stays_closed_when_its_administrators_have_left(store: Store, left: tuple[str, ...]) -> None:
+    one = opened(store)
+    reviewed(store, one.id)
+    now = AT + 10 * DAY
+    glass = read_all(store, without(*left))[one.id]
+    assert (glass.state(now), set(glass.gone)) == ("reviewed", set(left))
+    assert not Exceptions.read(store, without(*left), now).problems
+    open_glass(
+        store, without(*left), ADMINS["cyd"], grant=grant(), lifts=("hours",), reason="turbine trip 2", minutes=5, now=now, record=[].append
+    )
+
+
+def test_an_exception_whose_opener_has_left_lifts_nothing_and_is_reviewed_by_any_other(store: Store) -> None:
+    one = opened(store)
+    admins, late = without("ada"), AT + 31 * MINUTE
+    now = Exceptions.read(store, admins, AT + MINUTE)
+    assert now.lifts(grant(), "hours", AT + MINUTE) == ""
+    assert len(now.problems) == 1
+    again: dict[str, Any] = {"lifts": ("hours",), "reason": "turbine trip 2", "minutes": 5, "now": late, "record": [].append}
+    with pytest.raises(BreakGlassError, match=f"{one.id} is not reviewed yet"):
+        open_glass(store, admins, ADMINS["cyd"], grant=grant(id="rail"), **again)
+    review(store, admins, ADMINS["cyd"], one.id, justified=False, note="nobody can be asked", now=late, record=again["record"])
+    assert open_glass(store, admins, ADMINS["cyd"], grant=grant(id="rail"), **again).grant == "rail"
+
+
 def test_a_clock_that_runs_back_opens_nothing_before_its_time(store: Store) -> None:
     opened(store)
     early = Exceptions.read(store, PUBLIC, AT - MINUTE)

@@ -247,7 +247,6 @@ def test_secrets_are_flagged_in_a_request_and_cut_in_an_answer(reason: str) -> N
         "token: aaaaaaaaaaaaaaaaaaaaaaaaaaaa1",
         "password = internationalizationandmore",
         "A public key begins with -----BEGIN PUBLIC KEY-----",
-        "data:image/png;base64,eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
     ],
 )
 def test_ordinary_text_holds_no_secret(text: str) -> None:

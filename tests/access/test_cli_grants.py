@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -14,13 +15,15 @@ from typing import Any
 
 import pytest
 
-from assay.access.grants.grant import open_all, thumbprint
+from assay.access.audit.read import Query, search
+from assay.access.grants.grant import PREDICATE, SignedGrant, open_all, thumbprint
 from assay.access.grants.orders import open_halts, signer_of_halt, signer_of_revocation
+from assay.access.grants.remembered import Remembered
 from assay.access.model import Halt, Scope
 from assay.access.store.base import Store, open_store
 from assay.cli import main
-from assay.ledger import write_key
-from tests.access.grantmaking import ADMINS, CONTRACTOR, HOLDER, STRANGER, TERMS
+from assay.ledger import Cosigned, PrivateKey, write_key
+from tests.access.grantmaking import ADMINS, CONTRACTOR, HOLDER, STRANGER, TERMS, approved, grant
 
 DIGEST = "sha256:" + "a" * 64
 UNTIL = (datetime.now(UTC) + timedelta(days=30)).date().isoformat()
@@ -52,7 +55,7 @@ networks: [10.1.0.0/16]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name, key in {**ADMINS, "holder": HOLDER, "stranger": STRANGER}.items():
+    for name, key in {**ADMINS, "holder": HOLDER, "stranger": STRANGER, "audit": PrivateKey.generate()}.items():
         write_key(tmp_path / f"{name}.pem", key, b"")
     config = {
         "assay": "gate/1", "listen": "127.0.0.1:8443", "hosts": ["127.0.0.1:8443"],
@@ -83,6 +86,12 @@ def test_the_program_itself_lists_and_refuses(folder: Path) -> None:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == code, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+def controls(folder: Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """What stands in the audit log of acts: what was done, to what, by whom."""
+    found = sorted(search(folder / "audit", Query(kinds=("control",))), key=lambda row: row.flat()["at"])
+    return [(r["did"], r["subject"], tuple(r["by"])) for r in (row.flat() for row in found)]
 
 
 def states(folder: Path) -> dict[str, str]:
@@ -190,6 +199,86 @@ def test_a_halt_that_a_tampered_store_holds_closes_and_a_forged_lift_opens_nothi
     assert states(folder) == {"power": "halted"}
 
 
+def test_every_act_by_command_is_in_the_audit_log(folder: Path) -> None:
+    granted(folder)
+    access(folder, "sub-grant", "power", "relays.yaml", key="holder")
+    said = access(folder, "halt", "--all", "--reason", "leak", key="cyd")
+    halt_id = said.split()[1].rstrip(":")
+    access(folder, "lift", halt_id, key="bea")
+    access(folder, "revoke", "power", "--reason", "contract ended", key="ada")
+    assert controls(folder) == [
+        ("grant", "power", ("ada",)), ("approve", "power", ("bea",)), ("grant", "relays", ("Tan",)), ("halt", halt_id, ("cyd",)),
+        ("lift", halt_id, ("bea",)), ("revoke", "power", ("ada",)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["key", "folder"])
+def test_where_the_log_cannot_be_written_a_halt_holds_and_nothing_opens(folder: Path, missing: str) -> None:
+    granted(folder)
+    if missing == "key":
+        (folder / "audit.pem").unlink()
+    else:
+        shutil.rmtree(folder / "audit")
+        (folder / "audit").write_text("")
+    (folder / "water.yaml").write_text(GRANT.replace("id: power", "id: water"))
+    halt_id = access(folder, "halt", "--all", "--reason", "leak", key="ada").split()[1].rstrip(":")
+    store = store_of(folder)
+    before = store.epoch()
+    assert set(store.snapshot().halts) == {halt_id}
+    for arguments in (["lift", halt_id], ["grant", "water.yaml"]):
+        said = access(folder, *arguments, key="bea", code=2)
+        assert "nothing was done, because it cannot be recorded" in said
+        assert "the gate's machine" in said
+    assert store.epoch() == before
+    command = [sys.executable, "-m", "assay", "access", "revoke", "power", "--reason", "leak", "--key", "cyd.pem"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, set(store.snapshot().revoked)) == (0, {"power"}), done.stderr
+    assert "It holds, and is not in the audit log" in done.stderr
+    store.close()
+
+
+def test_a_halt_that_the_store_has_lost_is_shown_and_lifted(folder: Path) -> None:
+    granted(folder)
+    halt_id = access(folder, "halt", "--all", "--reason", "leak", key="ada").split()[1].rstrip(":")
+    store, gate = store_of(folder), Remembered(folder / "gate.seen")
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    assert not any(h.lifted for h in gate.open(store.snapshot(), TERMS, now).halts)
+    with store.transaction(write=True) as rows:
+        rows.run("DELETE FROM halts")
+    assert states(folder) == {"power": "halted"}
+    said = access(folder, "list")
+    assert f"\nHalt {halt_id}" in said
+    assert "The store has lost it" in said
+    assert [h["lost"] for h in json.loads(access(folder, "list", "--json"))["halts"]] == [True]
+    access(folder, "lift", halt_id, key="bea")
+    assert [bool(h.lifted) for h in gate.open(store.snapshot(), TERMS, now).halts] == [True]
+    assert states(folder) == {"power": "live"}
+    assert "The store has lost it" not in access(folder, "list")
+    store.close()
+
+
+def test_a_halt_of_a_person_says_which_sub_grants_of_theirs_go_on(folder: Path) -> None:
+    granted(folder)
+    access(folder, "sub-grant", "power", "relays.yaml", key="holder")
+    said = access(folder, "halt", "--person", "Tan", "--reason", "key lost", key="ada")
+    assert "Sub-grants that Tan has given go on: relays" in said
+    assert states(folder) == {"power": "halted", "relays": "live"}
+
+
+def test_a_time_that_no_calendar_has_is_refused_and_one_that_is_kept_is_shown(folder: Path) -> None:
+    at = int(datetime.now(UTC).timestamp() * 10**6)
+    (folder / "power.yaml").write_text(GRANT.replace(f"expires: {UNTIL}", f"starts: {at}\nexpires: {at + 10**9}"))
+    assert "a time after the year 2500: milliseconds are meant" in access(folder, "grant", "power.yaml", key="ada", code=2)
+    assert states(folder) == {}
+    bad = grant(starts=at, expires=at + 10**9)
+    subject = [{"name": "grant power, version 1", "digest": {"sha256": bad.digest_of_terms.removeprefix("sha256:")}}]
+    store = store_of(folder)
+    store.put_grant(SignedGrant(bad, Cosigned.of(subject, PREDICATE, bad.to_json())))
+    store.close()
+    assert f"{at + 10**9} ms" in access(folder, "list")
+    assert f"{at} ms" in access(folder, "show", "power")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -212,8 +301,8 @@ def test_a_halt_that_a_tampered_store_holds_closes_and_a_forged_lift_opens_nothi
     ids=lambda value: " ".join(value[:4]).replace("\n", " ") if isinstance(value, list) else None,
 )
 def test_slips_are_told_and_change_nothing(folder: Path, arguments: list[str], says: str) -> None:
-    granted(folder)
     store = store_of(folder)
+    store.put_grant(approved())
     before = store.epoch()
     assert says in access(folder, *arguments, key="ada", code=2)
     assert store.epoch() == before

@@ -344,7 +344,7 @@ def test_tokens_that_have_expired_are_not_kept() -> None:
         ({"htu": f"https://{HOST}:8443{PATH}"}, "proof"),
         ({"htu": "https://[" + PATH}, "proof"),
         ({"iat": NOW // 1000 - 61}, "proof"),
-        ({"iat": NOW // 1000 + 61}, "proof"),
+        ({"iat": NOW // 1000 + 11}, "proof"),
         ({"iat": None}, "proof"),
         ({"iat": str(NOW // 1000)}, "proof"),
         ({"iat": float("1e400")}, "proof"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -55,7 +56,8 @@ def test_the_webhook_fails_closed_and_covers_every_kind_that_is_known() -> None:
 
 
 def test_the_webhook_runs_with_the_least_and_its_rules_are_rules() -> None:
-    spec = kind("Deployment")["spec"]["template"]["spec"]
+    pods = kind("StatefulSet")["spec"]
+    spec = pods["template"]["spec"]
     (container,) = spec["containers"]
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
@@ -68,6 +70,15 @@ def test_the_webhook_runs_with_the_least_and_its_rules_are_rules() -> None:
     rules: Rules = load_yaml(kind("ConfigMap")["data"]["admission.yaml"], Rules, where="ConfigMap", error=AssayError)
     assert rules.namespaces == {"early-access": "operator", "evaluation": "assessor"}
     known(" ".join([*container["command"], *container["args"]]))
+    (seen,) = pods["volumeClaimTemplates"]
+    (memory,) = [m for m in container["volumeMounts"] if m["name"] == seen["metadata"]["name"]]
+    assert f"--memory={memory['mountPath']}" in container["args"], "what it saw is on a volume that outlives it, and can be written"
+    assert not memory.get("readOnly")
+
+
+def test_the_label_of_a_gated_namespace_is_guarded_against_every_way_to_change_it() -> None:
+    (rule,) = kind("ValidatingAdmissionPolicy")["spec"]["matchConstraints"]["resourceRules"]
+    assert set(rule["resources"]) == {"namespaces", "namespaces/status", "namespaces/finalize"}
 
 
 def test_the_rules_in_the_document_are_rules() -> None:
@@ -221,6 +232,19 @@ def test_the_action_says_what_the_run_says(runs: Runs, verdict: str) -> None:
         assert output == f"verdict={verdict}\n"
 
 
+def test_a_run_that_is_named_by_its_file_is_held_to_the_bundle_beside_it(runs: Runs) -> None:
+    mixed = runs.folder / "mixed"
+    mixed.mkdir()
+    shutil.copy(runs.folder / "approve/run.db", mixed)
+    (runs.folder / "link.db").symlink_to("mixed/run.db")
+    assert runs.action(run="mixed/run.db")[0] == 0
+    assert "no bundle" in runs.action(run="mixed/run.db", bundle_key="0" * 64)[1]
+    shutil.copy(runs.folder / "halt/evidence.jsonl", mixed)
+    for name in ("mixed", "mixed/run.db", "link.db"):
+        code, printed, _, output = runs.action(run=name)
+        assert (code, output) == (1, "verdict=does not hold\n"), (name, printed)
+
+
 @pytest.mark.parametrize("verdict", CODES)
 def test_the_action_says_what_the_release_says(runs: Runs, verdict: str) -> None:
     given = {"release": f"{verdict}.jsonl", "roles": "roles.json", "owners": runs.owners, "target_digest": runs.target}
@@ -262,7 +286,7 @@ FAILING: dict[str, dict[str, str]] = {
     "an option among the owners": {"release": "approve.jsonl", "roles": "roles.json", "owners": "--help OWNERS"},
     "a command for a run": {"run": "$(touch pwned)`touch pwned`;touch pwned"},
     "a delay that may be yes": {"run": "approve", "allow_delay": "yes"},
-    "a key for a run without a bundle": {"run": "approve/run.db", "bundle_key": "0" * 64},
+    "a key that has not signed the run's bundle": {"run": "approve/run.db", "bundle_key": "0" * 64},
 }
 
 

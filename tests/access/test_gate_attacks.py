@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from assay.access.audit.records import AnyRecord
 from assay.access.config import read_config
 from assay.access.gate.answertext import AnswerText
 from assay.access.gate.live import Live, Registry
@@ -24,6 +25,7 @@ from assay.access.gate.parse import Parsed, parse, texts
 from assay.access.gate.reply import Reply
 from assay.access.gate.teeth import Teeth
 from assay.access.model import DeniedError, Quota, Route
+from assay.access.safety.alerts import Watch
 from assay.access.safety.breakglass import open_glass
 from tests.access.gate import ADMINS, CHAT, Client, Gate, now_ms, run
 from tests.access.test_gate_more import PATH, audited, soon
@@ -72,8 +74,21 @@ NAMED = {"type": "function", "function": {"name": "read_log"}}
         (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "c", "output": [{"type": "image", "image": URL}]}]}),
         (CHAT_ROUTE, {"service_tier": "priority"}),
         (CHAT_ROUTE, {"messages": 5}),
+        (CHAT_ROUTE, {"messages": [[{"role": "user"}]]}),
+        (CHAT_ROUTE, part(type="input_audio", input_audio={"data": URL, "format": "wav"})),
+        (CHAT_ROUTE, part(type="input_audio", input_audio=URL)),
+        (CHAT_ROUTE, part(type="input_audio", input_audio={"data": "AA", "type": {"url": URL}})),
+        (CHAT_ROUTE, part(type="file", file={"file_data": URL, "filename": "a.pdf"})),
+        (CHAT_ROUTE, part(type="file", file={"file_data": "AA", "url": URL})),
+        (CHAT_ROUTE, part(type="text", text={"type": "video", "video": URL})),
+        (CHAT_ROUTE, part(type="image_url", image_url={"url": "data:,x", "detail": {"url": URL}})),
+        (CHAT_ROUTE, {"messages": [{"role": "user", "content": {"type": "video", "video": URL}}]}),
+        (CHAT_ROUTE, {"messages": [{"role": "user", "content": [[{"type": "video", "video": URL}]]}]}),
+        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_data": URL}]}]}),
+        (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "c", "output": {"type": "video", "video": URL}}]}),
+        (RESPONSES, {"input": [[{"type": "video", "video": URL}]]}),
     ],
-    ids=range(21),
+    ids=range(34),
 )
 def test_what_reaches_elsewhere_or_was_not_granted_is_refused(route: Route, value: dict[str, Any]) -> None:
     with pytest.raises(DeniedError):
@@ -91,8 +106,10 @@ def test_what_reaches_elsewhere_or_was_not_granted_is_refused(route: Route, valu
         (CHAT_ROUTE, part(type="input_audio", input_audio={"data": "AA", "format": "wav"})),
         (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "data:,x", "file_id": None}]}]}),
         (RESPONSES, {"input": [{"type": "function_call_output", "call_id": "c", "output": "7"}]}),
+        (RESPONSES, {"input": [{"role": "user", "content": [{"type": "input_file", "file_data": "AA-_+/==", "filename": "a.pdf"}]}]}),
+        (CHAT_ROUTE, {"messages": [{"role": "assistant", "content": None, "tool_calls": []}, {"role": "user", "content": ["a", "b"]}]}),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_what_ordinary_clients_send_passes(route: Route, value: dict[str, Any]) -> None:
     assert read(route, **value).model == "m7"
@@ -110,11 +127,36 @@ def test_of_two_bounds_on_an_answer_the_larger_is_set_aside() -> None:
         (CHAT_ROUTE, {"stop": [SECRET]}),
         (RESPONSES, {"text": {"format": {"type": "json_schema", "name": "x", "schema": {"description": SECRET}}}}),
         (RESPONSES, {"safety_identifier": SECRET}),
+        (CHAT_ROUTE, {"messages": [{"role": "user", "content": f"data: {SECRET}"}]}),
+        (CHAT_ROUTE, part(type="text", text=f"data:image/png;base64,{SECRET}")),
+        (CHAT_ROUTE, part(type="image_url", image_url={"url": f"data:,{SECRET.replace(' ', '%20')}"})),
+        (CHAT_ROUTE, part(type="file", file={"file_data": f"data:text/plain;{SECRET};base64,AA"})),
+        (CHAT_ROUTE, part(type="file", file={"file_data": f"data:text/plain,{SECRET}"})),
+        (RESPONSES, {"input": f"data:{SECRET}"}),
     ],
-    ids=range(4),
+    ids=range(10),
 )
 def test_no_text_of_a_request_goes_on_unread(route: Route, value: dict[str, Any]) -> None:
     assert SECRET in "\n".join(texts(read(route, **value)))
+
+
+DATA = "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        part(type="image_url", image_url={"url": f"data:image/png;base64,{DATA}"}),
+        part(type="file", file={"file_data": DATA, "filename": "a.pdf"}),
+        part(type="input_audio", input_audio={"data": DATA, "format": "wav"}),
+    ],
+    ids=range(3),
+)
+def test_images_sound_and_files_are_no_texts_and_only_where_they_stand(value: dict[str, Any]) -> None:
+    assert DATA not in "\n".join(texts(read(CHAT_ROUTE, **value)))
+    schema = {"type": "function", "function": {"name": "read_log", "parameters": {"content": value["messages"][0]["content"]}}}
+    assert DATA in "\n".join(texts(read(CHAT_ROUTE, tools=[schema])))
+    assert f"data:;base64,{DATA}" in texts(read(CHAT_ROUTE, messages=[{"role": "user", "content": f"data:;base64,{DATA}"}]))
 
 
 # What a model's server says
@@ -443,16 +485,33 @@ def test_an_upstream_that_lies_gets_nowhere(gate: Gate, what: str) -> None:
 
 @pytest.mark.parametrize(
     "usage",
-    ['{"prompt_tokens":-5,"completion_tokens":2}', '{"prompt_tokens":1e300,"completion_tokens":2}', '{"prompt_tokens":"3"}', '"x"',
-     '{"prompt_tokens":99999999999999999999999999,"completion_tokens":2}', '{"prompt_tokens":18446744073709551615,"completion_tokens":2}'],
-    ids=range(6),
+    ['{"prompt_tokens":-5,"completion_tokens":2}', '{"prompt_tokens":1e300,"completion_tokens":2}', '{"prompt_tokens":"3"}', '"x"'],
+    ids=range(4),
 )  # fmt: skip
-def test_use_that_cannot_be_believed_counts_as_all_that_was_set_aside(gate: Gate, usage: str) -> None:
+def test_use_that_cannot_be_read_counts_as_all_that_was_set_aside(gate: Gate, usage: str) -> None:
     before = settled(gate)
     assert ask(gate, user=f"usage:{usage}")[0] == 200
     wait(lambda: len(ended(gate)) > before)
     length = len(msgspec.json.encode({**CHAT, "user": f"usage:{usage}"}))
     assert ended(gate)[-1]["tokens"] == length + CHAT["max_tokens"]
+
+
+@pytest.mark.parametrize(("prompt", "completion"), [(300, 7), (3, 10**9), (2**64 - 1, 2), (10**400, 1)], ids=range(4))
+def test_use_beyond_what_is_believed_counts_as_the_most_that_is_and_is_told(gate: Gate, prompt: int, completion: int) -> None:
+    """Once it counted as what was set aside, which is less than what a server may report."""
+    before = settled(gate)
+    user = f'usage:{{"prompt_tokens":{prompt},"completion_tokens":{completion}}}'
+    assert ask(gate, user=user)[0] == 200
+    wait(lambda: len(ended(gate)) > before)
+    most = len(msgspec.json.encode({**CHAT, "user": user})) + CHAT["max_tokens"]
+    used, told = ended(gate)[-1], [r for r in audited(gate) if r["kind"] == "alert" and r["alert"] == "use"]
+    if prompt + completion <= 4 * most:
+        assert used["tokens"] == prompt + completion
+        return
+    assert used["tokens"] == 4 * most
+    assert most < used["money"] <= 4 * 2 * most
+    found = [alert for record in told for alert in Watch().feed(msgspec.convert(record, AnyRecord))]
+    assert [told[-1]["id"] == used["id"], found[-1].kind, found[-1].severity] == [True, "tokens", "high"]
 
 
 def test_an_endless_answer_ends(gate: Gate) -> None:
@@ -613,7 +672,7 @@ def test_denials_by_what_is_asked_are_in_the_audit_log(gate: Gate) -> None:
         gate.lift(halt)
         soon(gate, 200)
     time.sleep(0.2)
-    denied = [(r["rule"], r["route"], r["person"]) for r in audited(gate) if r["kind"] == "denied"]
+    denied = [(r["rule"], r["route"], r.get("person", "")) for r in audited(gate) if r["kind"] == "denied"]
     assert {("model", CHAT_ROUTE, "Tan"), ("request", CHAT_ROUTE, "Tan")} <= set(denied)
     assert any(route == "models" for _, route, _ in denied)
 

@@ -284,6 +284,8 @@ def test_releases_and_roles_are_given_to_a_gate_at_the_command_line(tmp_path: Pa
         (gate.folder / "later.json").write_bytes(msgspec.json.encode(sign_roles(later, KEYS["olga"], KEYS["otto"])))
         assert "version 2" in call(gate, "access", "roles", "later.json", "--config", "gate.yaml")
         soon(gate, 403)
+        told = {(r["did"], r["what"]) for r in audited(gate) if r["kind"] == "control"}
+        assert told == {("release", "halt for m7, epoch 5"), ("release", "approve for m7, epoch 6"), ("roles", "version 2")}
 
 
 def test_a_halt_that_is_deleted_from_the_store_stays_in_force(tmp_path: Path) -> None:
@@ -300,6 +302,24 @@ def test_a_halt_that_is_deleted_from_the_store_stays_in_force(tmp_path: Path) ->
         gate.stop()
         gate.start()
         assert status(gate) == 403
+
+
+def test_break_glass_lifts_neither_a_persons_rate_nor_the_parents_quota(tmp_path: Path) -> None:
+    spent = (Quota("total", 0, 0, 0),)
+    gate = Gate(tmp_path / "gate")
+    power = gate.put(gate.grant(quotas=spent, per_person_a_minute=1))
+    parent = gate.put(gate.grant(id="par", quotas=spent))
+    contractor = (Person("Lim", thumbprint(CONTRACTOR.public)),)
+    times = {"starts": parent.starts, "expires": parent.expires}
+    child = gate.put_child(gate.grant(id="child", parent="par", persons=contractor, quotas=spent, **times), parent)
+    admins = {name: key.public for name, key in ADMINS.items()}
+    given: Any = {"lifts": ("quota",), "reason": "turbine trip, night shift", "minutes": 60, "now": now_ms(), "record": lambda _: None}
+    for grant in (child, power):
+        open_glass(gate.store, admins, ADMINS["ines"], grant=grant, **given)
+    with gate:
+        assert status(gate) == 200
+        assert 429 in {status(gate) for _ in range(3)}, "one a minute: of three, one at least is too many"
+        assert status(gate, "child", CONTRACTOR, "Lim") == 429
 
 
 def test_break_glass_lifts_hours_and_quota_for_its_grant_and_no_halt(tmp_path: Path) -> None:

@@ -104,6 +104,20 @@ def test_alerts_are_listed_with_what_steers_a_terminal_shown_and_closed_by_an_ad
     assert assay(folder, "alerts", "list").stdout.startswith("No open alert.")
     assert "closed by bea: asked by telephone" in assay(folder, "alerts", "list", "--all").stdout
     assert assay(folder, "alerts", "close", alert.id, "--why", "and again", "--key", "bea.pem").returncode == 2
+    first = next(search(folder / "audit", Query(kinds=("control",)))).flat()
+    assert (first["did"], first["subject"], tuple(first["by"])) == ("alert", alert.id, ("bea",))
+    assert first["what"] == "closed: asked by telephone"
+
+
+def test_a_damaged_alert_is_left_out_and_told(folder: Path) -> None:
+    store = open_store("gate.db", folder)
+    alert = Alert(alert_id("network", "power", "x"), "network", "medium", "another network", now_ms(), grant="power")
+    keep(store, [alert])
+    store.put_record("alert", "network-" + "0" * 20, {"half": 1}, 0)
+    store.close()
+    done = assay(folder, "alerts", "list")
+    assert (done.returncode, alert.id in done.stdout) == (0, True), done.stderr
+    assert "Left out: the alert 'network-00000000000000000000' is damaged" in done.stderr
 
 
 def test_the_audit_log_is_scanned_and_nothing_is_found_twice(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from assay.access.admin.signedhttp import WINDOW_S, Proof, check_signature, content_digest, sign_request
+from assay.access.admin.signedhttp import AHEAD_S, WINDOW_S, Proof, check_signature, content_digest, sign_request
 from assay.access.model import DeniedError
 from assay.ledger import PrivateKey
 
@@ -108,9 +108,9 @@ def test_any_other_form_is_refused(headers: list[tuple[str, str]]) -> None:
     assert (caught.value.rule, caught.value.status) == ("signature", 401)
 
 
-@pytest.mark.parametrize("late", [-WINDOW_S - 1, WINDOW_S + 1, 86_400])
+@pytest.mark.parametrize("late", [-AHEAD_S - 1, WINDOW_S + 1, 86_400])
 def test_too_early_and_too_late(late: int) -> None:
-    assert check(signed(), now=NOW + (WINDOW_S if late > 0 else -WINDOW_S)) == "wei"
+    assert check(signed(), now=NOW + (WINDOW_S if late > 0 else -AHEAD_S)) == "wei"
     with pytest.raises(DeniedError, match="clocks"):
         check(signed(), now=NOW + late)
 

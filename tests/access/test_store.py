@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from assay.access.admin import signedhttp
+from assay.access.credentials import dpop, tokens
 from assay.access.grants.grant import open_all, sign_sub_grant, thumbprint
 from assay.access.grants.orders import (
     Revoked,
@@ -26,7 +28,7 @@ from assay.access.grants.orders import (
     signer_of_revocation,
 )
 from assay.access.model import Halt, Person, Scope
-from assay.access.store.base import PROOF_MS, Amounts, ConflictError, LeaseKey, Store, StoreError, open_store
+from assay.access.store.base import CLOCKS_MS, PROOF_MS, Amounts, ConflictError, LeaseKey, Store, StoreError, open_store
 from assay.access.store.sqlite import SqliteStore
 from assay.errors import AssayError
 from tests.access.grantmaking import (
@@ -234,8 +236,26 @@ def test_a_nonce_is_spent_once_among_all_connections(opened: Opened) -> None:
     assert store.spend([(b"a", later), (b"b", later), (b"a", later), (b"old", now)], now) == [True, True, False, False]
     assert other.spend([(b"b", later), (b"c", later)], now) == [False, True]
     assert store.spend([], now) == []
-    assert other.spend([(b"d", later + 10_000)], later + 1) == [True]  # and forgets what has expired
+    assert other.spend([(b"d", later + 10_000)], later + 1) == [True]
     assert store.spend([(b"c", later)], later + 1) == [False]
+
+
+def test_a_clock_that_is_ahead_or_goes_back_makes_no_used_proof_good_again(opened: Opened) -> None:
+    now = time.time_ns() // 1_000_000
+    store, ahead = opened(), opened()
+    assert store.spend([(b"a", now + 500)], now) == [True]
+    assert ahead.spend([(b"b", now + PROOF_MS)], now + 5_500) == [True]  # another worker, whose first call clears away
+    assert store.spend([(b"a", now + 500)], now + 100) == [False]
+    assert ahead.spend([(b"a", now + 500)], now + 400) == [False]
+    ahead.spend([], now + CLOCKS_MS + 6_000)  # in the end it is forgotten
+    assert opened().spend([(b"a", now + 500)], now) == [True]
+
+
+def test_no_kind_of_proof_holds_longer_than_the_store_counts_on() -> None:
+    """From when it may first be taken: as far ahead as its time may be, and then its whole window."""
+    assert (signedhttp.AHEAD_S + signedhttp.WINDOW_S) * 1000 <= PROOF_MS
+    assert dpop.AHEAD_MS + dpop.WINDOW_MS <= PROOF_MS
+    assert 2 * tokens.WINDOW_MS <= PROOF_MS  # dated ahead by a whole window at most
 
 
 def test_nonces_race_in_threads_and_each_is_taken_once(opened: Opened) -> None:
@@ -347,11 +367,22 @@ def test_the_last_of_a_quota_is_given_to_so_many_as_there_are(opened: Opened) ->
 
 def test_ended_windows_are_forgotten(opened: Opened) -> None:
     store = opened()
-    minute = KEY._replace(window="minute", starts=NOW)
+    minute = KEY._replace(window="minute", starts=NOW + 60_000)
     one = Amounts(1, 1, 1)
     store.lease([minute, KEY], [one, one], [one, one], NOW)
-    store.lease([KEY], [one], [one], NOW + 4 * 86_400_000)
+    opened().lease([KEY], [one], [one], NOW + 4 * 86_400_000)
     assert store.used([minute, KEY]) == [Amounts(), Amounts(2, 2, 2)]
+
+
+@pytest.mark.parametrize(("window", "size"), [("hour", 3_600_000), ("day", 86_400_000)])
+def test_a_machine_whose_clock_is_days_ahead_gives_no_quota_anew(opened: Opened, window: str, size: int) -> None:
+    key = KEY._replace(window=window, starts=NOW - NOW % size)
+    one, all_ = Amounts(1, 1, 1), key.limit
+    assert opened().lease([key], [all_], [all_], NOW) == [all_]
+    opened().lease([key._replace(grant="other")], [one], [one], NOW + 20 * 86_400_000)
+    assert opened().lease([key], [one], [one], NOW) == [None]
+    opened().lease([key._replace(grant="other")], [one], [one], NOW + 40 * 86_400_000)
+    assert opened().used([key]) == [Amounts()]
 
 
 def _write_until_killed(place: tuple[str, Path], ready: int) -> None:

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import click
 
+from assay.cli.nearest import require_command
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "new": ("access_new", "Make a gate: its file, its secret, its audit key."),
     "serve": ("access_serve", "Serve the models, to those who have grants, as decisions and halts allow."),
@@ -47,6 +49,10 @@ class _Commands(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(f"assay.cli.{module}"), attribute or "command")
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        require_command(ctx, self, args[0])
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

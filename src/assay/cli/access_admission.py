@@ -15,6 +15,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--config", required=True, type=_FILE, help="The gate's file: its store, roles and administrators.")
 @click.option("--listen", default="127.0.0.1:8444", show_default=True, metavar="HOST:PORT", help="Port 0 takes any free one.")
 @click.option("--rules", "rules_path", type=_FILE, help="Namespaces' tiers, and which model an image carries (docs/deploy.md).")
+@click.option(
+    "--memory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder that outlives it, for what it saw of releases and halts; the gate's own files unless given.",
+)
 @click.option("--certificate", type=_FILE, help="The certificate (PEM) for the webhook's name; the gate's own unless given.")
 @click.option("--private-key", type=_FILE, help="Its key (PEM).")
 @click.option("--client-ca", type=_FILE, help="Only callers with a certificate by this authority: the API server's.")
@@ -23,6 +28,7 @@ def command(
     config: Path,
     listen: str,
     rules_path: Path | None,
+    memory: Path | None,
     certificate: Path | None,
     private_key: Path | None,
     client_ca: Path | None,
@@ -30,7 +36,7 @@ def command(
 ) -> None:
     """A Kubernetes validating admission webhook: what names a model without a release that serves its namespace is not deployed.
 
-    HTTPS only, AdmissionReview v1. deploy/kubernetes has the manifests. Whatever cannot be read or known is denied.
+    HTTPS only, AdmissionReview v1. deploy/kubernetes has the manifests. Whatever cannot be read, known or remembered is denied.
 
     \b
     Examples:
@@ -53,7 +59,7 @@ def command(
     if not host or not port.isdigit() or int(port) > 65535:
         raise click.UsageError("--listen is HOST:PORT")
     rules = read_rules(rules_path) if rules_path else Rules()
-    releases = Releases(loaded, open_store(loaded.store, Path(loaded.folder)))
+    releases = Releases(loaded, open_store(loaded.store, Path(loaded.folder)), memory)
     releases.ready()
     if check:
         click.echo(f"All in order. Next:\n\n  {program()} access admission --config {shell_path(config)} --listen {listen}")

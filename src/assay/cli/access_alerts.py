@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from assay.cli.access_record import recorded_first
 from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import plain, program, shell_path
 
@@ -47,10 +48,13 @@ def list_(config: Path, every: bool, as_json: bool) -> None:
 
     read = read_config(config)
     store = open_store(read.store, Path(read.folder))
+    damaged: list[str] = []
     try:
-        alerts = listed(store, None if every else "open")
+        alerts = listed(store, None if every else "open", damaged)
     finally:
         store.close()
+    for what in damaged:
+        click.echo(f"Left out: {plain(what)}", err=True)
     if as_json:
         click.echo(json.dumps([msgspec.to_builtins(a) for a in alerts], ensure_ascii=False, indent=1))
         return
@@ -97,6 +101,7 @@ def scan(config: Path, days: int) -> None:
 @click.option("--key", required=True, type=KEY_PLACE, help="An administrator's key: says who closes it.")
 def close(alert: str, config: Path, why: str, key: KeyPlace) -> None:
     """Close ALERT, by whom and why. It stays in the store, closed."""
+    from assay.access.audit.records import control
     from assay.access.config import read_config
     from assay.access.safety.alerts import AlertError, close
     from assay.access.store.base import open_store
@@ -108,8 +113,10 @@ def close(alert: str, config: Path, why: str, key: KeyPlace) -> None:
     if not by:
         raise AlertError("this key is no administrator's", fix="Use a key that stands under admins in the gate's file.")
     store = open_store(read.store, Path(read.folder))
+    now = time.time_ns() // 1_000_000
     try:
-        closed = close(store, alert, by, why, time.time_ns() // 1_000_000)
+        recorded_first(read, store, control(now, "alert", alert[:60], [by], f"closed: {why}"))
+        closed = close(store, alert, by, why, now)
     finally:
         store.close()
     click.echo(f"{closed.id}: closed by {by}.\n\nNext:\n\n  {program()} access alerts list --config {shell_path(config)}")

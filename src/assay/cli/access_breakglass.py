@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import click
 
 from assay.cli.access_record import recorder
+from assay.cli.accessopen import recalled
 from assay.cli.keyplace import KEY_PLACE
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
-    from assay.access.safety.breakglass import Lifted
+    from assay.access.safety.breakglass import Glass, Lifted
     from assay.ledger import KeyPlace
 
 CONFIG = click.option("--config", required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path), help="The gate's file.")
@@ -54,7 +55,7 @@ def open_(grant: str, config: Path, lifts: tuple[Lifted, ...], reason: str, minu
     now = time.time_ns() // 1_000_000
     store = open_store(read.store, Path(read.folder))
     try:
-        snapshot = store.snapshot()
+        snapshot = recalled(read, store.snapshot())
         grants, refused = open_all(snapshot, read.admins, now)
         if grant not in grants:
             why = refused.get(grant, "there is no such grant")
@@ -117,17 +118,21 @@ def list_(config: Path) -> None:
     rows = sorted(glasses.values(), key=lambda g: (order.index(g.state(now)), -g.opened.at))
     for one in rows:
         opened = one.opened
-        what = f"{plain(opened.grant)}: {' and '.join(opened.lifts)}, by {opened.by}, {_when(opened.at)}"
+        what = f"{plain(opened.grant)}: {' and '.join(opened.lifts)}, by {_who(opened.by, one)}, {_when(opened.at)}"
         click.echo(f"{opened.id}  {one.state(now):<10}  {what}")
         click.echo(f"    {plain(opened.reason)}")
         if one.review is not None:
             found = "justified" if one.review.justified else "not justified"
-            click.echo(f"    {found}, by {one.review.by}: {plain(one.review.note)}")
+            click.echo(f"    {found}, by {_who(one.review.by, one)}: {plain(one.review.note)}")
     if not rows:
         click.echo("No exception was ever opened.")
     waiting = next((g for g in rows if g.state(now) in ("overdue", "unreviewed")), None)
     next_ = f"break-glass review {waiting.opened.id} --justified --note TEXT --key ADMIN" if waiting else "alerts list"
     click.echo(f"\nNext:\n\n  {program()} access {next_} --config {shell_path(config)}")
+
+
+def _who(name: str, one: Glass) -> str:
+    return f"{name} (no administrator now)" if name in one.gone else name
 
 
 def _when(at: int) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from assay.cli.access_record import recorded_first
 from assay.cli.accessopen import admin, config_option, key_option, now_ms, opened, terms
 from assay.cli.words import program, shell_path
 
 if TYPE_CHECKING:
+    from assay.access.audit.records import Did
     from assay.access.config import Config
     from assay.access.model import Grant
     from assay.ledger import KeyPlace
@@ -41,7 +43,9 @@ def command(file: Path, config_path: Path, key_place: KeyPlace) -> None:
         if grant.id in known:
             grant = read_grant(file, version=known[grant.id].grant.version + 1, now=now_ms())
         _served(config, grant, str(file))
-        store.put_grant(sign_grant(grant, key))
+        signed = sign_grant(grant, key)
+        recorded_first(config, store, _told("grant", grant, name))
+        store.put_grant(signed)
     click.echo(f"Grant {grant.id}, version {grant.version}: signed by {name}, pending.\n")
     click.echo("\n".join(f"  {line}" for line in terms(grant)))
     click.echo(
@@ -81,6 +85,7 @@ def approve(grant_id: str, version: int | None, expected: str | None, config_pat
         if name in signed.signers(config.admins.public()):
             raise GrantError(f"'{name}' has approved it already", where=grant_id, fix=f"It takes another of {_others(config, [name])}.")
         _served(config, grant, grant_id)
+        recorded_first(config, store, _told("approve", grant, name))
         names = store.put_grant(signed.approved(key)).signers(config.admins.public())
     click.echo("\n".join(f"  {line}" for line in terms(grant)))
     missing = config.admins.threshold - len(names)
@@ -105,7 +110,7 @@ def sub_grant(parent_id: str, file: Path, config_path: Path, key_place: KeyPlace
     Examples:
       assay access sub-grant power relays.yaml --config gate.yaml --key holder.pem
     """
-    from assay.access.grants.grant import GrantError, open_all, sign_sub_grant
+    from assay.access.grants.grant import GrantError, open_all, sign_sub_grant, thumbprint
     from assay.access.grants.grantfile import read_grant
     from assay.ledger import load_key
 
@@ -122,10 +127,20 @@ def sub_grant(parent_id: str, file: Path, config_path: Path, key_place: KeyPlace
             if before.parent != parent_id:
                 raise GrantError(f"'{child.id}' is another grant", where=str(file), fix="Give the sub-grant an id of its own.")
             child = read_grant(file, version=before.version + 1, now=now, parent=parent)
-        store.put_grant(sign_sub_grant(child, parent, key))
+        signed = sign_sub_grant(child, parent, key)
+        by = next(p.name for p in parent.persons if p.key == thumbprint(key.public))
+        recorded_first(config, store, _told("grant", child, by))
+        store.put_grant(signed)
     click.echo(f"Sub-grant {child.id}, version {child.version}, of {parent_id}: holds while {parent_id} does.\n")
     click.echo("\n".join(f"  {line}" for line in terms(child)))
     click.echo(f"\nNext: {program()} access show {child.id} --config {shell_path(config_path)}")
+
+
+def _told(did: Did, grant: Grant, by: str) -> dict[str, Any]:
+    from assay.access.audit.records import control
+
+    what = f"version {grant.version}" + (f", sub-grant of {grant.parent}" if grant.parent else "")
+    return control(now_ms(), did, grant.id, [by], what, grant.digest_of_terms)
 
 
 def _served(config: Config, grant: Grant, where: str) -> None:

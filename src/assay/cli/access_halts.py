@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from assay.cli.access_list import scope_words
-from assay.cli.accessopen import admin, config_option, key_option, now_ms, opened
+from assay.cli.access_record import recorded_after, recorded_first
+from assay.cli.accessopen import admin, config_option, key_option, now_ms, opened, recalled
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
     from assay.access.config import Config
+    from assay.access.grants.grant import SignedGrant
     from assay.access.model import Halt
     from assay.access.store.base import Snapshot
     from assay.ledger import KeyPlace
@@ -44,7 +46,8 @@ def command(everything: bool, reason: str, spares: tuple[str, ...], config_path:
       assay access halt --all --reason "leak" --config gate.yaml --key ada.pem
       assay access halt --jurisdiction SG --tier operator --spare power --reason "directive 7" --config gate.yaml --key ada.pem
     """
-    from assay.access.grants.orders import sign_halt
+    from assay.access.audit.records import control
+    from assay.access.grants.orders import halt_digest, sign_halt
     from assay.access.model import Halt, Scope, covers
 
     if everything == any(scope.values()):
@@ -56,10 +59,13 @@ def command(everything: bool, reason: str, spares: tuple[str, ...], config_path:
         halt = _checked(Halt(f"halt-{stamp}-{secrets.token_hex(3)}", Scope(**scope), reason, name, at, tuple(spares)))  # type: ignore[arg-type]
         _known(halt, config, store.snapshot())
         store.put_halt(halt, sign_halt(halt, key))
-        grants = [s.grant for versions in store.snapshot().versions.values() for s in versions]
-        stopped = sorted({g.id for g in grants if any(covers(halt, g, p.name) for p in g.persons)})
-    click.echo(plain(f"Halt {halt.id}: {scope_words(halt.scope)}. It holds now."))
-    click.echo(f"Grants that it stops: {', '.join(stopped) or 'none that is kept here: look at what was given'}.")
+        click.echo(plain(f"Halt {halt.id}: {scope_words(halt.scope)}. It holds now."))
+        kept = [s for versions in store.snapshot().versions.values() for s in versions]
+        stopped = {s.grant.id for s in kept if any(covers(halt, s.grant, p.name) for p in s.grant.persons)}
+        click.echo(f"Grants that it stops: {', '.join(sorted(stopped)) or 'none that is kept here: look at what was given'}.")
+        if given := _given(halt.scope.person, kept) - stopped:
+            click.echo(plain(f"Sub-grants that {halt.scope.person} has given go on: {', '.join(sorted(given))}. To stop one: --grant ID."))
+        recorded_after(config, store, control(at, "halt", halt.id, [name], reason, halt_digest(halt)))
     click.echo(f"\nTo lift it: {program()} access lift {halt.id} --config {shell_path(config_path)} --key KEY")
 
 
@@ -68,23 +74,27 @@ def command(everything: bool, reason: str, spares: tuple[str, ...], config_path:
 @config_option
 @key_option(KEY_HELP)
 def lift(halt_id: str, config_path: Path, key_place: KeyPlace) -> None:
-    """Lift a halt, by its id.
+    """Lift a halt, by its id; also one that the store has lost and this machine's gate has seen, which is put back first.
 
     \b
     Examples:
       assay access lift halt-20270131-101500-3fa9c1 --config gate.yaml --key ada.pem
     """
-    from assay.access.grants.orders import open_halts, sign_lift
+    from assay.access.audit.records import control
+    from assay.access.grants.orders import Lift, halt_digest, open_halts, sign_lift
+    from assay.access.grants.remembered import put_lift
     from assay.access.store.base import StoreError
 
     with opened(config_path) as (config, store):
         name, key = admin(config, key_place)
-        found = {h.id: h for h in open_halts(store.snapshot(), config.admins.public())}.get(halt_id)
+        stored = store.snapshot()
+        found = {h.id: h for h in open_halts(recalled(config, stored), config.admins.public())}.get(halt_id)
         if found is None:
             raise StoreError("there is no such halt", where=plain(halt_id), fix=f"List them: {program()} access list")
         if not found.lifted:
             at = now_ms()
-            store.lift(halt_id, name, at, sign_lift(found, name, at, key))
+            recorded_first(config, store, control(at, "lift", halt_id, [name], found.reason, halt_digest(found)))
+            put_lift(store, stored, found, Lift(halt_id, halt_digest(found), name, at), sign_lift(found, name, at, key))
     click.echo(f"Halt {halt_id} is lifted.\n\nNext: {program()} access list --config {shell_path(config_path)}")
 
 
@@ -100,6 +110,7 @@ def revoke(grant_id: str, reason: str, config_path: Path, key_place: KeyPlace) -
     Examples:
       assay access revoke power --reason "contract ended" --config gate.yaml --key ada.pem
     """
+    from assay.access.audit.records import control
     from assay.access.grants.grant import GrantError
     from assay.access.grants.orders import Revoked, sign_revocation
 
@@ -111,8 +122,17 @@ def revoke(grant_id: str, reason: str, config_path: Path, key_place: KeyPlace) -
         revoked = _checked(Revoked(grant_id, name, reason, now_ms()))
         store.revoke(grant_id, name, reason, revoked.at, sign_revocation(revoked, key))
         ended = [s.grant.id for s in snapshot.grants.values() if s.grant.parent == grant_id]
-    click.echo(f"Grant {grant_id} is revoked{', and with it ' + ', '.join(ended) if ended else ''}.")
+        click.echo(f"Grant {grant_id} is revoked{', and with it ' + ', '.join(ended) if ended else ''}.")
+        recorded_after(config, store, control(revoked.at, "revoke", grant_id, [name], reason))
     click.echo(f"\nNext: {program()} access list --config {shell_path(config_path)}")
+
+
+def _given(person: str, kept: list[SignedGrant]) -> set[str]:
+    """The sub-grants that a person has signed, for others."""
+    from assay.access.grants.grant import thumbprint
+
+    keys = {p.key for s in kept for p in s.grant.persons if person and p.name == person}
+    return {s.grant.id for s in kept if s.holder is not None and thumbprint(s.holder) in keys}
 
 
 def _checked(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from assay.cli.accessopen import config_option, day, now_ms, opened, terms
+from assay.cli.accessopen import config_option, day, now_ms, opened, recalled, terms
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @config_option
 def command(as_json: bool, config_path: Path) -> None:
-    """Every grant: state, who, what, until when, how much is used; and the halts in force.
+    """Every grant: state, who, what, until when, how much is used; and the halts in force, also those that the store has lost and this
+    machine's gate has seen.
 
     \b
     Examples:
@@ -33,12 +34,14 @@ def command(as_json: bool, config_path: Path) -> None:
 
     with opened(config_path) as (config, store):
         now = now_ms()
-        snapshot = store.snapshot()
+        stored = store.snapshot()
+        snapshot = recalled(config, stored)
         found = standings(snapshot, config.admins, now)
         halts = [h for h in open_halts(snapshot, config.admins.public()) if not h.lifted]
+        lost = {h.id for h in halts} - set(stored.halts)
         used = {s.id: _used(store, s, now) for s in found}
     if as_json:
-        value = {"epoch": snapshot.epoch, "grants": [_said(s, used[s.id]) for s in found], "halts": [_halt(h) for h in halts]}
+        value = {"epoch": snapshot.epoch, "grants": [_said(s, used[s.id]) for s in found], "halts": [_halt(h, h.id in lost) for h in halts]}
         click.echo(json.dumps(value, indent=1, ensure_ascii=False))
         return
     rows: list[tuple[str, ...]] = [("ID", "STATE", "WHO", "MODEL", "UNTIL", "USED")]
@@ -48,7 +51,9 @@ def command(as_json: bool, config_path: Path) -> None:
         rows.append((s.id, state, *rest))
     _table(rows)
     for h in halts:
-        click.echo(plain(f"\nHalt {h.id} by {h.by}, {day(h.at)}: {scope_words(h.scope)}{_spares(h)}. {h.reason}"))
+        click.echo("\n" + plain(f"Halt {h.id} by {h.by}, {day(h.at)}: {scope_words(h.scope)}{_spares(h)}. {h.reason}"))
+        if h.id in lost:
+            click.echo("  The store has lost it; the gate has seen it, so it stops all the same until it is lifted.")
     waiting = next((s.id for s in found if s.state == "pending" or s.newer), "")
     config_words = f"--config {shell_path(config_path)}"
     if waiting:
@@ -75,7 +80,7 @@ def show(grant_id: str, as_json: bool, config_path: Path) -> None:
 
     with opened(config_path) as (config, store):
         now = now_ms()
-        found = {s.id: s for s in standings(store.snapshot(), config.admins, now)}
+        found = {s.id: s for s in standings(recalled(config, store.snapshot()), config.admins, now)}
         if grant_id not in found:
             raise GrantError("there is no such grant", where=plain(grant_id), fix=f"List them: {program()} access list")
         s = found[grant_id]
@@ -128,11 +133,11 @@ def _said(s: Standing, used: list[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _halt(halt: Halt) -> dict[str, Any]:
+def _halt(halt: Halt, lost: bool) -> dict[str, Any]:
     import msgspec
 
     value: dict[str, Any] = msgspec.to_builtins(halt)
-    return value
+    return value | {"lost": lost}
 
 
 def _spares(halt: Halt) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from assay.cli.access_record import recorded_after, recorded_first
 from assay.cli.words import STYLE, SYMBOL, plain, program, shell_path
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def command(release: Path, config: Path) -> int:
 
     Exit code: 0 if the gate took it, 1 if it does not hold, 2 if it cannot be read.
     """
+    from assay.access.audit.records import control
     from assay.access.config import read_config
     from assay.access.store.base import open_store
     from assay.evidence.release import MAX_BYTES, ReleaseError, parse_release
@@ -54,9 +56,15 @@ def command(release: Path, config: Path) -> int:
                     click.echo(click.style("  ✕ ", fg="red") + plain(str(finding)))
                 click.echo("\nThe gate does not take it.")
                 return 1
-            store.put_release(parsed.target, data)
             digest = hashlib.sha256(parsed.decision.payload).hexdigest()
+            what, by = f"{found.verdict} for {', '.join(served)}, epoch {parsed.terms.epoch}", sorted({*found.evaluators, *found.approvers})
+            record = control(now, "release", parsed.target, by, what, f"sha256:{digest}")
+            if found.verdict != "halt":
+                recorded_first(loaded, store, record)
+            store.put_release(parsed.target, data)
             write_seen(state, seen.with_release(roles.authority, parsed.target, SeenRelease(parsed.terms.epoch, digest)))
+        if found.verdict == "halt":
+            recorded_after(loaded, store, record)
     finally:
         store.close()
     click.echo(click.style(SYMBOL[found.verdict], fg=STYLE[found.verdict]) + f"  {', '.join(served)}, epoch {parsed.terms.epoch}")
@@ -69,13 +77,14 @@ def command(release: Path, config: Path) -> int:
 @_CONFIG
 def roles(signed: Path, config: Path) -> None:
     """Give the gate a later version of the authority's roles: rotated or revoked keys take effect at once."""
+    from assay.access.audit.records import control
     from assay.access.config import read_config
     from assay.access.store.base import open_store
     from assay.evidence.roles import read_signed
     from assay.evidence.seen import follow, lock_seen, read_seen, write_seen
 
     loaded, now = read_config(config), time.time_ns() // 1_000_000
-    value = read_signed(signed)
+    value, data = read_signed(signed), signed.read_bytes()
     store = open_store(loaded.store, Path(loaded.folder))
     state = loaded.path(loaded.authority.state)
     try:
@@ -84,8 +93,10 @@ def roles(signed: Path, config: Path) -> None:
             before, old = _roles(loaded, store.snapshot(), now)
             seen = seen.followed(before, old)
             opened = follow(seen, value, now_ms=now)
-            store.put_roles(signed.read_bytes())
+            store.put_roles(data)
             write_seen(state, seen.followed(opened, value))
+        digest = hashlib.sha256(data).hexdigest()
+        recorded_after(loaded, store, control(now, "roles", opened.authority, [], f"version {opened.version}", f"sha256:{digest}"))
     finally:
         store.close()
     click.echo(f"The gate follows version {opened.version} of the roles of {plain(opened.authority)}, until {opened.expires}.")

@@ -17,7 +17,7 @@ from assay.cli.words import plain
 if TYPE_CHECKING:
     from assay.access.config import Config
     from assay.access.model import Grant
-    from assay.access.store.base import Store
+    from assay.access.store.base import Snapshot, Store
     from assay.ledger import KeyPlace, PrivateKey
 
 
@@ -59,14 +59,24 @@ def admin(config: Config, place: KeyPlace) -> tuple[str, PrivateKey]:
     raise GateError(f"the key {key.public.keyid[:16]}... is no administrator's", where="admins.keys", fix="Use one of theirs: --key")
 
 
+def recalled(config: Config, snapshot: Snapshot) -> Snapshot:
+    """A snapshot of the store as the gate of this machine takes it, with what the store has lost. Raises `StoreError`."""
+    from assay.access.grants.remembered import REMEMBERED, Remembered
+
+    return Remembered(config.path(REMEMBERED)).recall(snapshot)
+
+
 def now_ms() -> int:
     """Unix time in milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 def day(ms: int) -> str:
-    """A time as people read it."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    """A time as people read it; one that no calendar has, as it stands."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except (ValueError, OverflowError, OSError):
+        return f"{ms} ms"
 
 
 def terms(grant: Grant) -> list[str]:

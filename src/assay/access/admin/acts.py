@@ -19,10 +19,12 @@ import msgspec
 
 from assay.access.admin import wire
 from assay.access.admin.looks import Call, Looks, NotFoundError, RefusedError, Search, in_thread
+from assay.access.audit.records import Did, control
 from assay.access.config import Config
 from assay.access.gate.sessions import ask_cut, under_way
 from assay.access.grants.grant import open_all, parse_grant, problems
 from assay.access.grants.orders import HALT, REVOCATION, Revoked, halt_digest, open_halts, open_lift, signer_of_halt, signer_of_revocation
+from assay.access.grants.remembered import put_lift
 from assay.access.model import DeniedError, Halt
 from assay.access.safety import alerts, breakglass
 from assay.access.store.base import Store
@@ -67,7 +69,7 @@ class Acts(Looks):
             raise RefusedError(f"signed with a key that is no administrator's: {min(foreign)[:16]}...")
         known = (await in_thread(self.store.snapshot)).versions.get(grant.id, ())
         same = any(v.grant.version == grant.version for v in known)
-        did = "approve" if same else "grant"
+        did: Did = "approve" if same else "grant"
         what = f"version {grant.version}"
         return await self._done(call, did, grant.id, what, grant.digest_of_terms, lambda: self.store.put_grant(signed))
 
@@ -126,9 +128,10 @@ class Acts(Looks):
         return await self._done(call, "halt", halt.id, halt.reason, halt_digest(halt), lambda: self.store.put_halt(halt, data))
 
     async def lift(self, call: Call) -> wire.Done:
-        """End a halt."""
+        """End a halt; one that the store has lost is put back first."""
         data = call.body.signed.encode()
-        halts = {h.id: h for h in open_halts(await in_thread(self.store.snapshot), self._admins)}
+        stored = await in_thread(self.store.snapshot)
+        halts = {h.id: h for h in open_halts(await in_thread(self.recalled, stored), self._admins)}
         halt = halts.get(call.ids["id"])
         if halt is None:
             raise NotFoundError(f"there is no halt '{call.ids['id']}'")
@@ -137,7 +140,7 @@ class Acts(Looks):
         lift = open_lift(data, halt, {n: k for n, k in self._admins.items() if n == call.name})
         self._check_order(call, lift.by, lift.at, call.name)
         return await self._done(
-            call, "lift", halt.id, halt.reason, halt_digest(halt), lambda: self.store.lift(halt.id, lift.by, lift.at, data)
+            call, "lift", halt.id, halt.reason, halt_digest(halt), lambda: put_lift(self.store, stored, halt, lift, data)
         )  # fmt: skip
 
     # Releases
@@ -199,7 +202,7 @@ class Acts(Looks):
             raise RefusedError("this is no signed review") from None
         one = breakglass._glass(glass, made, self._admins)
         found = one.review
-        if found is None:
+        if found is None or found.by in one.gone:
             raise RefusedError("this is no signed review")
         self._check_order(call, found.by, found.at, found.by)
         what = f"{'justified' if found.justified else 'not justified'}: {found.note}"
@@ -229,12 +232,9 @@ class Acts(Looks):
         if abs(self.clock() - at) > CLOCK_SLACK_MS:
             raise RefusedError("the order's time is not now: look at both clocks")
 
-    async def _done(self, call: Call, did: str, subject: str, what: str, digest: str, do: Callable[[], object]) -> wire.Done:
+    async def _done(self, call: Call, did: Did, subject: str, what: str, digest: str, do: Callable[[], object]) -> wire.Done:
         """On disk first, then done."""
-        record = {
-            "kind": "control", "at": self.clock(), "did": did, "subject": subject, "by": [call.name], "what": what[:300], "digest": digest,
-        }  # fmt: skip
-        number = await self.log.write(record)
+        number = await self.log.write(control(self.clock(), did, subject, [call.name], what, digest))
         await in_thread(do)
         return wire.Done(await in_thread(self.store.epoch), number, f"{did} {subject}")
 

@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -18,6 +19,7 @@ from msgspec import Struct
 from assay.access.admin import views, wire
 from assay.access.config import Config
 from assay.access.findings import finding as findings
+from assay.access.grants.remembered import REMEMBERED, Remembered
 from assay.access.store.base import Snapshot, Store
 from assay.errors import AssayError
 from assay.evidence.release import parse_release
@@ -60,6 +62,7 @@ class Looks:
         self.problems: Callable[[], Sequence[str]] = tuple
         """What else the console's page is to say is wrong: asked for each overview."""
         self._search = search
+        self._remembered = Remembered(config.path(REMEMBERED))
 
     async def me(self, call: Call) -> wire.Me:
         """Who asks."""
@@ -70,23 +73,35 @@ class Looks:
         return await in_thread(self._overview, await self.me(call))
 
     def _overview(self, me: wire.Me) -> wire.Overview:
-        now, snapshot, problems = self.clock(), self.store.snapshot(), list(self.problems())
-        roles, seen = None, Seen()
-        try:
-            roles, seen = self.roles(snapshot, now)
-        except AssayError as e:
-            problems.insert(0, f"no roles that hold: {e.what}")
+        now, stored, problems = self.clock(), self.store.snapshot(), list(self.problems())
+        part = partial(_part, problems)
+        snapshot = part("what the store may have lost is not known", stored, lambda: self.recalled(stored))
+        nobody: tuple[Roles | None, Seen] = (None, Seen())
+        roles, seen = part("no roles that hold", nobody, lambda: self.roles(snapshot, now))
+        sessions = part("what is under way cannot be read", wire.Sessions((), 0), lambda: views.session_views(self.store, now))
+        alerts = part("alerts cannot be read", wire.Alerts(()), lambda: views.alert_views(self.store))
+        glasses = part("exceptions cannot be read", wire.Glasses(()).glasses, lambda: views.glass_views(self.config, self.store, now))
+        none: dict[str, tuple[int, dict[str, Any]]] = {}
+        records = part("findings cannot be read", none, lambda: self.store.records(findings.KIND))
         return wire.Overview(
-            me, snapshot.epoch, self.clock() - now, "; ".join(problems), views.grant_views(self.config, snapshot, now, self.store),
-            views.halt_views(self.config, snapshot), views.release_views(self.config, snapshot, roles, seen, now),
-            views.session_views(self.store, now), views.alert_views(self.store),
-            views.glass_views(self.config, self.store, now), views.finding_views(self.config, self.store.records(findings.KIND)),
+            me, snapshot.epoch, self.clock() - now, "; ".join([*problems, *alerts.problems]),
+            views.grant_views(self.config, snapshot, now, self.store, stored), views.halt_views(self.config, snapshot, stored),
+            views.release_views(self.config, snapshot, roles, seen, now), sessions, alerts.alerts, glasses,
+            views.finding_views(self.config, records),
         )  # fmt: skip
+
+    def recalled(self, stored: Snapshot) -> Snapshot:
+        """A snapshot of the store as the gate takes it, with what the store has lost. Raises `StoreError`."""
+        return self._remembered.recall(stored)
 
     async def grants(self, call: Call) -> wire.Grants:
         """All grants."""
-        snapshot = await in_thread(self.store.snapshot)
-        return wire.Grants(await in_thread(views.grant_views, self.config, snapshot, self.clock(), self.store), snapshot.damaged)
+        stored = await in_thread(self.store.snapshot)
+        return wire.Grants(await self._grant_views(stored), stored.damaged)
+
+    async def _grant_views(self, stored: Snapshot) -> tuple[wire.GrantView, ...]:
+        snapshot = await in_thread(self.recalled, stored)
+        return await in_thread(views.grant_views, self.config, snapshot, self.clock(), self.store, stored)
 
     async def grant(self, call: Call) -> wire.GrantDetail:
         """One grant, its newest version, with what was signed."""
@@ -94,13 +109,15 @@ class Looks:
         versions = snapshot.versions.get(call.ids["id"])
         if not versions:
             raise NotFoundError(f"there is no grant '{call.ids['id']}'")
-        all_views = await in_thread(views.grant_views, self.config, snapshot, self.clock(), self.store)
-        view = next(v for v in all_views if v.grant.id == call.ids["id"] and v.grant.version == versions[0].grant.version)
+        view = next(
+            v for v in await self._grant_views(snapshot) if v.grant.id == call.ids["id"] and v.grant.version == versions[0].grant.version
+        )
         return wire.GrantDetail(view, versions[0].encoded().decode(), tuple(v.grant.version for v in versions))
 
     async def halts(self, call: Call) -> wire.Halts:
         """All halts."""
-        return wire.Halts(views.halt_views(self.config, await in_thread(self.store.snapshot)))
+        stored = await in_thread(self.store.snapshot)
+        return wire.Halts(views.halt_views(self.config, await in_thread(self.recalled, stored), stored))
 
     async def releases(self, call: Call) -> wire.Releases:
         """What holds of every served model."""
@@ -123,7 +140,7 @@ class Looks:
 
     async def alerts(self, call: Call) -> wire.Alerts:
         """Alerts."""
-        return wire.Alerts(await in_thread(views.alert_views, self.store))
+        return await in_thread(views.alert_views, self.store)
 
     async def glasses(self, call: Call) -> wire.Glasses:
         """Accesses in an emergency."""
@@ -148,6 +165,15 @@ class Looks:
         roles = follow(seen, signed, authority.owners, now_ms=now)
         held = seen.followed(roles, signed)
         return roles, _with_kept(held, roles, snapshot)
+
+
+def _part(problems: list[str], what: str, without: T, read: Callable[[], T]) -> T:
+    """One part that cannot be read is told, and takes nobody the others: with them would go the power to halt."""
+    try:
+        return read()
+    except AssayError as e:
+        problems.insert(0, f"{what}: {e.what}")
+        return without
 
 
 def _with_kept(seen: Seen, roles: Roles, snapshot: Snapshot) -> Seen:

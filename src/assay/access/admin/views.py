@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 
 from assay.access.admin.wire import (
+    Alerts,
     AlertView,
     ConfigView,
     FindingView,
@@ -49,12 +50,16 @@ MOST_ALERTS = 200
 Records = Mapping[str, tuple[int, Mapping[str, Any]]]
 
 
-def grant_views(config: Config, snapshot: Snapshot, now: int, store: Store | None = None) -> tuple[GrantView, ...]:
-    """Of every grant the version in force, and a newer one that is not. With the store, what of the quotas is used."""
+def grant_views(
+    config: Config, snapshot: Snapshot, now: int, store: Store | None = None, stored: Snapshot | None = None
+) -> tuple[GrantView, ...]:
+    """Of every grant the version in force, and a newer one that is not. With the store, what of the quotas is used; with `stored`, where
+    the snapshot is as the gate takes it, also what the gate takes for rolled back.
+    """
     opened, refused = open_all(snapshot, config.admins, now)
     used = _used(store, opened.values(), now) if store else {}
     out = []
-    for grant_id, versions in snapshot.versions.items():
+    for grant_id, versions in (stored or snapshot).versions.items():
         newest = versions[0]
         known = opened.get(grant_id)
         if known is not None and known.version != newest.grant.version:
@@ -121,13 +126,13 @@ def _used(store: Store, grants: Iterable[Grant], now: int) -> dict[str, tuple[Us
     return out
 
 
-def halt_views(config: Config, snapshot: Snapshot) -> tuple[HaltView, ...]:
-    """All halts, newest first; those that hold before those that were lifted."""
+def halt_views(config: Config, snapshot: Snapshot, stored: Snapshot | None = None) -> tuple[HaltView, ...]:
+    """All halts, newest first; those that hold before those that were lifted. Those that are not `stored` are lost."""
     admins = config.admins.public()
     out = [
         HaltView(
             h.id, h.scope, h.reason, h.by, h.at, h.spares, h.lifted,
-            signer_of_halt(snapshot.orders.get(h.id, b""), snapshot.halts[h.id], admins),
+            signer_of_halt(snapshot.orders.get(h.id, b""), snapshot.halts[h.id], admins), h.id not in (stored or snapshot).halts,
         )
         for h in open_halts(snapshot, admins)
     ]  # fmt: skip
@@ -165,12 +170,14 @@ def session_views(store: Store, now: int) -> Sessions:
     return Sessions(tuple(sorted(views, key=lambda v: v.since)), min((t.at for t in told.values()), default=0))
 
 
-def alert_views(store: Store) -> tuple[AlertView, ...]:
-    """Alerts, open ones first."""
-    return tuple(
+def alert_views(store: Store) -> Alerts:
+    """Alerts, open ones first; one that is damaged is passed over, and told."""
+    damaged: list[str] = []
+    views = tuple(
         AlertView(a.id, a.at, a.kind, a.severity, a.what, a.grant, a.person, a.organisation, a.state, a.closed_by, a.why)
-        for a in listed(store)[:MOST_ALERTS]
+        for a in listed(store, damaged=damaged)[:MOST_ALERTS]
     )
+    return Alerts(views, tuple(damaged))
 
 
 def glass_views(config: Config, store: Store, now: int) -> tuple[GlassView, ...]:

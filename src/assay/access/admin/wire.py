@@ -108,7 +108,9 @@ class GrantDetail(Struct, frozen=True):
 
 
 class HaltView(Struct, frozen=True):
-    """A halt. `lifted` is 0 while it holds. `signed_by` is empty where no administrator's signature holds: it counts all the same."""
+    """A halt. `lifted` is 0 while it holds. `signed_by` is empty where no administrator's signature holds: it counts all the same. `lost`:
+    the store has lost it; the gate has seen it, so it counts until it is lifted.
+    """
 
     id: Id
     scope: Scope
@@ -118,6 +120,7 @@ class HaltView(Struct, frozen=True):
     spares: tuple[str, ...]
     lifted: int
     signed_by: str
+    lost: bool = False
 
 
 class Halts(Struct, frozen=True):
@@ -204,9 +207,10 @@ class AlertView(Struct, frozen=True):
 
 
 class Alerts(Struct, frozen=True):
-    """Alerts: open ones first, then the gravest, then the newest."""
+    """Alerts: open ones first, then the gravest, then the newest; and what is wrong with those that cannot be read."""
 
     alerts: tuple[AlertView, ...]
+    problems: tuple[str, ...] = ()
 
 
 class GlassView(Struct, frozen=True):

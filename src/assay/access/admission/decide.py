@@ -75,9 +75,10 @@ def read_review(body: bytes) -> Review:
 
 
 def judge(
-    review: Review, rules: Rules, standing: Callable[[str], Standing], halts: Iterable[Halt], names: Mapping[str, str], now_ms: int
-) -> Judged:
-    """Whether an object may come in. `standing` says what holds of a digest, `names` are the gate's names of digests."""
+    review: Review, rules: Rules, standing: Callable[[str], Standing], halts: Iterable[Halt], names: Mapping[str, frozenset[str]],
+    now_ms: int,
+) -> Judged:  # fmt: skip
+    """Whether an object may come in. `standing` says what holds of a digest, `names` are all of the gate's names of a digest."""
     if review.operation == "DELETE":
         return Judged(review.uid, True, "what is deleted serves nobody")
     try:
@@ -94,7 +95,7 @@ def judge(
     known = {target: standing(target) for target in found}
     active = list(halts)
     for target, held in known.items():
-        stopped = next((h.id for h in active if stops(h, target, names.get(target, ""), tier)), "")
+        stopped = next((h.id for h in active if stops(h, target, names.get(target, frozenset()), tier)), "")
         if stopped:
             return Judged(review.uid, False, f"{target} is halted ({stopped})", known)
         verdict = held.verdict if now_ms <= held.until else "none"
@@ -110,14 +111,14 @@ def judge(
     return Judged(review.uid, True, f"released for {tier}", known, soon)
 
 
-def stops(halt: Halt, target: str, name: str, tier: str) -> bool:
+def stops(halt: Halt, target: str, names: frozenset[str], tier: str) -> bool:
     """Whether a halt that is not lifted stops a deployment. One that names grants, people, organisations, sectors or jurisdictions stops
     their requests at the gate, and no deployment.
     """
     scope = halt.scope
     if halt.lifted or scope.grant or scope.organisation or scope.person or scope.sector or scope.jurisdiction:
         return False
-    return scope.digest in ("", target) and scope.model in ("", name) and scope.tier in ("", tier)
+    return scope.digest in ("", target) and scope.model in ("", *names) and scope.tier in ("", tier)
 
 
 def answer(judged: Judged) -> dict[str, Any]:

@@ -141,13 +141,18 @@ def _mapping(value: Any, path: tuple[str, ...], what: str) -> dict[str, Any]:
     return value
 
 
-def _annotated(of: Mapping[str, Any], rules: Rules) -> set[str]:
-    """The digests of the annotation, one or several with commas between."""
+def _given(of: Mapping[str, Any], rules: Rules) -> Any:
+    """The annotation as it stands there, well-formed or not; None where there is none."""
     metadata = of.get("metadata") or {}
     annotations = metadata.get("annotations") if isinstance(metadata, dict) else "?"
     if annotations is None:
-        return set()
-    given = annotations.get(f"{rules.domain}/model-digest") if isinstance(annotations, dict) else 0
+        return None
+    return annotations.get(f"{rules.domain}/model-digest") if isinstance(annotations, dict) else 0
+
+
+def _annotated(of: Mapping[str, Any], rules: Rules) -> set[str]:
+    """The digests of the annotation, one or several with commas between."""
+    given = _given(of, rules)
     if given is None:
         return set()
     parts = [p.strip(" ") for p in given.split(",")] if isinstance(given, str) and len(given) < 4096 else [""]
@@ -216,7 +221,7 @@ def nothing_new(review: Review, rules: Rules) -> bool:
         return False
     spec, old = review.object.get("spec"), review.old.get("spec")
     if isinstance(spec, dict) and spec and spec == old:
-        return _annotated(review.object, rules) == _annotated(review.old, rules)
+        return bool(_given(review.object, rules) == _given(review.old, rules))
     replicas = spec.get("replicas") if isinstance(spec, dict) else None
     scaled = ("Deployment", "ReplicaSet", "StatefulSet", "ReplicationController")
     return review.kind in scaled and isinstance(replicas, int) and not isinstance(replicas, bool) and replicas == 0

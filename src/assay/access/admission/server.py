@@ -2,8 +2,9 @@
 
     serve(read_config(path), rules, listen="0.0.0.0:8444", certificate=..., key=...)
 
-It needs no credentials of the cluster, and keeps nothing: a dry run gets the same answer. Where the store or the roles cannot be read every
-review is denied, and where the webhook cannot be reached the manifest's `failurePolicy: Fail` denies.
+It needs no credentials of the cluster, and keeps nothing of an object: a dry run gets the same answer. What it keeps is what it saw of the
+store, so that rows that vanish from it, or come back, admit nothing. Where the store, the roles or that memory cannot be read every review
+is denied, and where the webhook cannot be reached the manifest's `failurePolicy: Fail` denies.
 """
 
 from __future__ import annotations
@@ -21,16 +22,17 @@ import msgspec
 from assay.access.admission.decide import Judged, Standing, answer, judge, read_review
 from assay.access.admission.objects import AdmissionError, Review, Rules
 from assay.access.config import Config
-from assay.access.grants.orders import open_halts
+from assay.access.grants.remembered import REMEMBERED, Remembered
 from assay.errors import AssayError
 from assay.evidence.release import parse_release
 from assay.evidence.releasecheck import check_release
 from assay.evidence.roles import Roles
-from assay.evidence.seen import SeenRelease, follow, read_seen
+from assay.evidence.seen import SeenRelease, follow, lock_seen, newest, read_seen, write_seen
 
 if TYPE_CHECKING:
     import socket
 
+    from assay.access.model import Halt
     from assay.access.store.base import Snapshot, Store
 
 PATH = "/admit"
@@ -42,26 +44,53 @@ Message = MutableMapping[str, Any]
 
 
 class Releases:
-    """What holds of targets, by the gate's store. Everything is checked anew for every review; what was seen as newest stays in memory."""
+    """What holds of targets, by the gate's store. Everything is checked anew for every review; what was seen as newest, and halts, are kept
+    in the folder `memory`, or without one in the gate's own files.
+    """
 
-    def __init__(self, config: Config, store: Store, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(
+        self, config: Config, store: Store, memory: Path | None = None, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
         self._config, self._store, self._clock = config, store, clock
-        self._seen = read_seen(config.path(config.authority.state))
-        self._names = {served.digest: name for name, served in config.models.items()}
+        gates = config.path(config.authority.state)
+        self._path = memory / gates.name if memory else gates
+        self._remembered = Remembered(memory / REMEMBERED if memory else config.path(REMEMBERED))
+        self._kept = read_seen(self._path)
+        self._seen = newest(self._kept, read_seen(gates))
+        self._names = {m.digest: frozenset(n for n, o in config.models.items() if o.digest == m.digest) for m in config.models.values()}
         self._lock = threading.Lock()
 
     def judged(self, review: Review, rules: Rules) -> Judged:
         """The judgement on a review. Raises `AssayError` where nothing can be known."""
         with self._lock:
             snapshot, now = self._store.snapshot(), self._clock()
-            roles = self._roles(snapshot, now)
-            halts = [h for h in open_halts(snapshot, self._config.admins.public()) if not h.lifted]
-            return judge(review, rules, lambda target: self._standing(target, snapshot, roles, now), halts, self._names, now)
+            roles, halts = self._roles(snapshot, now), self._halts(snapshot, now)
+            judged = judge(review, rules, lambda target: self._standing(target, snapshot, roles, now), halts, self._names, now)
+            self._keep()
+            return judged
 
     def ready(self) -> None:
-        """Raises `AssayError` where nothing can be known."""
+        """Take notice of all that the store has now. Raises `AssayError` where nothing can be known."""
         with self._lock:
-            self._roles(self._store.snapshot(), self._clock())
+            snapshot, now = self._store.snapshot(), self._clock()
+            roles = self._roles(snapshot, now)
+            self._halts(snapshot, now)
+            for target in snapshot.releases:
+                self._standing(target, snapshot, roles, now)
+            self._keep()
+
+    def _halts(self, snapshot: Snapshot, now: int) -> list[Halt]:
+        """Those in force, also where the store has lost them."""
+        return [h for h in self._remembered.open(snapshot, self._config.admins, now).halts if not h.lifted]
+
+    def _keep(self) -> None:
+        """What was seen outlives the process. Raises `AssayError`: what cannot be remembered is not answered for."""
+        if self._seen == self._kept:
+            return
+        with lock_seen(self._path):
+            self._seen = newest(self._seen, read_seen(self._path))
+            write_seen(self._path, self._seen)
+        self._kept = self._seen
 
     def _roles(self, snapshot: Snapshot, now: int) -> Roles:
         try:

@@ -122,9 +122,9 @@ class AuditLog:
             self._refuse_rest()
         return future
 
-    def note(self, record: dict[str, Any]) -> None:
-        """Record something that nothing waits for. It never raises: a record that is none is noted as a fault. Once the disk has failed
-        nothing can be noted; then `problems` says so.
+    def note(self, record: dict[str, Any], *, nonce: Nonce | None = None) -> None:
+        """Record something that nothing waits for; a nonce is spent with it, as far as it can be. It never raises: a record that is
+        none is noted as a fault. Once the disk has failed nothing can be noted; then `problems` says so.
         """
         if self._gone:
             return
@@ -133,7 +133,7 @@ class AuditLog:
         except AuditError as e:
             record = {"kind": "error", "at": time.time_ns() // 1_000_000, "what": shown(f"no record: {e.what}")}
             body = encode(record)
-        self._hold(_Item(body, record), NOTE_S)
+        self._hold(_Item(body, record, nonce=nonce), NOTE_S)
 
     def content(self, kind: str, request: str, data: bytes, sha256: bytes = b"") -> str:
         """Keep a content for the auditors, if there are any, and return its salted digest for the record. `sha256` is that of the data, if
@@ -322,7 +322,7 @@ class AuditLog:
         for item in batch:
             if not item.body:
                 continue
-            body, result = item.body, failed.get(id(item))
+            body, result = item.body, failed.get(id(item)) if item.future is not None else None
             if result is not None:
                 body = encode(_denied(item.record, result))
             line = line_of(body, n, last)

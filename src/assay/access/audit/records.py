@@ -11,6 +11,7 @@ without floats, and bounded; fields that are left out have their default. A reco
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -124,10 +125,13 @@ class Token(Record, frozen=True, tag="token"):
     network: Text
 
 
+Did = Literal["grant", "approve", "revoke", "halt", "lift", "release", "roles", "rules", "start", "stop", "review", "cut", "alert"]
+
+
 class Control(Record, frozen=True, tag="control"):
     """Grants, halts, releases, roles or rules were changed: what was done, to which, by whom, and the digest of what it is now."""
 
-    did: Literal["grant", "approve", "revoke", "halt", "lift", "release", "roles", "rules", "start", "stop", "review", "cut", "alert"]
+    did: Did
     subject: Text
     by: Annotated[tuple[Text, ...], Meta(max_length=50)] = ()
     what: Text = ""
@@ -267,6 +271,11 @@ def signed_part(record: Segment | dict[str, Any]) -> bytes:
     value = dict(record) if isinstance(record, dict) else msgspec.json.decode(_encoder.encode(record))
     value.pop("signature", None)
     return b"assay-audit-segment/1\n" + _encoder.encode(value)
+
+
+def control(at: int, did: Did, subject: str, by: Sequence[str], what: str = "", digest: str = "") -> dict[str, Any]:
+    """The record of what was done, the same by the API and by command. `at` is Unix milliseconds."""
+    return {"kind": "control", "at": at, "did": did, "subject": subject, "by": list(by), "what": shown(what, MAX_TEXT), "digest": digest}
 
 
 def shown(text: str, limit: int = MAX_TEXT) -> str:

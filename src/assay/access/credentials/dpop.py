@@ -26,7 +26,9 @@ from assay.access.model import DeniedError
 from assay.ledger import PrivateKey, PublicKey
 
 WINDOW_MS = 60_000
-"""How far a proof's `iat` may be from the gate's clock, both ways."""
+"""How long ago a proof's `iat` may be, by the gate's clock."""
+AHEAD_MS = 10_000
+"""How far it may be ahead: the store counts on it (`PROOF_MS`) where it has lost what was spent."""
 _COMPACT = re.compile(rb"([A-Za-z0-9_-]{1,1200})\.([A-Za-z0-9_-]{1,1200})\.([A-Za-z0-9_-]{86})\Z")
 _Coordinate = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
 
@@ -141,7 +143,7 @@ def check_proof(
         raise _refused() from None
     if claims.htm != method or not _same(claims.htu, scheme, host, path):
         raise _refused("the proof is for another request")
-    if abs(now - claims.iat * 1000) > WINDOW_MS:
+    if not -AHEAD_MS <= now - claims.iat * 1000 <= WINDOW_MS:
         raise _refused("the proof is of another time")
     if token and claims.ath != token_hash(token):
         raise _refused("the proof is for another token")

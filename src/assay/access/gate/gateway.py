@@ -27,9 +27,9 @@ from assay.access.gate.live import Live, Registry
 from assay.access.gate.metrics import Metrics
 from assay.access.gate.parse import Parsed, parse, texts
 from assay.access.gate.passing import Passing
-from assay.access.gate.recording import Outcome, Records, RefusedError, now_ms
+from assay.access.gate.recording import BELIEVED, Outcome, Records, RefusedError, Strangers, now_ms
 from assay.access.gate.reply import JSON_HEADERS, STREAM_HEADERS, Receive, Reply, Scope, Send, body_of, network_of
-from assay.access.gate.sessions import Session, publish
+from assay.access.gate.sessions import Session, Telling
 from assay.access.gate.teeth import Teeth, View
 from assay.access.gate.traces import Span, open_traces
 from assay.access.gate.upstream import Upstream, usage_in
@@ -52,12 +52,12 @@ ROUTES: dict[tuple[str, bytes], Route] = {
 ONCE = frozenset({b"host", b"authorization", b"content-type", b"content-length", b"transfer-encoding", b"dpop"})
 MAX_SYSTEM = 300
 HOURS = "hours"
-BELIEVED = 4
-"""How many times what was reserved a server may report: images and notes take more than their bytes say, but not any number."""
 MAX_RULED = 20_000
 MAX_ANSWER = 64 << 20
 NOTHING = Amounts(0, 0, 0)
 METRICS = "metrics"
+TOKEN = b"/access/token"
+MOST_PROBLEMS = 20
 
 
 class Gateway:
@@ -66,7 +66,6 @@ class Gateway:
     def __init__(self, config: Config, store: Store, worker: int) -> None:
         self._config = config
         self._store = store
-        self._worker = worker
         self._hosts = frozenset(h.encode() for h in config.hosts)
         self._tokens = Tokens.read(config)
         self._teeth = Teeth(config, store)
@@ -81,13 +80,15 @@ class Gateway:
         self._upstream = Upstream(config)
         self.metrics = Metrics(config.path(METRICS), models=tuple(config.models))
         self._records = Records(self._audit, self.metrics)
+        self._strangers = Strangers(self._audit.note)
         self._traces = open_traces(config.tracing.endpoint)
         self.live = Registry(config.bounds.streams)
         self._ruled: dict[Any, Ruled] = {}
         self._ruled_epoch = self._followed = -1
         self._ids = _Ids()
         self._running = False
-        self._told = -1
+        self._telling = Telling(store)
+        self._problems: set[str] = set()
         self._ticking: asyncio.Task[None] | None = None
 
     # Life
@@ -120,14 +121,22 @@ class Gateway:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1.0)
+            self._note_problem(self._teeth.problem)
             with suppress(AssayError):
                 await asyncio.to_thread(self._quotas.tick, now_ms())
             with suppress(AssayError):
                 under_way = [
-                    Session(x.id, x.grant.model, x.grant.id, x.grant.organisation, x.person, x.route, x.since, x.sent // 4)
-                    for x in self.live
+                    Session(x.id, x.grant.model, x.grant.id, x.grant.organisation, x.person, x.route, x.since, x.events) for x in self.live
                 ]
-                self._told = await asyncio.to_thread(publish, self._store, str(self._worker), under_way, now_ms(), self._told)
+                await asyncio.to_thread(self._telling.publish, under_way, now_ms())
+
+    def _note_problem(self, problem: str) -> None:
+        """Why the store cannot be read is for the log: it may name the store's address and user, and /readyz answers anybody."""
+        if not problem:
+            self._problems.clear()
+        elif problem not in self._problems and len(self._problems) < MOST_PROBLEMS:
+            self._problems.add(problem)
+            self._audit.note({"kind": "error", "at": now_ms(), "what": shown(f"store: {problem}")})
 
     def _observed(self, seconds: float, waiting: int) -> None:
         self.metrics.fsync(seconds)
@@ -179,18 +188,18 @@ class Gateway:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
         answer = Reply(send, scope.get("assay.connection"), self._config.bounds.slow_s)
+        path, method = bytes(scope["raw_path"]), str(scope["method"])
+        route = ROUTES.get((method, path))
         try:
             headers = self._headers(scope)
-            path, method = bytes(scope["raw_path"]), str(scope["method"])
             if path in (b"/healthz", b"/readyz") and method == "GET":
                 await self._health(path, answer)
                 return
             if scope["query_string"]:
                 raise DeniedError("route", 404, "there is nothing at this address")
-            if (method, path) == ("POST", b"/access/token"):
+            if (method, path) == ("POST", TOKEN):
                 await self._token(scope, headers, receive, answer)
                 return
-            route = ROUTES.get((method, path))
             if route is None:
                 raise DeniedError("route", 404, "there is nothing at this address")
             traceparent = headers.get(b"traceparent", b"").decode("latin-1")
@@ -203,7 +212,10 @@ class Gateway:
                     span.set("http.response.status_code", e.status)
                     raise
         except DeniedError as e:
-            self.metrics.denied(e.rule)
+            if not answer.known:
+                self.metrics.denied(e.rule)
+                if not _asks_for_nonce(e, scope):
+                    self._strangers.denied(e, route or "", network_of(scope), now_ms())
             await answer.denied(e, self._tokens.challenge(now_ms()) if e.status == 401 else [])
         except asyncio.CancelledError:
             if not answer.cut:
@@ -235,7 +247,7 @@ class Gateway:
     async def _health(self, path: bytes, answer: Reply) -> None:
         problems = []
         if path == b"/readyz":
-            problems = [*self._audit.problems(), *([self._teeth.problem] if self._teeth.problem else [])]
+            problems = [*self._audit.problems(), *(["store: what holds cannot be read"] if self._teeth.problem else [])]
             try:
                 view = self._teeth.view
                 if all(view.verdict(m, now_ms()) == "none" for m in self._config.models):
@@ -278,14 +290,18 @@ class Gateway:
             raise DeniedError("credentials.grant", 401, "the token's grant is not in force any more")
         span.set("assay.model", grant.model)
         span.set("assay.tier", grant.tier)
-        if route == "models":
-            await self._models(scope, grant, person, proven, view, now, answer)
-            return
-        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json" or b"content-encoding" in headers:
-            raise DeniedError("request", 415, "requests are JSON, as it is")
-        served = self._config.models.get(grant.model)
         request = self._records.facts(route, scope, grant, person, view, now)
+        answer.known = True
+        if route == "models":
+            await self._models(scope, grant, person, proven, view, now, answer, request)
+            return
+        served = self._config.models.get(grant.model)
         try:
+            if (
+                headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != b"application/json"
+                or b"content-encoding" in headers
+            ):
+                raise DeniedError("request", 415, "requests are JSON, as it is")
             parsed = parse(route, body, served.longest_answer if served else 1)
             if served is None or parsed.model != grant.model or served.digest != grant.digest:
                 raise DeniedError("model", 404, "the grant is for another model")
@@ -296,18 +312,16 @@ class Gateway:
             prices = served.prices
             most = Amounts(1, parsed.most_tokens, _money(parsed.text_bytes, parsed.answer_tokens, prices.prompt, prices.answer))
             reservation = await self._reserved(grant, person.name, most, now, view)
+            if self.live.full:
+                self._settle(reservation, NOTHING)
+                raise DeniedError("streams", 503, "too much is under way")
         except DeniedError as e:
             if isinstance(e, CheckDeniedError):
                 self._records.flagged(e.flags, grant, person.name, "")
-            self._records.refused(e, request, now)
-            self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
+            self._records.refused(e, request, now, proven)
             if e.rule == "quota":
                 self.metrics.quota_denied(grant.model, grant.tier)
             raise
-        self.metrics.decided(grant.model, grant.tier, route, "allow", "")
-        if self.live.full:
-            self._settle(reservation, NOTHING)
-            raise DeniedError("streams", 503, "too much is under way")
         task = asyncio.current_task()
         if task is None:
             raise DeniedError("error", 500, "the gate has failed on this request")
@@ -330,6 +344,7 @@ class Gateway:
                 closed = self._teeth.view.closed(grant.id, grant.version, person.name, now_ms())
                 if closed:
                     raise DeniedError("halt", 403, closed)
+                self.metrics.decided(grant.model, grant.tier, route, "allow", "")
                 self.metrics.added(time.perf_counter() - started, grant.model)
                 span.set("assay.decision", "allow")
                 used = most  # what is not known to be less counts in full
@@ -342,6 +357,8 @@ class Gateway:
             await answer.cut_off(live.reason, stream=parsed.stream)
         except DeniedError as e:
             outcome.how = e.what
+            if used is NOTHING:
+                self.metrics.decided(grant.model, grant.tier, route, "deny", e.rule)
             if e.rule == "upstream":
                 self.metrics.upstream_failed(grant.model)
             if isinstance(e, CheckDeniedError):
@@ -357,11 +374,12 @@ class Gateway:
     ) -> Amounts:  # fmt: skip
         """Ask upstream and pass on what comes; what was used."""
         grant, served = live.grant, self._config.models[live.grant.model]
+        sent = parsed
         if "note" in grant.canaries:
             noted = with_note(parsed.value, parsed.route, self._canaries.note(grant.id, grant.model, asked.at))
-            parsed = msgspec.structs.replace(parsed, value=noted)
+            sent = msgspec.structs.replace(parsed, value=noted)
         onward = span.headers() if self._config.tracing.upstream else {}
-        response = await self._upstream.post(grant.model, parsed.route, parsed.rewritten(served.upstream_model), onward)
+        response = await self._upstream.post(grant.model, parsed.route, sent.rewritten(served.upstream_model), onward)
         try:
             if response.status != 200:
                 theirs = 400 <= response.status < 500
@@ -379,6 +397,7 @@ class Gateway:
                         outcome.first_ms = int((time.perf_counter() - started) * 1000)
                     outcome.chunks.append(chunk)
                     outcome.size += len(chunk)
+                    live.events += chunk.count(b"data:")
                     if outcome.size > MAX_ANSWER:
                         raise DeniedError("upstream", 502, "the model's answer is too long")
                     part = chunk if passing.plain else await passing.part(chunk)
@@ -396,7 +415,8 @@ class Gateway:
                 await answer.start(200, JSON_HEADERS, live.id)
                 await answer.end(data)
             outcome.how = "complete"
-            self.metrics.first_token(outcome.first_ms / 1000, grant.model)
+            if outcome.first_ms >= 0:
+                self.metrics.first_token(outcome.first_ms / 1000, grant.model)
         except OSError:
             if not answer.started:
                 raise DeniedError("upstream", 502, "the model's server broke off") from None
@@ -409,23 +429,30 @@ class Gateway:
         if found is None:
             return most
         prompt, completion = found
-        self.metrics.tokens(grant.model, prompt, completion)
+        money = min(_money(prompt, completion, prices.prompt, prices.answer), BELIEVED * most.money)
         if prompt + completion > BELIEVED * most.tokens:
-            return most
-        return Amounts(1, prompt + completion, _money(prompt, completion, prices.prompt, prices.answer))
+            self._records.beyond(live, prompt + completion, most.tokens)
+            prompt = min(prompt, BELIEVED * most.tokens)
+            completion = BELIEVED * most.tokens - prompt
+        self.metrics.tokens(grant.model, prompt, completion)
+        return Amounts(1, prompt + completion, money)
 
     def _settle(self, reservation: Reservation | None, used: Amounts) -> None:
         if reservation is not None:
             self._quotas.settle(reservation, used)
 
-    async def _reserved(self, grant: Grant, person: str, most: Amounts, now: int, view: View) -> Reservation | None:
-        """What was set aside; None where an administrator has lifted the quota for this hour, which is recorded."""
+    async def _reserved(self, grant: Grant, person: str, most: Amounts, now: int, view: View) -> Reservation:
+        """What was set aside; where an administrator has lifted the grant's own quotas for this hour, all but those, which is recorded."""
         try:
             return await self._quotas.reserve_soon(grant, person, most, now)
         except DeniedError as e:
-            if e.status != 429 or not self._lifted(grant, person, "quota", now, view):  # a store that fails is no quota that is spent
+            lifts = view.exceptions.lifts(grant, "quota", now)
+            if (e.rule, e.status) != ("quota", 429) or not lifts:  # a store that fails is no quota that is spent
                 raise
-            return None
+            others = msgspec.structs.replace(grant, quotas=())  # the parent's, and the person's minute
+            reservation = await self._quotas.reserve_soon(others, person, most, now)
+            self._lifted(grant, person, "quota", now, view)
+            return reservation
 
     def _lifted(self, grant: Grant, person: str, what: Literal["hours", "quota"], now: int, view: View) -> bool:
         """Whether an exception lifts it; its use is recorded."""
@@ -474,22 +501,28 @@ class Gateway:
             self._ruled[key] = ruled
         return ruled
 
-    async def _models(self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: Reply) -> None:
+    async def _models(
+        self, scope: Scope, grant: Grant, person: Person, proven: Proven, view: View, now: int, answer: Reply, request: dict[str, Any]
+    ) -> None:  # fmt: skip
         served = self._config.models.get(grant.model)
         asked = self._asked("models", scope, {}, grant, person, None, served.digest if served else "", now)
-        request = self._records.facts("models", scope, grant, person, view, now)
         try:
             ruled = self._decide(asked, view)
         except DeniedError as e:
-            self._records.refused(e, request, now)
+            self._records.refused(e, request, now, proven)
             raise
-        await self._audit.write(
-            {"kind": "decided", "at": now, "id": self._ids.next(), **request, "rules": list(ruled.rules)},
-            nonce=(proven.nonce, proven.expires),
-        )
-        closed = self._teeth.view.closed(grant.id, grant.version, person.name, now_ms())
-        if closed:
-            raise DeniedError("halt", 403, closed)
+        try:
+            await self._audit.write(
+                {"kind": "decided", "at": now, "id": self._ids.next(), **request, "rules": list(ruled.rules)},
+                nonce=(proven.nonce, proven.expires),
+            )
+            closed = self._teeth.view.closed(grant.id, grant.version, person.name, now_ms())
+            if closed:
+                raise DeniedError("halt", 403, closed)
+        except DeniedError as e:
+            self.metrics.decided(grant.model, grant.tier, "models", "deny", e.rule)
+            raise
+        self.metrics.decided(grant.model, grant.tier, "models", "allow", "")
         listed = {"id": grant.model, "object": "model", "created": grant.starts // 1000, "owned_by": "assay"}
         await answer.json(200, {"object": "list", "data": [listed]})
 
@@ -505,6 +538,12 @@ class _Ids:
             self._drawn = os.urandom(12 * 256)
         mine, self._drawn = self._drawn[:12], self._drawn[12:]
         return f"req_{mine.hex()}"
+
+
+def _asks_for_nonce(e: DeniedError, scope: Scope) -> bool:
+    """Whether it is how every client begins: without a proof of its key, or with one that lacks the gate's nonce, to be told that."""
+    proofless = scope["raw_path"] == TOKEN and not any(name == b"dpop" for name, _ in scope["headers"])
+    return e.rule == "credentials.nonce" or (e.rule == "credentials.proof" and proofless)
 
 
 async def _whole(response: Answer, most: int) -> bytes:

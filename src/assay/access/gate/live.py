@@ -12,14 +12,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from assay.access.model import Grant
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """One request under way. `since` is Unix milliseconds; `reason` says why it was cut, empty while it is not."""
+    """One request under way. `since` is Unix milliseconds; `reason` says why it was cut, empty while it is not. `events` are those of its
+    stream so far: about one a token.
+    """
 
     id: str
     grant: Grant
@@ -29,7 +31,7 @@ class Live:
     task: asyncio.Task[object]
     reason: str = ""
     cut_at: float = 0.0
-    sent: int = field(default=0)
+    events: int = 0
 
 
 class Registry:

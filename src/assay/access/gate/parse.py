@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 from msgspec import Struct
@@ -52,6 +53,13 @@ PARTS: dict[str, frozenset[str]] = {
     "input_file": frozenset({"file_data", "filename"}), "summary_text": frozenset({"text"}), "reasoning_text": frozenset({"text"}),
 }  # fmt: skip
 """Parts of a message's content, and what each may hold beside its type."""
+INSIDE: dict[str, frozenset[str]] = {"input_audio": frozenset({"data", "format"}), "file": frozenset({"file_data", "filename"})}
+"""What a part may hold in an object of its own."""
+SAID = frozenset({"content", "output"})
+"""Where it stands what somebody said: a text, or a flat list of parts."""
+DATA = frozenset({"image_url", "url", "file_data", "data"})
+"""Where an image, sound or file stands in a part: data, which no check of texts reads."""
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_="
 FUNCTION = frozenset({"name", "description", "parameters", "strict"})
 TIERS = (None, "auto", "default", "flex")
 """What costs no more than the gate's prices say."""
@@ -115,7 +123,7 @@ def parse(route: Route, body: bytes, longest_answer: int) -> Parsed:
         raise _bad("this service tier is not offered here")
     if route == "chat.completions" and not isinstance(value.get("messages"), list):
         raise _bad("messages is a list")
-    _check_items(value.get("input"))
+    _check_items(route, value.get("messages" if route == "chat.completions" else "input"))
     _check_parts(value)
     tools = tuple(_tool_names(route, value.get("tools")))
     if not {*_chosen(route, value.get("tool_choice"))} <= {*tools}:
@@ -133,7 +141,7 @@ def parse(route: Route, body: bytes, longest_answer: int) -> Parsed:
         tools,
         stream,
         _flag(value, "logprobs") or bool(top) or any("logprobs" in i for i in include),
-        any("reasoning" in i for i in include),
+        any("reasoning" in i for i in include) or _summarised(value.get("reasoning")),
         bool(options and options.get("include_usage")),
         len(body),
         0 if route == "embeddings" else _answer_tokens(value, longest_answer),
@@ -143,22 +151,59 @@ def parse(route: Route, body: bytes, longest_answer: int) -> Parsed:
 
 
 def texts(parsed: Parsed) -> Iterator[str]:
-    """Every text in a request, for content checks: messages, instructions, inputs, tools, and what stands in schemas and elsewhere."""
+    """Every text in a request, for content checks: messages, instructions, inputs, tools, and what stands in schemas and elsewhere. Left
+    out is what stands in Base64 where a part of a message has its image, sound or file.
+    """
     for name, value in parsed.value.items():
         if name != "model":
             yield from _strings(value)
 
 
-def _strings(value: Any) -> Iterator[str]:
+def _strings(value: Any, *, parts: bool = True) -> Iterator[str]:
+    """`parts`: what is said may hold images, sound and files; not so in a schema."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):
         for inner in value:
-            yield from _strings(inner)
+            yield from _strings(inner, parts=parts)
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield name
+            if parts and name in SAID and isinstance(inner, list):
+                for part in inner:
+                    yield from _part_strings(part)
+            else:
+                yield from _strings(inner, parts=parts and name not in SCHEMAS)
+
+
+def _part_strings(part: Any) -> Iterator[str]:
+    if not isinstance(part, dict):
+        yield from _strings(part)
+        return
+    for name, inner in part.items():
+        yield name
+        if isinstance(inner, str) and name in DATA:
+            yield _beside_data(inner)
+        elif isinstance(inner, dict):
+            yield from _part_strings(inner)
+        else:
             yield from _strings(inner)
+
+
+def _beside_data(text: str) -> str:
+    """Of data in Base64, what stands before it; of an address that holds its text as it is, all of it."""
+    head, comma, data = text.partition(",") if text.startswith("data:") else ("", "", text)
+    in_base64 = _is_base64(data) and (not comma or head.endswith(";base64"))
+    return head if in_base64 else unquote(text)
+
+
+def _is_base64(text: str) -> bool:
+    return text.isascii() and not text.encode().translate(None, BASE64)
+
+
+def _summarised(asked: Any) -> bool:
+    """Whether a summary of the hidden reasoning is asked for."""
+    return isinstance(asked, dict) and any(asked.get(name) is not None for name in ("summary", "generate_summary"))
 
 
 def _answer_tokens(value: Mapping[str, Any], longest: int) -> int:
@@ -218,20 +263,44 @@ def _chosen(route: Route, choice: Any) -> Iterator[str]:
         yield from _chosen(route, tool)
 
 
-def _check_items(given: Any) -> None:
-    """Items of an input say what they are: one that is only an id is what somebody's earlier request has stored."""
-    for item in given if isinstance(given, list) else ():
-        if isinstance(item, dict) and (item.get("type") == "item_reference" or not (item.get("type") or item.get("role"))):
+def _check_items(route: Route, given: Any) -> None:
+    """Messages are objects; items of an input say what they are: one that is only an id is what somebody's earlier request stored."""
+    if route == "embeddings" or given is None or (route == "responses" and isinstance(given, str)):
+        return
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise _bad("an input is a text, or a list of items; messages are a list of messages")
+    for item in given:
+        if route == "responses" and (item.get("type") == "item_reference" or not (item.get("type") or item.get("role"))):
             raise _bad("an item that was stored cannot be referred to")
 
 
-def _check_content(parts: list[Any]) -> None:
-    for part in parts:
-        if isinstance(part, dict):
-            kind = part.get("type")
-            known = PARTS.get(kind) if isinstance(kind, str) else None
-            if known is None or any(v is not None and k != "type" and k not in known for k, v in part.items()):
-                raise _bad("a part of a message's content is of a kind, or holds something, that is not offered here")
+def _check_said(given: Any) -> None:
+    """A text, or a flat list of texts and parts, each of a kind that is known, with its contents in itself."""
+    if given is None or isinstance(given, str):
+        return
+    if not isinstance(given, list):
+        raise _bad("what is said is a text, or a list of parts")
+    for part in given:
+        if not isinstance(part, str):
+            kind = part.get("type") if isinstance(part, dict) else None
+            _check_part(part, PARTS.get(kind) if isinstance(kind, str) else None)
+
+
+def _check_part(part: Any, known: frozenset[str] | None) -> None:
+    if known is None or not isinstance(part, dict):
+        raise _bad("a part of a message's content is of a kind that is not offered here")
+    for name, inner in part.items():
+        if inner is None or (name == "type" and isinstance(inner, str)):
+            continue
+        if name not in known:
+            raise _bad("a part of a message's content holds something that is not offered here")
+        if name in INSIDE:
+            _check_part(inner, INSIDE[name])
+        elif name in ("data", "file_data"):
+            if not isinstance(inner, str) or not (_is_base64(inner) or (name == "file_data" and inner.startswith("data:"))):
+                raise _bad(f"{name}: contents are sent in Base64; nothing is fetched")
+        elif name not in (*ADDRESSES, "annotations", "logprobs") and not isinstance(inner, str):
+            raise _bad(f"'{name}' of a part is a text")
 
 
 def _check_parts(value: Any, depth: int = 0) -> None:
@@ -245,10 +314,10 @@ def _check_parts(value: Any, depth: int = 0) -> None:
     elif isinstance(value, dict):
         for given, inner in value.items():
             name = given if given.islower() and given.isascii() else given.casefold()  # some servers read names in any case
-            if name in ("content", "output") and type(inner) is list:
-                _check_content(inner)
+            if name in SAID:
+                _check_said(inner)
             if name in ADDRESSES:
-                url = inner.get("url") if isinstance(inner, dict) and inner.keys() <= ADDRESS else inner
+                url = inner.get("url") if isinstance(inner, dict) and _are_texts(inner, ADDRESS) else inner
                 if inner is not None and (not isinstance(url, str) or not url.startswith("data:")):
                     raise _bad(f"{name}: contents are sent as data: addresses; nothing is fetched")
             elif name in SCHEMAS:
@@ -257,6 +326,10 @@ def _check_parts(value: Any, depth: int = 0) -> None:
                 raise _bad(f"'{name}' reaches what is stored or served elsewhere")
             elif type(inner) is dict or type(inner) is list:
                 _check_parts(inner, depth + 1)
+
+
+def _are_texts(value: dict[str, Any], known: frozenset[str]) -> bool:
+    return value.keys() <= known and all(inner is None or isinstance(inner, str) for inner in value.values())
 
 
 def _check_schema(value: Any, depth: int) -> None:

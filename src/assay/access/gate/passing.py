@@ -1,10 +1,11 @@
-"""What happens to an answer on its way to the caller: content checks read it, canaries mark it, reports of use that nobody asked for go.
+"""What happens to an answer on its way to the caller: what is not the caller's goes, content checks read it, canaries mark it, reports of
+use that nobody asked for go. `parsed` is the request as it came.
 
     passing = Passing(checks.answer(asked), parsed, grant, canaries, now)
     if passing.plain: ...                      # nothing to do: pass chunks on as they are
     await answer.part(await passing.part(chunk)); await answer.part(await passing.end())
 
-Checks read what the upstream said, before anything is marked; a stream is taken event by event, however its lines end.
+Checks read what is to go on, before anything is marked; a stream is taken event by event, however its lines end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import re
 
 from assay.access.gate.answertext import AnswerText
+from assay.access.gate.editing import Editing
 from assay.access.gate.parse import Parsed, texts
 from assay.access.gate.upstream import without_usage
 from assay.access.model import DeniedError, Grant, Ms
@@ -33,9 +35,11 @@ class Passing:
         self._new_id = canaries.response_id(grant.id, grant.model, at, parsed.route).encode() if "ids" in grant.canaries else b""
         self._old_id = b""
         self._styled = Styled(canaries, grant, parsed)
+        own = parsed.value if parsed.route == "responses" and "note" in grant.canaries else None
+        self._editing = Editing(stream=parsed.stream, hide=grant.level != "AL3" and parsed.route != "embeddings", own=own)
         self._held = b""
         self.flags: list[Flag] = []
-        self.plain = check is None and not self._strip and not self._new_id and not self._styled.on
+        self.plain = check is None and not self._strip and not self._new_id and not self._styled.on and not self._editing.on
 
     async def part(self, chunk: bytes) -> bytes:
         """What of it may go on now. Raises `DeniedError` where a check says that the answer must be cut, or an event does not end."""
@@ -57,6 +61,8 @@ class Passing:
         return out + (self._styled.end() if self._styled.on and self._stream else b"")
 
     async def _passed(self, data: bytes) -> bytes:
+        if self._editing.on:
+            data = self._editing.part(data)
         if self._check is not None and self._text is not None:
             for lane, text in self._text.feed(data):
                 if self._check.push(text, lane):

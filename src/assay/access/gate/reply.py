@@ -37,12 +37,13 @@ class Reply:
     `connection` is None where another server than the gate's own runs the application.
     """
 
-    __slots__ = ("_connection", "_live", "_send", "_slow_s", "cut", "ended", "started")
+    __slots__ = ("_connection", "_live", "_send", "_slow_s", "cut", "ended", "known", "started")
 
     def __init__(self, send: Send, connection: Connection | None, slow_s: float) -> None:
         self._send, self._connection, self._slow_s = send, connection, slow_s
         self._live: Live | None = None
         self.started = self.ended = self.cut = False
+        self.known = False  # whose request it is: what becomes of it is then recorded and counted with its grant
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]], request: str = "") -> None:
         """The head; `request` is the id that the caller may quote."""

@@ -1,6 +1,6 @@
 """What is under way on all workers, told through the store, and the word that one of them is to be cut.
 
-    publish(store, worker="3", live=[...], now=now)       # a worker, about once a second; one record for each worker
+    telling = Telling(store)                              # a worker; telling.publish(live=[...], now=now), about once a second
     under_way(store, now)                                 # whoever administers
     ask_cut(store, session, by="wei", reason="...", now=now)   # raises the epoch, so that every worker looks within its lease
     cuts(store, now)                                      # a worker, when the epoch changed: {session: reason}
@@ -10,6 +10,7 @@ Nothing of what is said is among it. What a worker told longer ago than `STALE_M
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 KIND = "sessions"
 CUTS = "cuts"
 STALE_MS = 10_000
+GONE_MS = 60_000
+"""Whose record is older has no worker any more: another may have it, so that there are no more records than there were workers at once."""
 CUT_MS = 3_600_000
 MOST = 5000
 TRIES = 20
@@ -32,7 +35,7 @@ Short = Annotated[str, Meta(max_length=300)]
 
 
 class Session(Struct, frozen=True, forbid_unknown_fields=True):
-    """One request under way; `since` is Unix milliseconds, `tokens` what it may have used so far, as far as that is known."""
+    """One request under way; `since` is Unix milliseconds, `tokens` about how many of a streamed answer have come (0: not known)."""
 
     id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
     model: Short
@@ -69,6 +72,39 @@ def publish(store: Store, worker: str, live: Iterable[Session], now: int, known:
         known = store.records(KIND).get(worker, (0, {}))[0]
     kept = sorted(live, key=lambda s: s.since)[:MOST]
     return store.put_record(KIND, worker, msgspec.to_builtins(Told(now, tuple(kept))), known)
+
+
+class Telling:
+    """What one worker tells, under a name of its own: processes on other machines may have its number."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._name, self._version = "", 0
+
+    def publish(self, live: Iterable[Session], now: int) -> None:
+        """Tell what is under way; under another name where somebody else has taken this one. Raises `StoreError`, `ConflictError`."""
+        from assay.access.store.base import ConflictError
+
+        live = list(live)
+        for attempt in range(TRIES):
+            if not self._name:
+                self._name, self._version = self._free(now)
+            try:
+                self._version = publish(self._store, self._name, live, now, self._version)
+            except ConflictError:
+                self._name = ""
+                if attempt == TRIES - 1:
+                    raise
+                continue
+            return
+
+    def _free(self, now: int) -> tuple[str, int]:
+        """A name that nobody uses: that of a worker that is gone, or a new one."""
+        for name, (version, value) in self._store.records(KIND).items():
+            told = value.get("at")
+            if isinstance(told, int) and now - told > GONE_MS:
+                return name, version
+        return secrets.token_hex(8), 0
 
 
 def under_way(store: Store, now: int) -> dict[str, Told]:

@@ -24,7 +24,8 @@ import msgspec
 
 from assay.access.config import Config, GateError
 from assay.access.gate.sessions import cuts
-from assay.access.grants.remembered import Remembered
+from assay.access.grants.narrow import in_hours
+from assay.access.grants.remembered import REMEMBERED, Remembered
 from assay.access.model import DeniedError, Grant, Halt, covers
 from assay.access.safety.breakglass import Exceptions
 from assay.access.store.base import Snapshot, Store, StoreError
@@ -41,7 +42,6 @@ WATCH_S = 0.1
 BACK_MS = 5_000
 """How far the clock may go back: more, and what had ended would hold again."""
 RECHECK_S = 1.0
-REMEMBERED = "gate.seen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class View:
             return "the grant is revoked, or was changed"
         if now_ms >= grant.expires:
             return "the grant has expired"
+        if not in_hours(grant.hours, now_ms) and not self.exceptions.lifts(grant, "hours", now_ms):
+            return "the grant's hours have ended"
         halt = self.halted(grant, person)
         if halt:
             return f"halt {halt}"

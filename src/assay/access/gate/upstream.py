@@ -19,6 +19,7 @@ from assay.access.model import DeniedError, Route
 
 PATHS: dict[Route, str] = {"chat.completions": "/chat/completions", "responses": "/responses", "embeddings": "/embeddings"}
 CONNECT_S = 10.0
+MOST = 2**53
 
 
 class Upstream:
@@ -92,7 +93,7 @@ def _usage(data: bytes) -> tuple[int, int] | None:
         answer = 0  # embeddings have no answer's tokens
     if type(prompt) is not int or type(answer) is not int or prompt < 0 or answer < 0:
         return None
-    return prompt, answer
+    return min(prompt, MOST), min(answer, MOST)
 
 
 def without_usage(chunk: bytes) -> bytes:

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 PREDICATE = "urn:assay:predicate:access-grant:v1"
 FORMAT = "signed-grant/1"
 MAX_BYTES = 1 << 20
+LATEST_MS = 16_725_225_600_000
+"""The year 2500: later times are those of another unit."""
 
 
 class GrantError(AssayError):
@@ -72,7 +74,8 @@ class SignedGrant(Struct, frozen=True):
 
 def problems(grant: Grant) -> list[str]:
     """What the types cannot say."""
-    found = []
+    times = {"starts": grant.starts, "expires": grant.expires}
+    found = [f"{name}: a time after the year 2500: milliseconds are meant" for name, at in times.items() if at > LATEST_MS]
     if grant.expires <= grant.starts:
         found.append("expires: not after its start")
     elif grant.expires - grant.starts > LONGEST_MS:

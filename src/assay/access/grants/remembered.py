@@ -20,12 +20,14 @@ from msgspec import Struct
 
 from assay.access.config import Admins
 from assay.access.grants.grant import open_all
-from assay.access.grants.orders import Revoked, open_halts
+from assay.access.grants.orders import Lift, Revoked, open_halts
 from assay.access.model import Grant, Halt
-from assay.access.store.base import Snapshot, StoreError
+from assay.access.store.base import Snapshot, Store, StoreError
 from assay.evidence.log import lock_file
 from assay.runs import whole_file
 
+REMEMBERED = "gate.seen"
+"""The file's name beside the gate's file."""
 MAX_BYTES = 64 << 20
 
 
@@ -72,6 +74,14 @@ class Remembered:
                     raise StoreError(f"cannot remember what was seen: {e.strerror}", where=str(self._path)) from None
             return opened
 
+    def recall(self, snapshot: Snapshot) -> Snapshot:
+        """A snapshot as the gate takes it: with the halts and revocations that the store has lost, without versions that were rolled back.
+        For those who look; nothing is written. Raises `StoreError` for a damaged memory.
+        """
+        with self._lock:
+            self._read()
+            return _recalled(snapshot, self._memory)
+
     def _stamped(self) -> tuple[int, int] | None:
         try:
             found = self._path.stat()
@@ -94,20 +104,31 @@ class Remembered:
             raise StoreError(f"the memory of what was seen is damaged: {e}", where=str(self._path), fix=fix) from None
 
 
-def _open(snapshot: Snapshot, memory: Memory, admins: Admins, now: int) -> tuple[Opened, Memory]:
-    """What opens, and what is to be remembered from now on."""
+def put_lift(store: Store, stored: Snapshot, halt: Halt, lift: Lift, signed: bytes) -> None:
+    """Keep the lift of a halt; one that the store has lost (`stored` is a snapshot of it) is put back first. Raises `StoreError`."""
+    if halt.id not in stored.halts:
+        store.put_halt(halt)
+    store.lift(halt.id, lift.by, lift.at, signed)
+
+
+def _recalled(snapshot: Snapshot, memory: Memory) -> Snapshot:
     versions = {
         grant_id: tuple(s for s in found if s.grant.version >= memory.versions.get(grant_id, 0))
         for grant_id, found in snapshot.versions.items()
     }
     rolled_back = {g: "rolled back: a newer version was seen" for g, found in versions.items() if not found}
-    seen = msgspec.structs.replace(
+    return msgspec.structs.replace(
         snapshot,
         versions={g: found for g, found in versions.items() if found},
         damaged={**rolled_back, **snapshot.damaged},
         revoked={**snapshot.revoked, **memory.revoked},
         halts={**snapshot.halts, **memory.halts},  # as they were first seen: a lift names the digest of that
     )
+
+
+def _open(snapshot: Snapshot, memory: Memory, admins: Admins, now: int) -> tuple[Opened, Memory]:
+    """What opens, and what is to be remembered from now on."""
+    seen = _recalled(snapshot, memory)
     grants, refused = open_all(seen, admins, now)
     halts = open_halts(seen, admins.public())
     newest = {g: max(grant.version, memory.versions.get(g, 0)) for g, grant in grants.items()}

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct
 from assay.access.audit.records import Alert as Noted
 from assay.access.audit.records import AnyRecord, Decided, Denied, Ended, shown
 from assay.access.model import Ms
-from assay.access.safety.habits import Habits, HabitSettings, Request, Unusual
+from assay.access.safety.habits import Habits, HabitSettings, Request, Unusual, block_of
 from assay.access.safety.likeness import Alike, Likeness, LikenessSettings, Prompt
 from assay.errors import AssayError
 
@@ -111,6 +111,8 @@ class Watch:
                     found = self._ended(record, begun)
             case Noted() if record.alert == "content":
                 found = [_content(record, f"flagged by the content check '{record.what}'", "medium")]
+            case Noted() if record.alert == "use":
+                found = [_use(record)]
             case _:
                 return []
         return [alert for alert in found if self._is_new(alert.id)]
@@ -144,7 +146,7 @@ def _of_habit(unusual: Unusual) -> Alert:
     r = unusual.request
     per_grant = unusual.kind in ("volume", "tokens", "drift")
     person = "" if per_grant else r.person
-    who = (r.grant, person) if r.grant else (r.network,)
+    who = (r.grant, person) if r.grant else (block_of(r.network),)
     return Alert(
         alert_id(unusual.kind, *who, unusual.period), unusual.kind, SEVERITY[unusual.kind], unusual.what[:500], r.at,
         r.organisation, r.grant, person, (), (r.digest,) if r.digest else (), unusual.figures,
@@ -173,6 +175,12 @@ def _content(record: Decided | Denied | Noted, what: str, severity: Severity) ->
     return Alert(found, "content", severity, what[:500], record.at, record.organisation, record.grant, record.person, (), evidence)
 
 
+def _use(record: Noted) -> Alert:
+    """One alert of a grant and a day: the model's server reports use that cannot be."""
+    found = alert_id("tokens", record.grant, "use", str(record.at // DAY_MS))
+    return Alert(found, "tokens", "high", record.what[:500], record.at, record.organisation, record.grant, evidence=(record.id,))
+
+
 # In the store
 
 
@@ -190,9 +198,18 @@ def keep(store: Store, alerts: Sequence[Alert]) -> list[Alert]:
     return new
 
 
-def listed(store: Store, state: State | None = None) -> list[Alert]:
-    """The alerts of the store, the gravest and newest first. Raises `AlertError` for one that is damaged, `StoreError`."""
-    alerts = [_alert(name, value) for name, (_, value) in store.records(KIND).items()]
+def listed(store: Store, state: State | None = None, damaged: list[str] | None = None) -> list[Alert]:
+    """The alerts of the store, the gravest and newest first. Raises `StoreError`, and `AlertError` for one that is damaged, unless
+    `damaged` is given, which gets a line for each.
+    """
+    alerts = []
+    for name, (_, value) in store.records(KIND).items():
+        try:
+            alerts.append(_alert(name, value))
+        except AlertError as e:
+            if damaged is None:
+                raise
+            damaged.append(e.what)
     order = ("high", "medium", "low")
     chosen = [a for a in alerts if state is None or a.state == state]
     return sorted(chosen, key=lambda a: (a.state != "open", order.index(a.severity), -a.at, a.id))

@@ -72,15 +72,23 @@ class Review(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Glass(Struct, frozen=True):
-    """An exception as it stands: opened, and reviewed or not."""
+    """An exception as it stands: opened, and reviewed or not. Of whom it names, `gone` are those whose key is no administrator's now."""
 
     opened: Opened
     review: Review | None = None
+    gone: tuple[str, ...] = ()
+
+    @property
+    def nobodys(self) -> bool:
+        """Whether no administrator of now has opened it: then it lifts nothing."""
+        return self.opened.by in self.gone
 
     def state(self, now: Ms) -> str:
-        """`open` while it lifts, then `unreviewed` or `overdue`, in the end `reviewed`."""
+        """`open` while it lifts, then `unreviewed` or `overdue`, in the end `reviewed`. What is nobody's is to be reviewed at once."""
         if self.review is not None:
             return "reviewed"
+        if self.nobodys:
+            return "overdue"
         if now < self.opened.until:
             return "open"
         return "overdue" if now > self.opened.until + REVIEW_MS else "unreviewed"
@@ -169,7 +177,9 @@ def _told(state: str, by: str, reason: str, grant: Grant, now: Ms) -> dict[str, 
 
 
 def read_all(store: Store, admins: Mapping[str, PublicKey]) -> dict[str, Glass]:
-    """Every exception, checked: a paper that no administrator signed raises `BreakGlassError`, so that none is passed over in silence."""
+    """Every exception, checked: a paper that is not what was signed raises `BreakGlassError`, so that none is passed over in silence. One
+    by somebody who is no administrator now lifts nothing; reviewed it is closed, and otherwise any administrator reviews it.
+    """
     return {name: _glass(name, value, admins) for name, (_, value) in store.records(KIND).items()}
 
 
@@ -192,6 +202,8 @@ class Exceptions:
             except AssayError as e:
                 problems.append(e.what)
                 continue
+            if one.nobodys and one.review is None:
+                problems.append(f"the exception '{name[:40]}' was opened by nobody who is an administrator now")
             if one.state(now) == "open" and one.opened.at <= now + SKEW_MS:
                 opened.append(one.opened)
         return cls(opened, problems)
@@ -212,19 +224,20 @@ def _name_of(key: PrivateKey, admins: Mapping[str, PublicKey]) -> str:
 
 
 def _glass(name: str, value: Mapping[str, Any], admins: Mapping[str, PublicKey]) -> Glass:
-    opened = _checked(value.get("opened"), OPENED, Opened, admins, name)
+    opened, known = _checked(value.get("opened"), OPENED, Opened, admins, name)
+    gone = () if known else (opened.by,)
     if opened.id != name or not 0 < opened.until - opened.at <= LONGEST_MS:
         raise BreakGlassError(f"the exception '{name[:40]}' is not what was signed")
     if value.get("review") is None:
-        return Glass(opened)
-    found = _checked(value["review"], REVIEWED, Review, admins, name)
+        return Glass(opened, None, gone)
+    found, known = _checked(value["review"], REVIEWED, Review, admins, name)
     if found.id != name or found.opened != digest(_json(opened)) or found.by == opened.by or found.at < opened.until:
         raise BreakGlassError(f"the review of '{name[:40]}' is of another exception, too early, or by whom it was opened")
-    return Glass(opened, found)
+    return Glass(opened, found, gone if known else (*gone, found.by))
 
 
-def _checked(value: Any, kind: str, form: type[T], admins: Mapping[str, PublicKey], name: str) -> T:
-    """What an administrator signed, who is the one that it names."""
+def _checked(value: Any, kind: str, form: type[T], admins: Mapping[str, PublicKey], name: str) -> tuple[T, bool]:
+    """What was signed, and whether by an administrator of now; raises for one who is not the one that it names."""
     try:
         envelope = Cosigned.from_json(value)
         statement = envelope.statement()
@@ -232,9 +245,9 @@ def _checked(value: Any, kind: str, form: type[T], admins: Mapping[str, PublicKe
     except AssayError as e:
         raise BreakGlassError(f"the exception '{name[:40]}' does not hold: {e.what}") from None
     found = _converted(statement.get("predicate"), form)
-    if statement.get("predicateType") != kind or getattr(found, "by", "") not in signers:
+    if statement.get("predicateType") != kind or (signers and getattr(found, "by", "") not in signers):
         raise BreakGlassError(f"the exception '{name[:40]}' is not signed by the administrator whom it names")
-    return found
+    return found, bool(signers)
 
 
 def _converted(value: Any, form: type[T]) -> T:

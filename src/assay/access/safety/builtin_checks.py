@@ -32,11 +32,6 @@ MAX_PHRASES = 500
 SHORTEST_PHRASE = 8
 
 
-def _binary(text: str) -> bool:
-    """Contents that are sent as data: addresses, which no text check reads."""
-    return text.startswith("data:")
-
-
 def folded_pieces(text: str, overlap: int) -> Iterator[str]:
     """A text of any length folded, piece by piece, neighbours sharing `overlap` characters: `fold` reads no more than a piece."""
     if len(text) <= MAX_TEXT:
@@ -64,7 +59,7 @@ class _Scan(ABC):
         if self._request == "off":
             return ()
         action: Action = self._request
-        reasons = {reason for text in texts if not _binary(text) for reason in self.find(text, "request", asked)}
+        reasons = {reason for text in texts for reason in self.find(text, "request", asked)}
         return [Found(reason, action) for reason in sorted(reasons)] if reasons else ()
 
     def reader(self, asked: Asked) -> Reader | None:
@@ -311,7 +306,7 @@ class Phrases:
 
     async def request(self, asked: Asked, texts: Sequence[str]) -> Sequence[Found]:
         """What is in a request."""
-        return self.find("\n".join(t for t in texts if not _binary(t)), "request")[:100]
+        return self.find("\n".join(texts), "request")[:100]
 
     def reader(self, asked: Asked) -> Reader | None:
         """What looks at the answer."""

@@ -257,7 +257,8 @@ class Habits:
         rule = one.rules.most_common(1)[0][0]
         figures = {"requests": float(one.trials), "denied": float(one.denied)}
         self._denied.keep(key, _Denied())
-        return Unusual("denied", request, str(request.at), f"{one.denied} of {one.trials} requests turned away, most by '{rule}'", figures)
+        period = str(request.at if request.grant else request.at // DAY_MS)  # whoever knocks all day is told of once a day
+        return Unusual("denied", request, period, f"{one.denied} of {one.trials} requests turned away, most by '{rule}'", figures)
 
 
 @lru_cache(65_536)

@@ -25,11 +25,16 @@ from assay.access.model import Halt
 from assay.errors import AssayError
 
 T = TypeVar("T")
-PROOF_MS = 60_000
-"""The longest that any proof holds from its issue: `expiry` of `spend` is its time of issue and this at most."""
+PROOF_MS = 70_000
+"""The longest from when any proof may first be taken to its `expiry` in `spend`: a minute, and as far as its time may lie ahead."""
+CLOCKS_MS = 60_000
+"""Spent nonces are kept for so long beyond their expiry: clocks of machines differ, and go back, and one that is ahead forgets for all."""
 SHARE = 16
 """Of what is left of a quota, a block takes at most this part, unless one request needs more."""
 KEPT_MS = 3 * 86_400_000
+KEPT_LONG_MS = 35 * 86_400_000
+"""For so long used quotas of minutes, and of hours and days, are kept: a clock that is days ahead must not give anew what is spent."""
+TIDY_S = 600.0
 MOST = 2**62
 
 
@@ -99,6 +104,7 @@ class Store(ABC):
 
     quick = False
     for_update = ""
+    _tidied = float("-inf")
 
     @abstractmethod
     def transaction(self, *, write: bool) -> AbstractContextManager[Rows]:
@@ -106,8 +112,8 @@ class Store(ABC):
 
     @abstractmethod
     def spend(self, nonces: Sequence[tuple[bytes, int]], now: int) -> list[bool]:
-        """True for each (nonce, expiry in Unix ms) that is new. Those that have expired, and those that were issued (`PROOF_MS` before
-        they expire) before this memory of nonces began, are not. The memory of a new store begins with nothing before it.
+        """True for each (nonce, expiry in Unix ms) that is new. Those that have expired, and those that may have been taken (`PROOF_MS`
+        before they expire) before this memory of nonces began, are not. The memory of a new store begins with nothing before it.
         """
 
     @abstractmethod
@@ -217,7 +223,7 @@ class Store(ABC):
         """
         out: list[Amounts | None] = [None] * len(keys)
         with self.transaction(write=True) as rows:
-            rows.run("DELETE FROM quotas WHERE starts > 0 AND starts < ?", now - KEPT_MS)
+            self._tidy(rows, now)
             for i in sorted(range(len(keys)), key=lambda i: keys[i].text):  # in one order, so that no two wait for each other
                 name, limit = keys[i].text, keys[i].limit
                 rows.run("INSERT INTO quotas (name, starts) VALUES (?, ?) ON CONFLICT (name) DO NOTHING", name, keys[i].starts)
@@ -229,6 +235,14 @@ class Store(ABC):
                 rows.run("UPDATE quotas SET requests = requests + ?, tokens = tokens + ?, money = money + ? WHERE name = ?", *got, name)
                 out[i] = got
         return out
+
+    def _tidy(self, rows: Rows, now: int) -> None:
+        """Forget windows that ended long ago, now and then."""
+        if time.monotonic() - self._tidied < TIDY_S:
+            return
+        rows.run("DELETE FROM quotas WHERE starts > 0 AND starts < ?", now - KEPT_LONG_MS)
+        rows.run("DELETE FROM quotas WHERE starts > 0 AND starts < ? AND starts <> starts / 3600000 * 3600000", now - KEPT_MS)
+        self._tidied = time.monotonic()
 
     def give_back(self, items: Sequence[tuple[LeaseKey, Amounts]]) -> None:
         """Count these amounts as unused again; negative ones as used."""

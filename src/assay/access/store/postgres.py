@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from assay.access.store.base import PROOF_MS, Rows, Store, StoreError
+from assay.access.store.base import CLOCKS_MS, PROOF_MS, Rows, Store, StoreError
 
 if TYPE_CHECKING:
     import psycopg
@@ -92,7 +92,7 @@ class PostgresStore(Store):
                 rows.run("INSERT INTO made VALUES (1, ?)", found[0][0])
             made = found[0][0]
             if not 0 <= now - self._cleaned < CLEAN_EVERY_MS:
-                rows.run("DELETE FROM nonces WHERE expiry < ?", now)
+                rows.run("DELETE FROM nonces WHERE expiry < ?", now - CLOCKS_MS)
                 self._cleaned = now
             fit = {nonce: expiry for nonce, expiry in nonces if expiry > now and expiry - PROOF_MS >= made}
             order = sorted(fit)  # in one order, so that no two batches wait for each other

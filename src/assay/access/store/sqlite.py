@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from assay.access.store.base import PROOF_MS, Rows, Store, StoreError
+from assay.access.store.base import CLOCKS_MS, PROOF_MS, Rows, Store, StoreError
 
 BUSY_S = 5.0
 APPLICATION = 0x61737361
@@ -133,7 +133,7 @@ class SqliteStore(Store):
                 if made is None:
                     raise StoreError("the memory of nonces has lost its beginning", where=str(self.memory))
                 if not 0 <= now - self._cleaned < CLEAN_EVERY_MS:
-                    connection.execute("DELETE FROM nonces WHERE expiry < ?", (now,))
+                    connection.execute("DELETE FROM nonces WHERE expiry < ?", (now - CLOCKS_MS,))
                     self._cleaned = now
                 return [
                     expiry > now

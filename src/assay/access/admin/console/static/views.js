@@ -86,7 +86,7 @@ export function showHalts(overview, acts) {
             heading(badge("halt", "halt"), " ", said(scopeWords(h.scope))),
             [
               make("p", {}, said(h.reason)),
-              make("p", { class: "soft small" }, "By ", said(h.by), ", ", clock(h.at, "since"), " ago", h.spares.length ? `; except ${h.spares.map(shown).join(", ")}` : "", h.signed_by ? "" : "; no administrator's signature holds, it counts all the same"),
+              make("p", { class: "soft small" }, "By ", said(h.by), ", ", clock(h.at, "since"), " ago", h.spares.length ? `; except ${h.spares.map(shown).join(", ")}` : "", h.signed_by ? "" : "; no administrator's signature holds, it counts all the same", h.lost ? "; the store has lost it, the gate has seen it, so it counts until it is lifted" : ""),
             ],
             overview.me.role === "admin" ? button(`lift:${h.id}`, "Lift…", () => acts.lift(h)) : null,
           ),
