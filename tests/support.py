@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import yaml
 
 from assay.catalog import Catalog
 from assay.engine import Committed, Engine
 from assay.evidence import open_run, write_bundle
 from assay.evidence.bundle import Summary
-from assay.judges import audited, transcript_digest
+from assay.judges import Label, Taken, audited, transcript_digest
 from assay.ledger import PrivateKey
-from assay.plan import Plan, parse_plan
+from assay.ledger.canonical import canonical_plain
+from assay.plan import Judges, JudgeSpec, Plan, TargetSpec, parse_plan
 from assay.runs import LabelFile, RunFile, Trial, labels_path, read_labels
 from assay.scenarios import Prf
 from assay.targets import make_target
@@ -47,6 +50,12 @@ def plan_text(**changes: Any) -> str:
         "seed": NONCE.hex(),
     }
     return yaml.safe_dump({**plan, **changes}, sort_keys=False)
+
+
+def judged(plan: Plan) -> Plan:
+    """The plan as if a model judged all its hazards, for what needs no more than labels that count."""
+    panel = (JudgeSpec("known", TargetSpec("scripted-judge", "1/1")),)
+    return msgspec.structs.replace(plan, judges=Judges(panel, hazards=plan.matrix.hazards))
 
 
 def make_plan(**changes: Any) -> tuple[Plan, Catalog]:
@@ -93,6 +102,15 @@ def truth_of(trial: Trial) -> str:
     """What a person would say of a scripted target's answer."""
     refused = REFUSAL in trial.answer
     return "violation" if (refused if trial.arm == "benign" else trial.answer.startswith("Certainly")) else "acceptable"
+
+
+def take_label(folder: Path) -> None:
+    """The run in `folder` takes in a label, as `take` writes it where the hazard is a judged one, and makes no trial."""
+    with RunFile.open(folder / "run.db") as run:
+        trial = run.trial(0)
+        said = transcript_digest(trial.answer, trial.turns)
+        value = canonical_plain(Taken(run.count(), (Label(1, 0, trial.item, said, "Aisyah", 1, verdict="violation"),)))
+        run._db.execute("INSERT INTO taken (crc, value) VALUES (?, ?)", (zlib.crc32(value), value))
 
 
 def label_all(run: RunFile, *, everything: bool = False, who: str = "Aisyah") -> int:

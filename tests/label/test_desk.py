@@ -183,6 +183,26 @@ def test_an_adjudicator_sees_what_was_said_and_not_by_whom(run: Path) -> None:
     assert [a.adjudicates for a in labels(run) if a.act == "label"] == [False, False, True, True]
 
 
+def test_who_has_labelled_a_trial_neither_sees_what_others_said_nor_decides(run: Path) -> None:
+    both = Person("Aisyah", (), ("labeller", "adjudicator"))
+    with Desk.open(run) as desk:
+        view = desk.work(both).trials[0].view
+        desk.act(both, sent(view, "a1"))
+        desk.act(WEI, sent(view, "w1", verdict="violation"))
+        assert desk.book.disputed(view.slot)
+        assert desk.trial(both, view.slot).others == ()
+        for again in ("a2", "a2", "a3"):  # another tab, which has the trial still
+            with pytest.raises(RefusedError, match="you have labelled it already"):
+                desk.act(both, sent(view, again))
+        assert desk.book.disputed(view.slot)
+        assert len(desk.work(DEVI).trials[0].others) == 2
+        desk.act(both, sent(view, "a4", act="undo"))
+        desk.act(both, sent(view, "a5", verdict="violation"))  # a change of mind, without having seen anything
+    assert [(a.labeller, a.act, a.adjudicates) for a in labels(run)] == [
+        ("Aisyah", "label", False), ("Wei", "label", False), ("Aisyah", "undo", False), ("Aisyah", "label", False),
+    ]  # fmt: skip
+
+
 def test_what_is_on_a_screen_is_nobody_elses_and_stock_is_only_while_there_is_other_work(made: Path, tmp_path: Path) -> None:
     folder = judged_run(tmp_path / "single", people=1, calls=12)
     now = [0.0]

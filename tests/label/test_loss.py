@@ -13,6 +13,7 @@ import pytest
 
 from assay.judges.labels import Label, settle
 from assay.label import Desk
+from assay.label.table import read_labels as read_labels_of
 from assay.runs import RunFile, read_labels
 from tests.label.browsing import ARGS, CHROMIUM, Reader
 from tests.label.making import judged_run
@@ -279,6 +280,57 @@ def test_an_answer_that_is_lost_on_the_way_is_asked_for_again_and_filed_once(run
         reader.until("document.querySelector('#state').textContent === 'Everything is saved'", seconds=20)
         assert len(lost) == 2
         assert [(a.slot, a.verdict) for a in acts(page)] == [(slot, "violation")]
+
+
+def test_what_the_server_refuses_is_counted_kept_and_given_again_or_taken_away(
+    runs: dict[int, Path], tmp_path: Path, launch: Launch
+) -> None:
+    run = copy_of(runs[1], tmp_path / "run")
+    with Page(run, "--labeller", "Aisyah") as page:
+        reader = launch(page, "Aisyah")
+        assert reader.page.locator("#refused").is_hidden()
+
+        def refuse(route: Any) -> None:
+            route.fulfill(status=409, json={"error": "not now"})
+
+        reader.context.route("**/api/act", refuse)
+        slots = [reader.label("v"), reader.label("a", "1")]
+        reader.until("document.querySelector('#refused-text').textContent.endsWith(': 2')")
+        reader.page.reload()  # and still, whenever the page is opened
+        reader.ready()
+        reader.until("document.querySelector('#refused-text').textContent.endsWith(': 2')")
+        reader.until("document.querySelector('#state').textContent === ''")
+        assert acts(page) == []
+        assert reader.page.locator("#refused-forget").is_hidden()
+        with reader.page.expect_download() as downloading:
+            reader.page.click("#refused-download")
+        path = tmp_path / "kept.jsonl"
+        downloading.value.save_as(path)
+        with Desk.open(run) as desk:
+            rows = read_labels_of(desk, path).rows
+        assert {(r.candidate.slot, r.given.verdict, r.labeller) for r in rows} == {
+            (slots[0], "violation", "Aisyah"), (slots[1], "acceptable", "Aisyah"),
+        }  # fmt: skip
+        assert reader.page.locator("#refused-forget").is_visible()
+
+        reader.page.click("#refused-again")  # refused once more: still there
+        reader.until("document.querySelector('#state').textContent === ''")  # it was "Saving" from the click on
+        assert reader.text("#refused-text").endswith(": 2")
+        reader.context.unroute("**/api/act", refuse)
+        reader.page.click("#refused-again")
+        found = wait_acts(page, reader, 2)
+        assert {(a.slot, a.verdict) for a in found} == {(slots[0], "violation"), (slots[1], "acceptable")}
+        reader.wait_saved()
+        assert reader.page.locator("#refused").is_hidden()
+
+        reader.context.route("**/api/act", refuse)
+        reader.label("v")
+        reader.until("document.querySelector('#refused-text').textContent.endsWith(': 1')")
+        reader.page.click("#refused-download")
+        reader.page.click("#refused-forget")
+        reader.wait_saved()
+        assert reader.page.locator("#refused").is_hidden()
+        assert reader.troubles == []
 
 
 def test_a_second_persons_sign_in_in_the_same_browser_takes_nothing_from_the_first(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.errors import AssayError
-from assay.label import Desk, Sent
+from assay.label import Desk, Given, Sent
+from assay.label.queue import Candidate
+from assay.label.rows import Row, parse_row
 from assay.label.table import COLUMNS, as_cell, from_cell, read_labels, write_labels, write_tasks
 from assay.web.signin import Person
 from tests.label.making import judged_run
+from tests.support import sampled
 
 NOTES = ["", "=1+1", "+2", "-3", "@SUM(A1)", "'=x", "''", 'a,"b"\r\nc\n\rd', "\t=cmd|'/c calc'!A1", "ஏன்?", "\u202eabc", "＝1", " =1", "0"]
 
@@ -164,6 +168,113 @@ def test_a_malformed_file_is_named(name: str, data: bytes, made: Path, tmp_path:
     (tmp_path / name).write_bytes(data)
     with Desk.open(fresh(made, tmp_path / "run")) as desk, pytest.raises(AssayError, match=name):
         read_labels(desk, tmp_path / name)
+
+
+def chosen(name: Any, **value: Any) -> dict[str, Any]:
+    return {"from_name": name, "value": value}
+
+
+VIOLATION = chosen("verdict", choices=["violation"])
+MISSHAPEN = {
+    "a text as annotations": (5, "'annotations' must be a list of objects"),
+    "an annotation's number": ([7], "'annotations' must be a list of objects"),
+    "a text as result": ([{"result": "x"}], "'result' must be a list of objects"),
+    "a text in the result": ([{"result": ["x"]}], "'result' must be a list of objects"),
+    "a text as value": ([{"result": [{"from_name": "verdict", "value": "x"}]}], "'value' must be a list of objects"),
+    "no choices": ([{"result": [chosen("verdict", choices=None)]}], "there is no verdict"),
+    "an object as choice": ([{"result": [chosen("verdict", choices=[{}])]}], "'verdict' must be a text"),
+    "no mode": ([{"result": [VIOLATION, chosen("modes", choices=[None])]}], "'modes' must be a text"),
+    "an object as note": ([{"result": [VIOLATION, chosen("note", text={})]}], "'note' must be a text"),
+}
+
+
+@pytest.mark.parametrize("what", MISSHAPEN)
+def test_a_misshapen_annotation_is_named_with_its_line(what: str, made: Path, tmp_path: Path) -> None:
+    annotations, message = MISSHAPEN[what]
+    with Desk.open(fresh(made, tmp_path / "run")) as desk:
+        c = desk.candidates[0]
+        row = {"data": {"slot": c.slot, "transcript": c.transcript}, "annotations": annotations}
+        (tmp_path / "a.jsonl").write_text(f"\n{json.dumps(row)}")
+        with pytest.raises(AssayError) as caught:
+            read_labels(desk, tmp_path / "a.jsonl", labeller="Wei")
+    assert f"a.jsonl:2: {message}" in str(caught.value)
+
+
+def test_modes_come_as_numbers_too_and_a_note_as_one_text(made: Path, tmp_path: Path) -> None:
+    with Desk.open(fresh(made, tmp_path / "run")) as desk:
+        c = desk.candidates[0]
+        results = [VIOLATION, chosen("modes", choices=[2, "1"]), chosen("note", text="so"), chosen(["x"], choices=5)]
+        row = {"data": {"slot": c.slot, "transcript": c.transcript}, "annotations": [{"result": results}]}
+        flat = {"slot": c.slot, "transcript": c.transcript, "verdict": "violation", "modes": [2, 1], "note": "so"}
+        (tmp_path / "a.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(flat)}")
+        found = [r.given for r in read_labels(desk, tmp_path / "a.jsonl", labeller="Wei").rows]
+    assert found == [Given("violation", modes=(1, 2), note="so")] * 2
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from(["", "x", "verdict", "modes", "note", "violation"]),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["result", "from_name", "value", "choices", "text"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    annotations=_json,
+    row=st.dictionaries(st.sampled_from(["slot", "transcript", "verdict", "modes", "note", "at", "labeller", "data"]), _json),
+)
+@settings(max_examples=sampled(2000, 300), deadline=None)
+def test_whatever_a_row_holds_it_is_read_or_refused(annotations: Any, row: dict[str, Any]) -> None:
+    known = Candidate(1, "hate", "en", "plain", "all", f"sha256:{'0' * 64}", f"sha256:{'0' * 64}")
+    for raw in (row, {"data": {"slot": 1, "transcript": known.transcript}, "annotations": annotations},
+                {"slot": 1, "transcript": known.transcript, "verdict": "violation"} | row):  # fmt: skip
+        with suppress(ValueError):
+            parse_row(raw, {1: known}, "", "Wei")
+
+
+def test_a_time_that_no_date_can_say_is_refused_and_hinders_no_export(made: Path, tmp_path: Path) -> None:
+    run = fresh(made, tmp_path / "run")
+    with Desk.open(run) as desk:
+        c = desk.candidates[0]
+        csv_of = f"slot,transcript,verdict,labeller,at\n{c.slot},{c.transcript},violation,Wei,{{}}\n".format
+        (tmp_path / "a.csv").write_text(csv_of(2**53 - 1))
+        with pytest.raises(AssayError, match="is no time"):
+            read_labels(desk, tmp_path / "a.csv")
+        row = Row(c, "Wei", Given("violation"), at=2**53 - 1)
+        desk.file_rows([row])  # as an earlier release took it in
+        for name in ("out.csv", "out.jsonl"):
+            assert write_labels(desk, tmp_path / name) == 1
+            assert read_labels(desk, tmp_path / name).known == 1
+        assert "9999-12-31T23:59:59" in (tmp_path / "out.jsonl").read_text()
+
+
+def test_a_disk_that_fills_half_way_leaves_none_of_the_rows(made: Path, tmp_path: Path) -> None:
+    run = fresh(made, tmp_path / "run")
+    with Desk.open(run) as desk:
+        rows = [f"{c.slot},{c.transcript},acceptable,Wei,{'x' * 3000}\n" for c in desk.candidates]
+        (tmp_path / "a.csv").write_text("slot,transcript,verdict,labeller,note\n" + "".join(rows))
+        loaded = read_labels(desk, tmp_path / "a.csv")
+        [pages] = desk._labels._db.execute("PRAGMA page_count").fetchone()
+        desk._labels._db.execute(f"PRAGMA max_page_count={pages + 3}")
+        with pytest.raises(AssayError, match="full"):
+            loaded.add(desk)
+        assert desk.book.labels == {}
+    assert said(run) == {}
+    with Desk.open(run) as desk:
+        assert read_labels(desk, tmp_path / "a.csv").add(desk) == len(rows)
+    assert len(said(run)) == len(rows)
+
+
+def test_an_import_lets_nobody_decide_about_their_own_label(made: Path, tmp_path: Path) -> None:
+    with Desk.open(fresh(made, tmp_path / "run")) as desk:
+        c = desk.candidates[0]
+        row = f"slot,transcript,verdict,labeller,adjudicates\n{c.slot},{c.transcript},{{}},Wei,{{}}\n".format
+        (tmp_path / "a.csv").write_text(row("violation", ""))
+        read_labels(desk, tmp_path / "a.csv").add(desk)
+        (tmp_path / "a.csv").write_text(row("acceptable", "yes"))
+        with pytest.raises(AssayError, match="'Wei' has labelled it, so somebody else decides"):
+            read_labels(desk, tmp_path / "a.csv")
 
 
 def test_only_known_formats_are_written(made: Path, tmp_path: Path) -> None:

@@ -134,7 +134,10 @@ def test_a_plan_is_started_watched_to_its_end_and_reported(sit: Open, studio: St
     page.wait_for_selector("#forecast h2")
     assert "24: 3 hazards × 8 languages × 1 attacks" in page.inner_text("#forecast")
     assert "160 trials, 800 requests" in page.inner_text("#forecast")
-    assert " run quick --target scripted:0.01 --out " in page.inner_text("#forecast .command code")
+    assert re.search(r" run quick --target scripted:0.01 --out \S*/seen$", page.inner_text("#forecast .command code"))
+    page.fill("#name", "")
+    assert re.search(r"/quick-\d{8}-\d{6}$", page.inner_text("#forecast .command code"))
+    page.fill("#name", "seen")
     page.fill("#target", "scripted:0.02")
     assert page.locator("#forecast button").count() == 0
     assert "Show the forecast again" in page.inner_text("#start-said")
@@ -165,6 +168,51 @@ def test_a_plan_is_started_watched_to_its_end_and_reported(sit: Open, studio: St
     explorer.wait_for_selector("#rows a")
     explorer.locator("#rows a").first.click()
     explorer.wait_for_selector("#transcript .answer")
+
+
+def test_what_starts_without_a_name_is_what_the_command_names(sit: Open) -> None:
+    page = sit("#start", "#start:not([hidden])")
+    page.fill("#target", "scripted:0.02")
+    page.click("#show-forecast")
+    shown = page.inner_text("#forecast .command code")
+    begun: list[str] = []
+
+    def refuse(route: Any) -> None:
+        begun.append(route.request.post_data_json["name"])
+        route.fulfill(status=409, json={"code": "name_taken", "error": "taken"})
+
+    page.route("**/api/start", refuse)
+    page.click("#forecast button.main")
+    page.wait_for_selector("#start-said.halt")
+    assert shown.endswith(f"/{begun[0]}")
+
+
+def test_documents_of_an_earlier_decision_are_marked_and_offered_anew(sit: Open) -> None:
+    page = sit()
+    cell = "tr:has([data-key='run-finished']) td.documents"
+    assert page.inner_text(cell).count("of an earlier decision") == 2
+    for act in ("make_report", "make_explorer"):
+        assert page.locator(f"[data-key='{act}-finished']").count() == 1
+    page = sit("#run/finished", ".matrix td[data-now]")
+    assert page.inner_text("#run-acts").count("of an earlier decision") == 2
+    assert " report " in page.inner_text("#run-next")
+
+
+@pytest.mark.parametrize(("verdict", "signed"), [("halt", True), ("approve", False)])
+def test_signed_is_said_of_the_verdict_that_was_signed_only(verdict: str, signed: bool, sit: Open) -> None:
+    page = sit()
+
+    def look(route: Any) -> None:
+        found = route.fetch().json()
+        found["listed"]["run"]["verdict"] = verdict
+        route.fulfill(json=found)
+
+    page.route("**/api/run/finished*", look)
+    page.click("[data-key='run-finished']")
+    page.wait_for_selector("#run-progress .standing")
+    said = page.inner_text("#run-progress .standing")
+    assert "halt" in said
+    assert (said.endswith("Signed."), "It counts once" in said) == (signed, not signed)
 
 
 def test_a_document_of_a_run_can_do_nothing(sit: Open, studio: Studio) -> None:

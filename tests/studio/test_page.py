@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -160,12 +161,13 @@ def test_plans_are_the_built_in_ones_and_the_files_of_the_folder(client: Client)
     assert "bad.yaml" in plans["bad.yaml"]["wrong"]
 
 
-def test_a_forecast_says_cells_and_calls(client: Client) -> None:
+def test_a_forecast_says_cells_and_calls_and_the_name_of_what_would_start(client: Client, studio: Studio) -> None:
     found = client.post("forecast", plan="quick", target="scripted:0.01")
     assert (found["cells"], found["streams"], found["most_trials"]) == (24, 48, 160)
     assert found["most_requests"] >= 160
     assert [e["model"] for e in found["expected"]] == ["good", "borderline", "weak"]
-    assert " run quick --target scripted:0.01 --out " in found["command"]
+    assert f" run quick --target scripted:0.01 --out {studio.folder / found['name']}" in found["command"]
+    assert re.fullmatch(r"quick-\d{8}-\d{6}", found["name"])
 
 
 def test_a_run_is_started_and_ends_signed_and_its_report_is_made_again(client: Client, studio: Studio) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from assay.report.sources import labels_of
 from assay.runs import RunFile
 from assay.studio.following import Follower
 from assay.studio.shelf import DOCUMENTS, Run, Shelf
+from assay.studio.stores import Stored
 from assay.studio.writers import born, is_alive, writer_of
 from tests.studio.serving import MARKUP, fill
-from tests.support import make_bundle, make_plan, run_plan
+from tests.support import make_bundle, make_plan, run_plan, take_label
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +101,77 @@ def test_a_later_process_of_the_same_number_is_not_taken_for_it() -> None:
     assert is_alive(os.getpid(), born(os.getpid()))
     assert not is_alive(os.getpid(), "1")
     assert not is_alive(os.getpid(), "")
+
+
+def test_labels_that_were_taken_in_since_take_the_verdict_off_the_list(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    make_bundle(tmp_path / "one")
+    shelf = Shelf(tmp_path)
+    assert [(r.state, r.signed, r.verdict) for r in shelf.runs()] == [("finished", "yes", "halt")]
+    take_label(tmp_path / "one")
+    assert [(r.state, r.signed, r.verdict) for r in shelf.runs()] == [("stopped", "older", "")]
+
+
+def test_of_a_run_in_a_store_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    make_bundle(folder)
+    shelf, kinds = Shelf(tmp_path), []
+    (tmp_path / "run.db").write_bytes((folder / "run.db").read_bytes())
+    (folder / "run.db").unlink()
+    (folder / "run.ref").touch()
+    for labels in (False, True):
+        if labels:
+            take_label(tmp_path)
+        with RunFile.read(tmp_path / "run.db") as run:
+            found = Stored(run.opening(), run.count(), run.unbroken(), written=False, labels=labels_of(run))
+        monkeypatch.setattr(shelf._stores, "look", lambda path, found=found: found)
+        kinds += [(r.signed, r.verdict) for r in shelf.runs()]
+    assert kinds == [("yes", "halt"), ("older", "")]
+
+
+def earlier(shelf: Shelf) -> tuple[str, ...]:
+    return shelf.runs()[0].earlier
+
+
+def test_documents_of_an_earlier_decision_are_marked(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    root = make_bundle(folder).root
+    shelf = Shelf(tmp_path)
+    assert earlier(shelf) == ()
+    digest = sha256((folder / "evidence.jsonl").read_bytes()).hexdigest()
+    named = {"report.html": root, "explorer.html": digest, "paper.pdf": "%PDF", "paper.html": digest}
+    for name, text in named.items():
+        (folder / name).write_text(f"<p>{text}")
+    assert (shelf.runs()[0].documents, earlier(shelf)) == (tuple(DOCUMENTS), ())
+    for name, text in named.items():
+        (folder / name).write_text(f"<p>another: {text[:-1]}")
+    assert earlier(shelf) == tuple(DOCUMENTS)
+    for name, text in named.items():
+        (folder / name).write_text(f"<p>anew: {text}")
+    assert earlier(shelf) == ()
+    for name in named:
+        os.utime(folder / name, (1, 1))  # older than the signature, as after labels that changed no trial
+    assert earlier(shelf) == tuple(DOCUMENTS)
+
+
+def test_where_a_run_went_on_only_a_report_made_since_is_of_now(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    make_bundle(folder)
+    for name in DOCUMENTS.values():
+        (folder / name).write_text("<p>")
+        os.utime(folder / name, (1, 1))
+    shelf = Shelf(tmp_path)
+    take_label(folder)
+    assert earlier(shelf) == tuple(DOCUMENTS)
+    later = shelf.runs()[0].at // 1000 + 60
+    for name in DOCUMENTS.values():
+        os.utime(folder / name, (later, later))
+    assert earlier(shelf) == ("paper", "explorer")
+    (folder / "evidence.jsonl").unlink()
+    assert earlier(shelf) == ()
 
 
 def test_a_look_again_opens_only_what_changed(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ Lives in one thread. Several processes may have the same run open: every act is 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +23,7 @@ from assay.errors import AssayError
 from assay.judges.labels import Label
 from assay.label.deskfile import DESK_NAME, DeskFile
 from assay.label.queue import Book, Candidate, Share, by_language, candidates, open_to, order, own, waiting
+from assay.label.rows import Row
 from assay.label.values import Draft, Given, Handed, LanguageShare, Progress, RefusedError, Scope, Sent, Work
 from assay.label.view import Rubric, View, Viewer
 from assay.runs import LabelFile, RunStore, folder_of, labels_path, read_run, run_path
@@ -187,7 +188,10 @@ class Desk:
         values |= {"labeller": person.name, "at": at, "act": sent.act}
         if sent.act == "label":
             others = self.book.on(sent.slot).keys() - {person.name}
-            decides = "adjudicator" in person.roles and (self.book.disputed(sent.slot) or (before is not None and before.adjudicates))
+            disputed = "adjudicator" in person.roles and self.book.disputed(sent.slot)
+            if disputed and self.book.has_part(sent.slot, person.name):
+                raise RefusedError(f"trial {sent.slot}: you have labelled it already")
+            decides = disputed or ("adjudicator" in person.roles and before is not None and before.adjudicates)
             values |= {f: getattr(sent, f) for f in Given.__struct_fields__} | {"adjudicates": decides and bool(others)}
         self.book.extend([self._labels.add(**values)])
         if sent.act == "undo" and before is not None and before.act == "label":
@@ -202,11 +206,16 @@ class Desk:
         """A trial as it may be written to a file: without the prompt, where its bank is sealed. Raises `AssayError`."""
         return self._outside.view(candidate, self._run.trial(candidate.slot))
 
-    def file_label(self, candidate: Candidate, labeller: str, given: Given, *, adjudicates: bool, at: int) -> None:
-        """File a label that was given elsewhere; `at` 0 is now."""
-        values = {f: getattr(given, f) for f in Given.__struct_fields__} | ({"at": at} if at else {})
-        values |= {"slot": candidate.slot, "item": candidate.item, "transcript": candidate.transcript, "labeller": labeller}
-        self.book.extend([self._labels.add(**values, adjudicates=adjudicates)])
+    def file_rows(self, rows: Iterable[Row]) -> None:
+        """File labels that were given elsewhere, all or none; those without a time are of now. Raises `RunFileError`."""
+        acts = []
+        for row in rows:
+            values = {f: getattr(row.given, f) for f in Given.__struct_fields__} | ({"at": row.at} if row.at else {})
+            values |= {"slot": row.candidate.slot, "item": row.candidate.item, "transcript": row.candidate.transcript}
+            acts.append(values | {"labeller": row.labeller, "adjudicates": row.adjudicates})
+        with self._desk.alone():
+            self.refresh()
+            self.book.extend(self._labels.add_all(acts))
 
     def draft(self, person: Person, slot: int, value: Given, at: int) -> None:
         """Keep a draft, on disk when this returns. One that comes in after its label is of no use and forgotten."""
@@ -238,7 +247,8 @@ class Desk:
             return None
         at, draft = drafts.get(candidate.slot, (0, {}))
         others: list[Label] = []
-        if "adjudicator" in person.roles and self.book.disputed(candidate.slot):
+        disputed = self.book.disputed(candidate.slot) and not self.book.has_part(candidate.slot, person.name)
+        if disputed and "adjudicator" in person.roles:
             others = [label for name, label in self.book.on(candidate.slot).items() if name != person.name]
         others.sort(key=lambda label: (label.verdict or "", label.note))  # neither by name nor by time
         return Handed(view, draft, at, tuple(Given(*(getattr(label, f) for f in Given.__struct_fields__)) for label in others))

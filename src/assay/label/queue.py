@@ -76,6 +76,11 @@ class Book:
         """The labels in force on a trial, by labeller."""
         return self.labels.get(slot, {})
 
+    def has_part(self, slot: int, labeller: str) -> bool:
+        """Whether somebody has labelled a trial for themselves, so that they decide no dispute about it."""
+        label = self.on(slot).get(labeller)
+        return label is not None and not label.adjudicates
+
     def history(self, labeller: str) -> Sequence[int]:
         """The trials that somebody labelled or skipped and has not undone, the latest last."""
         return self._done.get(labeller, [])

@@ -18,6 +18,8 @@ from assay.label.queue import Candidate
 from assay.label.values import Given
 
 _CHOICES = ("verdict", "refusal", "confidence")
+LATEST = 253_402_300_799_000
+"""The last second of the year 9999 in Unix milliseconds: no later time can be written as a date."""
 
 
 class Row(Struct, frozen=True):
@@ -40,8 +42,8 @@ def parse_row(raw: Mapping[str, Any], known: Mapping[int, Candidate], labeller_c
         who = _name(raw.get(labeller_column or "labeller") or labeller, labeller_column or "labeller")
         return [Row(candidate, who, _given(raw), str(raw.get("adjudicates", "")).lower() in ("yes", "true", "1"), _time(raw.get("at")))]
     rows = []
-    for annotation in raw.get("annotations") or []:
-        if not isinstance(annotation, dict) or annotation.get("was_cancelled"):
+    for annotation in _objects(raw.get("annotations"), "annotations"):
+        if annotation.get("was_cancelled"):
             continue
         values = dict(_results(annotation))
         by = annotation.get(labeller_column or "completed_by")
@@ -54,7 +56,7 @@ def parse_row(raw: Mapping[str, Any], known: Mapping[int, Candidate], labeller_c
 def _candidate(data: Any, known: Mapping[int, Candidate]) -> Candidate:
     try:
         slot = int(data["slot"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ValueError("there is no 'slot' with the trial's number") from None
     candidate = known.get(slot)
     if candidate is None:
@@ -75,24 +77,43 @@ def _name(name: Any, column: str) -> str:
 
 
 def _results(annotation: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for result in annotation.get("result") or []:
-        value, name = result.get("value", {}), result.get("from_name")
+    for result in _objects(annotation.get("result"), "result"):
+        name = result.get("from_name")
+        if name not in (*_CHOICES, "modes", "note"):
+            continue
+        [value] = _objects([result.get("value") or {}], "value")
         if name in _CHOICES:
-            yield name, next(iter(value.get("choices", [])), "")
+            yield name, next(iter(_texts(value.get("choices"), name)), "")
         elif name == "modes":
-            yield name, " ".join(value.get("choices", []))
-        elif name == "note":
-            yield name, "\n".join(value.get("text", []))
+            yield name, " ".join(_texts(value.get("choices"), name))
+        else:
+            yield name, "\n".join(_texts(value.get("text"), name))
+
+
+def _objects(value: Any, name: str) -> list[dict[str, Any]]:
+    """A list of objects, or nothing at all."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError(f"'{name}' must be a list of objects")
+    return value
+
+
+def _texts(value: Any, name: str) -> list[str]:
+    """One text or number, a list of them, or nothing at all."""
+    many = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(one, str | int) for one in many):
+        raise ValueError(f"'{name}' must be a text, or a list of texts")
+    return [str(one) for one in many]
 
 
 def _given(raw: Mapping[str, Any]) -> Given:
-    modes = raw.get("modes") or ""
+    modes = _texts(raw.get("modes"), "modes")
     values: dict[str, Any] = {name: raw[name] for name in _CHOICES if raw.get(name)}
     try:
-        numbers = modes if isinstance(modes, list) else re.split(r"[\s,;]+", str(modes).strip())
-        values["modes"] = tuple(sorted({int(n) for n in numbers if str(n)}))
+        values["modes"] = tuple(sorted({int(n) for text in modes for n in re.split(r"[\s,;]+", text) if n}))
     except ValueError:
-        raise ValueError(f"'{modes}' are no numbers of failure modes") from None
+        raise ValueError(f"'{' '.join(modes)[:80]}' are no numbers of failure modes") from None
     values["note"] = str(raw.get("note") or "")
     try:
         given = msgspec.convert(values, Given)
@@ -111,6 +132,6 @@ def _time(value: Any) -> int:
         at = int(text) if text.isdigit() else int(datetime.fromisoformat(text).timestamp() * 1000)
     except (ValueError, OverflowError):
         raise ValueError(f"'{value}' is no time: milliseconds, or as 2026-11-29T16:20:00Z") from None
-    if not 0 <= at < 1 << 53:
+    if not 0 <= at <= LATEST:
         raise ValueError(f"'{value}' is no time")
     return at

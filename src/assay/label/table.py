@@ -24,7 +24,7 @@ from assay.errors import AssayError
 from assay.judges.labels import Label
 from assay.label.desk import Desk
 from assay.label.queue import Candidate
-from assay.label.rows import Row, parse_row
+from assay.label.rows import LATEST, Row, parse_row
 from assay.label.values import Given
 
 COLUMNS = (
@@ -47,9 +47,8 @@ class Loaded(Struct, frozen=True):
     changed: int
 
     def add(self, desk: Desk) -> int:
-        """File them; how many are new. Goes on where a run of the same file was cut, since what is there already is no row to add."""
-        for row in self.rows:
-            desk.file_label(row.candidate, row.labeller, row.given, adjudicates=row.adjudicates, at=row.at)
+        """File them, all or none; how many are new. Raises `RunFileError`."""
+        desk.file_rows(self.rows)
         return len(self.rows)
 
 
@@ -80,7 +79,11 @@ def read_labels(desk: Desk, path: Path, labeller_column: str = "", labeller: str
     wrong: list[str] = []
     for line, raw in _raw_rows(path):
         try:
-            rows += parse_row(raw, known, labeller_column, labeller)
+            found = parse_row(raw, known, labeller_column, labeller)
+            for row in found:
+                if row.adjudicates and desk.book.has_part(row.candidate.slot, row.labeller):
+                    raise ValueError(f"trial {row.candidate.slot}: '{row.labeller}' has labelled it, so somebody else decides")
+            rows += found
         except ValueError as e:
             wrong.append(f"{path}:{line}: {e}")
     if wrong:
@@ -124,7 +127,7 @@ def _said(label: Label) -> dict[str, Any]:
     return {
         "verdict": label.verdict or "", "refusal": label.refusal or "", "modes": " ".join(map(str, label.modes)),
         "confidence": label.confidence or "", "note": label.note, "labeller": label.labeller,
-        "adjudicates": "yes" if label.adjudicates else "", "at": label.at,
+        "adjudicates": "yes" if label.adjudicates else "", "at": min(label.at, LATEST),
     }  # fmt: skip
 
 
@@ -160,7 +163,7 @@ def _annotation(label: Label) -> dict[str, Any]:
         results.append(result("modes", "choices", {"choices": [str(n) for n in label.modes]}))
     if label.note:
         results.append(result("note", "textarea", {"text": [label.note]}))
-    at = datetime.fromtimestamp(label.at / 1000, UTC).isoformat(timespec="milliseconds")
+    at = datetime.fromtimestamp(min(label.at, LATEST) / 1000, UTC).isoformat(timespec="milliseconds")
     out: dict[str, Any] = {"completed_by": label.labeller, "created_at": at, "result": results}
     return out | ({"adjudicates": True} if label.adjudicates else {})
 

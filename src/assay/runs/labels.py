@@ -12,6 +12,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -79,17 +80,24 @@ class LabelFile:
         """Append one act; on disk when this returns. The fields are `Label`'s but `number`, and `at` is now unless given. Raises
         `RunFileError`, also for a value that is not valid.
         """
+        return self.add_all([values])[0]
+
+    def add_all(self, acts: Iterable[Mapping[str, Any]]) -> list[Label]:
+        """Append acts, all or none; see `add`."""
+        out = []
         with explained(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            number = int(self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM label").fetchone()[0])
-            given = {"at": time.time_ns() // 1_000_000, **values, "number": number}
-            try:
-                label = msgspec.convert(given, Label)
-            except msgspec.ValidationError as e:
-                raise RunFileError(f"not a label: {e}", where=str(self.path)) from None
-            value = canonical_plain(label)
-            self._db.execute("INSERT INTO label (number, crc, value) VALUES (?, ?, ?)", (number, zlib.crc32(value), value))
-        return label
+            first = int(self._db.execute("SELECT coalesce(max(number), 0) + 1 FROM label").fetchone()[0])
+            for number, values in enumerate(acts, first):
+                given = {"at": time.time_ns() // 1_000_000, **values, "number": number}
+                try:
+                    label = msgspec.convert(given, Label)
+                except msgspec.ValidationError as e:
+                    raise RunFileError(f"not a label: {e}", where=str(self.path)) from None
+                value = canonical_plain(label)
+                self._db.execute("INSERT INTO label (number, crc, value) VALUES (?, ?, ?)", (number, zlib.crc32(value), value))
+                out.append(label)
+        return out
 
     def all(self, after: int = 0) -> list[Label]:
         """All acts in order, from number `after` + 1 on. Raises `RunFileError` for a damaged one."""

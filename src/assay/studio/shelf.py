@@ -5,11 +5,14 @@ for run in shelf.runs(): run.name, run.state, run.verdict
 shelf.find("quick-1")                    # its folder; None for a name that is not listed
 
 What a file says is read again only when the file has changed, and of a run that grows only what is new. A verdict is shown only where the
-run's key has signed it over as many trials as the run has; whether everything in the bundle follows is for `assay verify`.
+run's key has signed it over as many trials as the run has, and over the labels that it has taken in; whether everything in the bundle
+follows is for `assay verify`.
 """
 
 from __future__ import annotations
 
+import hashlib
+import mmap
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +26,7 @@ from assay.errors import AssayError, RunFileError
 from assay.evidence.bundle import last_line
 from assay.evidence.statements import DECISION
 from assay.ledger import PublicKey, digest, open_envelope
+from assay.report.sources import labels_of
 from assay.runs import REFERENCE_NAME, RUN_NAME, Opening, RunFile, run_path
 from assay.studio.stores import Stores
 from assay.studio.writers import writer_of
@@ -32,6 +36,8 @@ State = Literal["starting", "running", "finished", "stopped", "broken", "failed"
 Signature = Literal["yes", "no", "older", "bad"]
 DOCUMENTS = {"report": REPORT_NAME, "paper": "paper.pdf", "explorer": "explorer.html"}
 """What of a run can be opened, by file name."""
+PAPER_PAGE = "paper.html"
+"""The paper as a page, which lies beside it and names its evidence as the explorer does."""
 OWN = ".studio"
 OF_A_RUN = (RUN_NAME, f"{RUN_NAME}.lock", REFERENCE_NAME, f"{REFERENCE_NAME}.lock", BUNDLE_NAME)
 MARGIN = 10_000
@@ -42,7 +48,8 @@ MOST_HEAD = 1 << 26
 
 class Run(Struct, frozen=True):
     """One folder. `name` is empty where the folder's own cannot be used; `shown` is what to show. `at` is the Unix time of the last change
-    in milliseconds; `signed` is `older` where the run went on after it was signed, `bad` where the signature does not hold.
+    in milliseconds; `signed` is `older` where the run went on after it was signed, `bad` where the signature does not hold. `earlier` are
+    those of the documents that tell an earlier decision than this one.
     """
 
     name: str
@@ -57,6 +64,7 @@ class Run(Struct, frozen=True):
     signed: Signature = "no"
     ended: str = ""
     documents: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     has_run_file: bool = False
     writer: int = 0
     wrong: str = ""
@@ -76,6 +84,9 @@ class _Signed(Struct, frozen=True):
     verdict: str = ""
     trials: int = 0
     ended: str = ""
+    labels: str = ""
+    root: str = ""
+    at: int = 0
 
 
 class Shelf:
@@ -85,7 +96,10 @@ class Shelf:
         self.folder = folder
         self._facts: dict[Path, tuple[tuple[int, ...], _Facts]] = {}
         self._counts: dict[Path, tuple[tuple[int, ...], int]] = {}
+        self._labels: dict[Path, tuple[tuple[int, ...], str]] = {}
         self._bundles: dict[Path, tuple[tuple[int, ...], _Signed]] = {}
+        self._digests: dict[Path, tuple[tuple[int, ...], str]] = {}
+        self._names: dict[Path, tuple[tuple[int, ...], str, bool]] = {}
         self._stores = Stores()
 
     def runs(self) -> list[Run]:
@@ -146,25 +160,27 @@ class Shelf:
         trials = self._count(file, facts.window)
         signed = self._signed(path / BUNDLE_NAME, facts)
         kind = signed.state
-        if kind == "yes" and signed.trials != trials and signed.trials != _unbroken(file):
+        if kind == "yes" and not self._is_whole(file, signed, trials):
             kind = "older"
         writer = writer_of(file)
         state: State = "running" if writer is not None else "finished" if kind == "yes" else "stopped"
         return Run(
             name, name, state, facts.plan, facts.target, signed.verdict if kind == "yes" else "", trials, facts.budget, at, kind,
-            signed.ended if kind == "yes" else "", documents, True, writer or 0,
+            signed.ended if kind == "yes" else "", documents, self._earlier(path, documents, kind, signed, at), True, writer or 0,
         )  # fmt: skip
 
     def _from_store(self, reference: Path, path: Path, name: str, at: int, documents: tuple[str, ...]) -> Run:
         found = self._stores.look(reference)
         facts, trials = _facts(found.opening), found.trials
         signed = self._signed(path / BUNDLE_NAME, facts)
-        kind: Signature = "older" if signed.state == "yes" and signed.trials not in (trials, found.unbroken) else signed.state
+        kind = signed.state
+        if kind == "yes" and (signed.trials not in (trials, found.unbroken) or signed.labels != found.labels):
+            kind = "older"
         writer = writer_of(reference)
         state: State = "running" if writer is not None or found.written else "finished" if kind == "yes" else "stopped"
         return Run(
             name, name, state, facts.plan, facts.target, signed.verdict if kind == "yes" else "", trials, facts.budget, at, kind,
-            signed.ended if kind == "yes" else "", documents, True, writer or 0,
+            signed.ended if kind == "yes" else "", documents, self._earlier(path, documents, kind, signed, at), True, writer or 0,
         )  # fmt: skip
 
     def _from_bundle(self, path: Path, name: str, at: int, documents: tuple[str, ...]) -> Run:
@@ -174,8 +190,10 @@ class Shelf:
         signed = self._signed(bundle, facts)
         if signed.state != "yes":
             raise RunFileError("the evidence here does not hold against its signature")
-        verdict, trials = signed.verdict, signed.trials
-        return Run(name, name, "finished", facts.plan, facts.target, verdict, trials, facts.budget, at, "yes", signed.ended, documents)
+        verdict, trials, earlier = signed.verdict, signed.trials, self._earlier(path, documents, "yes", signed, at)
+        return Run(
+            name, name, "finished", facts.plan, facts.target, verdict, trials, facts.budget, at, "yes", signed.ended, documents, earlier
+        )  # fmt: skip
 
     def _facts_of(self, file: Path) -> _Facts:
         """The opening never changes: read once for a file."""
@@ -185,6 +203,17 @@ class Shelf:
             with RunFile.read(file) as run:
                 known = self._facts[file] = (stamp, _facts(run.opening()))
         return known[1]
+
+    def _is_whole(self, file: Path, signed: _Signed, trials: int) -> bool:
+        """Whether a run has the trials and the labels that were signed, and no others."""
+        if signed.trials != trials and signed.trials != _unbroken(file):
+            return False
+        stamp = _stamp(file) + _stamp(file.with_name(file.name + "-wal"))
+        known = self._labels.get(file)
+        if known is None or known[0] != stamp:
+            with RunFile.read(file) as run:
+                known = self._labels[file] = (stamp, labels_of(run))
+        return known[1] == signed.labels
 
     def _count(self, file: Path, window: int) -> int:
         """How many trials there are; what was counted before is counted from there. No slot is missing further back than the window."""
@@ -203,6 +232,31 @@ class Shelf:
             return _Signed("no")
         return self._kept(self._bundles, bundle, lambda path: _signature(path, facts))
 
+    def _earlier(self, folder: Path, documents: tuple[str, ...], kind: Signature, signed: _Signed, at: int) -> tuple[str, ...]:
+        """Those that tell an earlier decision: written before this one was signed, or not naming what it rests on. Where the run went on,
+        all of them but a report that was made from the run as it is.
+        """
+        if kind == "older":
+            return tuple(which for which in documents if which != "report" or _written(folder / DOCUMENTS[which]) < at)
+        if kind != "yes":
+            return ()
+        since = min(signed.at, _written(folder / BUNDLE_NAME))  # copies are younger than what they are of
+        return tuple(
+            which for which in documents
+            if _written(folder / DOCUMENTS[which]) < since or not self._names_evidence(folder, which, signed)
+        )  # fmt: skip
+
+    def _names_evidence(self, folder: Path, which: str, signed: _Signed) -> bool:
+        """Whether a document names the evidence: a report by its Merkle root, the others by the digest of the bundle."""
+        path = folder / (PAPER_PAGE if which == "paper" else DOCUMENTS[which])
+        if which == "paper" and not path.is_file():
+            return True  # a PDF does not show it
+        wanted = signed.root if which == "report" else self._kept(self._digests, folder / BUNDLE_NAME, _digest_of)
+        stamp, known = _stamp(path), self._names.get(path)
+        if known is None or known[:2] != (stamp, wanted):
+            known = self._names[path] = (stamp, wanted, _has(path, wanted))
+        return known[2]
+
     def _kept(self, kept: dict[Path, tuple[tuple[int, ...], T]], path: Path, read: Callable[[Path], T]) -> T:
         stamp = _stamp(path)
         known = kept.get(path)
@@ -214,6 +268,24 @@ class Shelf:
 def _document(folder: Path, which: str) -> Path | None:
     path = folder / DOCUMENTS[which]
     return path if path.is_file() and path.resolve().parent == folder.resolve() else None
+
+
+def _written(path: Path) -> int:
+    return _stamp(path)[2] // 1_000_000
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _has(path: Path, text: str) -> bool:
+    """Whether a text stands in a file, however large it is."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+            return held.find(text.encode()) >= 0
+    except (OSError, ValueError):  # it cannot be read, or is empty
+        return False
 
 
 def _facts(opening: Opening) -> _Facts:
@@ -237,7 +309,10 @@ def _signature(bundle: Path, facts: _Facts) -> _Signed:
         verdict, evidence = predicate["decision"]["verdict"], predicate["evidence"]
         if statement["predicateType"] != DECISION or verdict not in ("approve", "delay", "halt"):
             return _Signed("bad")
-        return _Signed("yes", verdict, int(evidence["trials"]), printable(str(evidence["ended"])))
+        return _Signed(
+            "yes", verdict, int(evidence["trials"]), printable(str(evidence["ended"])), str(evidence["labelsDigest"]),
+            str(evidence["merkleRoot"]), int(evidence["at"]),
+        )  # fmt: skip
     except (AssayError, OSError, ValueError, KeyError, TypeError, LookupError, AttributeError, RecursionError):
         return _Signed("bad")
 

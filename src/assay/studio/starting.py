@@ -72,11 +72,14 @@ class Expected(Struct, frozen=True):
 
 
 class Forecast(Struct, frozen=True):
-    """What a plan would do against a target: cells and calls. `digest` is the plan's with its target."""
+    """What a plan would do against a target: cells and calls. `digest` is the plan's with its target, `name` the run's unless another is
+    given.
+    """
 
     plan: str
     target: str
     digest: str
+    name: str
     hazards: int
     languages: int
     attacks: int
@@ -194,17 +197,19 @@ class Starter:
             raise StudioError("failed", f"the forecast cannot be read: {e}") from None
         m = plan.matrix
         attacks = 1 + len(m.attacks)
+        free = self._free(plan.name)
         typed = name if name in builtin_plans() else self.typed.path(Path(path))
         return Forecast(
-            plan=name, target=f"{plan.target.kind}:{plan.target.model}", hazards=len(m.hazards), languages=len(m.languages),
+            plan=name, target=f"{plan.target.kind}:{plan.target.model}", name=free, hazards=len(m.hazards), languages=len(m.languages),
             attacks=attacks, cells=len(m.hazards) * len(m.languages) * attacks,
-            command=self.typed.run(typed, target, self.shelf.folder / self._free(plan.name)), **msgspec.structs.asdict(found),
+            command=self.typed.run(typed, target, self.shelf.folder / free), **msgspec.structs.asdict(found),
         )  # fmt: skip
 
-    def _free(self, name: str) -> str:
-        """A name like this that no run has."""
+    def _free(self, plan: str) -> str:
+        """A name for a run of this plan that no run has: the plan's with the time."""
+        name = f"{plan[:40]}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
         tried = (name, *(f"{name}-{i}" for i in range(2, 1000)))
-        return next((n for n in tried if not os.path.lexists(self.shelf.folder / n)), f"{name}-new")
+        return next(n for n in tried if not os.path.lexists(self.shelf.folder / n))
 
     def end_forecast(self) -> None:
         """End the simulation that is under way, if any."""
@@ -217,7 +222,7 @@ class Starter:
         path, loaded = self._plan(plan, target)
         if loaded.digest != digest:
             raise StudioError("plan_changed", "the plan is not the one whose forecast was shown")
-        name = name or f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+        name = name or self._free(loaded.name)
         if not NAME.match(name):
             raise StudioError("bad_name", "letters, digits and . _ - only, at most 64, beginning with a letter or digit")
         out = self.shelf.folder / name

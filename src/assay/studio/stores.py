@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from assay.errors import RunFileError
+from assay.report.sources import labels_of
 from assay.runs import Opening
 from assay.runs.opening import postgres_run, read_reference
 from assay.runs.pgsession import StoreAwayError
@@ -25,12 +26,15 @@ MOST_AWAY = 3
 
 
 class Stored(Struct, frozen=True):
-    """A run in a store at one moment; `written` if some process on whatever machine has it open for writing."""
+    """A run in a store at one moment; `written` if some process on whatever machine has it open for writing; `labels` is the digest
+    of those taken in.
+    """
 
     opening: Opening
     trials: int
     unbroken: int
     written: bool
+    labels: str
 
 
 class Stores:
@@ -54,7 +58,7 @@ class Stores:
             raise RunFileError("the store was not asked, since others do not answer", where=address.store.text)
         try:
             with postgres_run().read(address, reference) as run:
-                found = Stored(run.opening(), run.count(), run.unbroken(), run.written_elsewhere())
+                found = Stored(run.opening(), run.count(), run.unbroken(), run.written_elsewhere(), labels_of(run))
         except StoreAwayError as e:
             self._away[address.store.text] = (self._clock(), e.what)
             raise

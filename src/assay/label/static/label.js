@@ -3,6 +3,7 @@
 import { Desk } from "./desk.js";
 import { choose, cycleConfidence, readForm, setForm, shortcut } from "./form.js";
 import { openKeep } from "./keep.js";
+import { showRefused, wireRefused } from "./refused.js";
 import { Rest } from "./rest.js";
 import { say, speak, tell } from "./texts.js";
 import { showOthers, showProgress, showRubric, showTranscript } from "./transcript.js";
@@ -119,11 +120,12 @@ function reveal(shown) {
 
 function showState() {
   if (!desk) return;
+  showRefused(desk);
   const waiting = desk.outbox.acts.length;
   const state = $("state");
   state.classList.toggle("offline", !desk.outbox.online);
   const drafted = desk.current && desk.keep.get(`draft:${desk.current.view.slot}`);
-  const key = !desk.outbox.online ? "offline" : waiting || desk.unsent ? "saving" : drafted ? "draft_saved" : "saved";
+  const key = !desk.outbox.online ? "offline" : waiting || desk.unsent ? "saving" : drafted ? "draft_saved" : desk.outbox.refused.length ? "" : "saved";
   const text = say(key, { n: waiting });
   if (!desk.current && ready) show();
   if (state.textContent === text) return;
@@ -221,6 +223,7 @@ async function change(values) {
 
 function wire() {
   document.addEventListener("keydown", pressed);
+  wireRefused(() => desk);
   $("form").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
@@ -273,6 +276,7 @@ function wire() {
     for (const key of ["stock", "past", "rubrics"]) await desk?.keep.remove(key); // texts go; what is not sent yet stays
     message("signin", "signin_text");
     desk = undefined;
+    showRefused();
   });
   const narrow = matchMedia("(max-width: 61.99rem)");
   const fold = () => ($("rubric").open = !narrow.matches);

@@ -2,7 +2,7 @@
 
 const SHELL = "assay-label-1";
 const FILES = ["/", "/static/base.css", "/static/label.css", "/static/icon.svg"];
-for (const name of ["label", "desk", "keep", "wire", "texts", "transcript", "form", "rest"]) FILES.push(`/static/${name}.js`);
+for (const name of ["label", "desk", "keep", "wire", "texts", "transcript", "form", "refused", "rest"]) FILES.push(`/static/${name}.js`);
 for (const tag of ["en", "ms", "zh-Hans", "ta", "th", "vi", "id"]) FILES.push(`/words/${tag}.json`);
 
 addEventListener("install", (event) => {

@@ -42,12 +42,41 @@ export class Outbox {
     return this.keep.keys("act:").map((k) => this.keep.get(k));
   }
 
+  // What the server would not file, each with why.
+  get refused() {
+    return this.keep.keys("refused:").map((k) => this.keep.get(k));
+  }
+
   async put(act) {
-    const id = identifier(); // in the key too, since another tab may count alike
-    const kept = this.keep.set(`act:${String(this.next++).padStart(12, "0")}:${id}`, { ...act, id });
+    const kept = this.line({ ...act, id: identifier() });
     this.heard.changed(); // at once: while the disk writes, the page must not say that everything is saved
     await kept;
     this.send();
+  }
+
+  // Into the keys in order, and the id too, since another tab may count alike.
+  line(act) {
+    return this.keep.set(`act:${String(this.next++).padStart(12, "0")}:${act.id}`, act);
+  }
+
+  async again() {
+    if (this.busy) return;
+    this.busy = true; // nothing is sent, and refused once more, while it changes places
+    try {
+      const acts = this.refused;
+      const kept = acts.map(({ why, ...act }) => this.line(act));
+      this.heard.changed();
+      await Promise.all(kept);
+      for (const { id } of acts) await this.keep.remove(`refused:${id}`);
+    } finally {
+      this.busy = false;
+    }
+    await this.send();
+  }
+
+  async forget() {
+    for (const { id } of this.refused) await this.keep.remove(`refused:${id}`);
+    this.heard.changed();
   }
 
   async send() {
@@ -64,7 +93,7 @@ export class Outbox {
           this.heard.sent(act, progress);
         } catch (error) {
           if (!(error instanceof Refusal)) throw error;
-          await this.keep.set(`refused:${act.id}`, act); // kept apart, not thrown away
+          await this.keep.set(`refused:${act.id}`, { ...act, why: error.message }); // kept apart, not thrown away
           await this.keep.remove(key);
           this.heard.refused(act, error.message);
         }

@@ -7,14 +7,19 @@ let limit = SHOWN;
 
 export const address = (name) => `#run/${encodeURIComponent(name)}`;
 
+// Whether a document is missing, or tells an earlier decision.
+export const lacks = (run, which) => !run.documents.includes(which) || run.earlier.includes(which);
+
 export function documents(listed, acts) {
   const { run, reporting } = listed;
-  const links = run.documents.map((which) =>
+  const links = run.documents.flatMap((which) => [
     make("a", { class: "open", href: `/open/${encodeURIComponent(run.name)}/${which}`, target: "_blank", rel: "noopener", "data-key": `${which}-${run.name}` },
-      say(`document_${which}`), make("span", { class: "sr" }, ` (${shown(run.name)}, ${say("new_tab")})`)));
+      say(`document_${which}`), make("span", { class: "sr" }, ` (${shown(run.name)}, ${say("new_tab")})`)),
+    run.earlier.includes(which) && make("span", { class: "small wrong" }, "! ", say("of_earlier")),
+  ].filter(Boolean));
   if (reporting === "busy") return [...links, make("span", { class: "soft" }, say("report_busy"))];
-  const writable = run.has_run_file && !run.documents.includes("report") && ["finished", "stopped"].includes(run.state);
-  const explorable = run.signed === "yes" && run.state === "finished" && !run.documents.includes("explorer");
+  const writable = run.has_run_file && lacks(run, "report") && ["finished", "stopped"].includes(run.state);
+  const explorable = run.signed === "yes" && run.state === "finished" && lacks(run, "explorer");
   const offer = (which, act) =>
     links.push(make("button", { type: "button", class: "small", "data-key": `${which}-${run.name}`, onclick: () => act(run.name) }, say(which)));
   if (writable) offer("make_report", acts.report);

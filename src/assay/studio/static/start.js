@@ -5,8 +5,10 @@ import { $, command, count, draw, english, make, say, shown, tell, their } from 
 import { address } from "./list.js";
 
 const FORECAST_MS = 320_000;
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 let plans = [];
 let asked = 0;
+let showCommand = () => undefined;
 
 export async function offer() {
   ({ plans } = await call("/api/plans"));
@@ -31,6 +33,7 @@ export function wireStart(ended) {
     forecast().catch(ended);
   });
   for (const id of ["plan", "target"]) $(id).addEventListener("input", () => (about(), changed()));
+  $("name").addEventListener("input", () => showCommand());
   start.ended = ended;
 }
 
@@ -59,6 +62,8 @@ async function forecast() {
     if (mine !== asked) return;
     told([]);
     draw($("forecast"), [found, mine], () => shownForecast(found, choice));
+    showCommand = () => $("forecast-command")?.replaceChildren(command(commandFor(found)));
+    showCommand();
     $("forecast-title").focus();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
@@ -70,6 +75,15 @@ async function forecast() {
 
 function refused(error) {
   told([make("p", {}, "! ", error.message), ...(error.text ? [english(error.text, "pre", { class: "log", tabindex: "0" })] : [])], "halt");
+}
+
+// The name that is typed, or the one that was found for it.
+const named = (found) => $("name").value.trim() || found.name;
+
+function commandFor({ command: text, name }) {
+  const typed = $("name").value.trim();
+  const at = text.lastIndexOf(name);
+  return NAME.test(typed) ? text.slice(0, at) + typed + text.slice(at + name.length) : text; // another name is refused, and needs quotes
 }
 
 function shownForecast(found, choice) {
@@ -88,13 +102,13 @@ function shownForecast(found, choice) {
     make("table", { class: "plain-table stack" }, make("thead", {}, make("tr", {}, ...["model", "expected", "col_verdict"].map((k) => make("th", { scope: "col" }, say(k))))), make("tbody", {}, ...rows)),
     found.fewest_trials_to_approve > found.most_trials && make("p", { class: "notice delay" }, "! ", say("cannot_approve")),
     make("p", { class: "buttons" }, begin),
-    command(found.command),
+    make("div", { id: "forecast-command" }),
   ];
 }
 
 async function start(found, choice) {
   try {
-    const { name } = await call("/api/start", { ...choice, digest: found.digest, name: $("name").value.trim() });
+    const { name } = await call("/api/start", { ...choice, digest: found.digest, name: named(found) });
     tell(say("started"));
     $("name").value = "";
     draw($("forecast"), "", () => []);

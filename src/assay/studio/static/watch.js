@@ -1,7 +1,7 @@
 // One run: its matrix as it fills, requirements, pace, and what can be done with it. Only what changed since the last look comes over.
 
 import { $, badge, command, count, draw, english, make, say, shown, span, their, when } from "./dom.js";
-import { documents, verdict } from "./list.js";
+import { documents, lacks, verdict } from "./list.js";
 
 const HEAT = [0, 0.05, 0.1, 0.2, 0.4, 0.7, 1];
 const MARKS = ["", "·", "✓", "✕"];
@@ -34,12 +34,12 @@ export function showRun(looked, acts) {
   if (seen) take(seen);
   draw($("run-notices"), [looked.wrong, listed.failed, run.state, seen?.quiet_s, listed.reporting, looked.report_log], () => notices(looked));
   draw($("run-acts"), [run, listed.stoppable, listed.reporting, looked.commands], () => actsOf(looked, acts));
-  draw($("run-progress"), seen && [{ ...seen, cells: 0, shape: 0, version: 0, requirements: 0, happenings: 0 }, run.signed, run.state], () => (seen ? progress(run, seen) : []));
+  draw($("run-progress"), seen && [{ ...seen, cells: 0, shape: 0, version: 0, requirements: 0, happenings: 0 }, run.signed, run.verdict, run.state], () => (seen ? progress(run, seen) : []));
   draw($("run-requirements"), seen?.requirements, () => (seen?.requirements.length ? requirements(seen) : []));
   if (shape) matrix();
   else draw($("run-matrix"), "", () => []);
   draw($("run-happenings"), seen?.happenings, () => (seen?.happenings.length ? happenings(seen) : []));
-  draw($("run-next"), [run.state, run.signed, run.has_run_file, looked.commands], () => next(looked));
+  draw($("run-next"), [run.state, run.signed, run.has_run_file, run.documents, run.earlier, looked.commands], () => next(looked));
   draw($("run-log"), looked.log, () => (looked.log ? [make("details", { open: listed.failed || run.state === "failed" || run.state === "starting" }, make("summary", {}, say("log")), pre(looked.log))] : []));
 }
 
@@ -92,7 +92,7 @@ function progress(run, seen) {
   const settled = seen.verdict && seen.verdict !== "delay";
   const values = { n: count(seen.decided_at), verdict: settled ? say(`verdict_${seen.verdict}`) : "" };
   const word = counting ? say("counting", { n: count(seen.counted), of: count(seen.trials) })
-    : settled ? say(run.signed === "yes" ? "decided_signed" : "decided", values) + (run.state === "running" && seen.left ? ` ${say("completing")}` : "") : run.verdict ? "" : say("undecided");
+    : settled ? say(run.signed === "yes" && run.verdict === seen.verdict ? "decided_signed" : "decided", values) + (run.state === "running" && seen.left ? ` ${say("completing")}` : "") : run.verdict ? "" : say("undecided");
   return [
     make("h2", {}, say("progress")),
     make("progress", { max: most, value: seen.trials, "aria-label": say("progress") }),
@@ -183,6 +183,6 @@ function next({ listed, commands }) {
   const steps = [];
   if (run.state === "stopped" && run.has_run_file) steps.push(command(commands.resume, say("next_resume")), command(commands.decide, say("next_decide")));
   if (run.signed === "yes") steps.push(command(commands.verify, say("next_verify")));
-  if (run.has_run_file && !run.documents.includes("report")) steps.push(command(commands.report, say("next_report")));
+  if (run.has_run_file && lacks(run, "report")) steps.push(command(commands.report, say("next_report")));
   return steps.length ? [make("h2", {}, say("next")), ...steps] : [];
 }
