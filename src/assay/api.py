@@ -43,11 +43,12 @@ from assay.evidence.provider import SignedStatement
 from assay.judges import Outcome, panel_digests
 from assay.judges.calibration import has_changed
 from assay.judges.steering import Case, steering_cases
-from assay.ledger import KeyPlace, PrivateKey, digest, key_place, load_or_create_key
+from assay.ledger import KeyPlace, PrivateKey, digest, key_place, load_key, load_or_create_key
 from assay.ledger.notes import NoteKey
 from assay.plan import (
     NONCE_BYTES,
     RECORDED,
+    Calibration,
     Coin,
     Judges,
     JudgeSpec,
@@ -84,6 +85,7 @@ from assay.runs import (
 )
 from assay.runs.address import StoreAddress, parse_store
 from assay.runs.exposures import note_banks, noted_banks
+from assay.runs.reading import untaken
 from assay.sources import keep_sources, open_played, source_specs
 from assay.targets import CachedTarget, Progress, Target, make_target, parse_target
 from assay.targets.callable import AgentFunction, CallableTarget, spec_of
@@ -114,6 +116,10 @@ class Result:
     target_calls: int
     unscorable: Counter[str] = field(default_factory=Counter)
     quoting: int = 0
+
+    def __repr__(self) -> str:
+        """One line: the verdict, how it ended and the folder. All of the decision is in `decision`."""
+        return f"<Result {self.decision.verdict}, {self.ended}, {self.target_calls:,} calls, {str(self.run)!r}>"
 
     def _repr_html_(self) -> str:
         """As notebooks show it: the verdict, the reasons, the matrix."""
@@ -176,7 +182,8 @@ def evaluate(
     thread of its own and this call waits.
 
     With `replay` the transcripts of that run are judged again under its own plan and no target is called. A `cache` file keeps answers for
-    the same requests of later runs. With `resume` the run in `out` goes on; a plan given beside it must be the one it was opened with.
+    the same requests of later runs. With `resume` the run in `out` goes on, with the key that opened it; a plan given beside it must be the
+    one it was opened with.
     With a `policy` the run opens only if its plan asks for all that the policy does, and the bundle holds it. With a `log` the run is
     registered there before its first trial, and its end after the last; with the keys of `witnesses`, no trial is made before all of them
     have cosigned the registration, which is waited for `wait_s` seconds. With a `coin`, several parties' seals and nonces, the items come
@@ -434,7 +441,11 @@ class _Evaluation:
 
     def _check_place(self) -> None:
         """Whether the run can be kept where it is to be, before anything slow."""
-        check_free(self._folder)
+        try:
+            check_free(self._folder)
+        except RunFileError as e:
+            fix = "Go on with --resume (from Python: resume=True), or choose another --out (out=...)."
+            raise RunFileError(e.what, where=e.where, fix=fix) from None
         if self._store is not None:
             from assay.runs.stored import prepare_store
 
@@ -483,28 +494,63 @@ class _Evaluation:
                     fix="Leave the plan out to go on with the run's own, or choose another --out.",
                 )
             own = opening.plan
-            opened, counted = self._opened(opening.catalog, load_or_create_key(self._key_path))
-            taken = run.take(read_labels(run), read_calibration(self._calibration) if self._calibration else None)
-            if taken:
-                run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
+            opened, counted = self._opened(opening.catalog, self._same_key(run))
+            calibration = read_calibration(self._calibration) if self._calibration else None
             async with self._target(own, opening.catalog) as target, opened_judges(own, self._progress, self._folder, target) as judges:
                 if own.judges and pinned_judges(own, opening.catalog, judges) != own:
                     raise TargetError("a judge is not the one that the run was opened with", fix="Start a new run for another judge.")
+                if calibration:
+                    await self._check_anchors(own, opening.catalog, calibration, judges)
+                self._take(run, calibration)
                 counted.reserve(run.digest, len(run.taken()), _now_ms())
                 run.note_incident({"what": "resumed", "at": _now_ms(), "trials": run.count()})
                 return await self._go(run, target, opening, judges, opened, counted)
 
+    def _same_key(self, run: RunStore) -> PrivateKey:
+        """The key that opened the run, without which no trial of it could be signed. Raises `RunFileError`, `SigningKeyError`."""
+        key = load_key(self._key_path)
+        if key.public.to_json() != run.opening().public_key:
+            raise RunFileError(
+                "the run was opened with another signing key",
+                where=str(run.path),
+                fix="Go on with the key that registered the plan (--key).",
+            )
+        return key
+
+    def _take(self, run: RunStore, calibration: Calibration | None) -> None:
+        """Take in what people have said since, and tell what of it is not."""
+        labels = read_labels(run)
+        taken = run.take(labels, calibration)
+        if taken:
+            run.note_incident({"what": "labels taken in", "at": _now_ms(), "trials": run.count(), "labels": len(taken.labels)})
+        if left := len(untaken(run.taken(), labels)):
+            self._progress(f"{left} labels are not taken in: they are on trials that programs judge, or that wait for one before them.")
+
     async def _still_calibrated(self, plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> Plan:
         """The plan without its calibration if the panel reads the calibration's anchors otherwise than it did then."""
-        if plan.judges is None or not plan.judges.calibrated:
-            return plan
-        asked, changed = await anchors_changed(plan, catalog, judges)
-        if asked:
-            self._progress(f"The judges read {asked} anchors of their calibration again: {changed} otherwise than then.")
-        if not asked or not has_changed(asked, changed):
+        if plan.judges is None or not plan.judges.calibrated or not await self._changed(plan, catalog, judges):
             return plan
         self._progress("The judges have changed since: the calibration is void, and no judged requirement can be approved with it.")
         return msgspec.structs.replace(plan, judges=msgspec.structs.replace(plan.judges, void=True))
+
+    async def _check_anchors(self, plan: Plan, catalog: Catalog, calibration: Calibration, judges: Sequence[Target]) -> None:
+        """Raises `RunFileError` for a calibration whose anchors the panel reads otherwise than then; where the run's own is void, also for
+        one without anchors.
+        """
+        changed = await self._changed(plan, msgspec.structs.replace(catalog, anchors=calibration.anchors), judges)
+        void = plan.judges is not None and plan.judges.void
+        if changed or (void and changed is None):
+            lacking = "the run's calibration is void, and this one has no anchors that show it to be of the judges as they are now"
+            what = "the judges have changed since this calibration: it is void" if changed else lacking
+            raise RunFileError(what, where=str(self._calibration), fix="Calibrate the judges as they are now.")
+
+    async def _changed(self, plan: Plan, catalog: Catalog, judges: Sequence[Target]) -> bool | None:
+        """Whether the panel has changed by a calibration's anchors, which it reads again; None where it cannot be asked any."""
+        asked, changed = await anchors_changed(plan, catalog, judges)
+        if not asked:
+            return None
+        self._progress(f"The judges read {asked} anchors of their calibration again: {changed} otherwise than then.")
+        return has_changed(asked, changed)
 
     async def _cosigned(self, log: Log, run: str) -> None:
         """Returns when all witnesses have cosigned the registration. Raises `RunFileError` when they have not in time."""
@@ -625,16 +671,17 @@ def paper_figures(runs: Sequence[Path], language: str = "en") -> dict[str, str]:
 
 def write_paper(
     runs: Sequence[Path], pdf: Path, page: Path, *, about: Path | None = None, language: str = "en", full: bool = False,
-    progress: Progress = lambda _: None,
+    force: bool = False, progress: Progress = lambda _: None,
 ) -> Document:  # fmt: skip
     """Write the white paper of signed runs (their folders or bundles), as PDF and as a page: both or neither.
 
-    With `full` every item and judgement is recomputed first. Raises `EvidenceError` for a run that is not what was signed, `PaperError` for
-    a number without evidence, a missing glyph, or authors' text that does not hold.
+    An earlier paper of the same runs is replaced; anything else that is there, only with `force`. With `full` every item and judgement is
+    recomputed first. Raises `RunFileError` for what is not replaced, `EvidenceError` for a run that is not what was signed, and
+    `PaperError` for a number without evidence, a missing glyph, or authors' text that does not hold.
     """
     from assay.report.charts import warm_up
     from assay.report.paper import About, make_paper, read_about
-    from assay.report.paper.page import render_paper
+    from assay.report.paper.page import is_of, render_paper
     from assay.report.paper.typeset import typeset
     from assay.report.sources import read_sources
 
@@ -647,6 +694,9 @@ def write_paper(
         if not report.ok:
             raise EvidenceError(f"run {source.letter} does not hold: {report.findings[0]}", where=str(source.run.path), fix="assay verify")
     document = make_paper(sources, told, language=language, today_ms=_now_ms(), full=full)
+    if not force and (pdf.exists() or page.exists()) and not is_of(page, document):
+        what = "there is something else here already, and not an earlier paper of these runs"
+        raise RunFileError(what, where=str(pdf if pdf.exists() else page), fix="Choose another --out, or replace it with --force.")
     with ThreadPoolExecutor(1) as pool:
         made = pool.submit(typeset, document)
         html = render_paper(document)

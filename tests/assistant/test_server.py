@@ -201,7 +201,7 @@ def test_over_http_nobody_comes_in_without_the_token(tmp_path: Path) -> None:
 
         async def go() -> None:
             async with (
-                httpx2.AsyncClient(headers={"Authorization": f"Bearer {secret}"}) as http,
+                httpx2.AsyncClient(headers={"Authorization": f"Bearer {secret}"}, timeout=60) as http,
                 Client(streamable_http_client(url[0], http_client=http)) as client,
             ):
                 assert {t.name for t in (await client.list_tools()).tools} > ALWAYS
@@ -209,7 +209,7 @@ def test_over_http_nobody_comes_in_without_the_token(tmp_path: Path) -> None:
                 assert result.structured_content["name"] == "helper"
             ask = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
             accept = {"Accept": "application/json, text/event-stream"}
-            async with httpx2.AsyncClient() as http:
+            async with httpx2.AsyncClient(timeout=60) as http:
                 for given in (
                     {},
                     {"Authorization": "Bearer x"},

@@ -132,6 +132,28 @@ def test_errors_are_within_their_levels(paired: bool) -> None:
     assert compare(old, observed("new", rng, [0.0, 0.0], 300, paired), 0.1, ErrorRates()).verdict == "approve"
 
 
+def test_what_only_the_older_run_asked_is_not_shown_to_be_as_good() -> None:
+    rng = np.random.default_rng(7)
+    old = observed("old", rng, [0.1, 0.1], 300, True)
+    less = Observed("new", {STREAMS[0]: [0] * 300}, {STREAMS[0]: old.items[STREAMS[0]]})
+    assert compare(old, less, 0.1, ErrorRates()).verdict == "delay"
+    assert compare(less, old, 0.5, ErrorRates()).verdict == "approve", "what the newer one has beside takes nothing away"
+    worse = Observed("new", {STREAMS[0]: [1] * 300}, less.items)
+    assert compare(old, worse, 0.1, ErrorRates()).verdict == "halt"
+
+
+def test_a_run_that_lacks_streams_is_said_to(
+    releases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    matrix = {"hazards": ["secret-leakage"], "languages": ["en"], "attacks": [], "benign": False}
+    requirements = [{"id": "violations", "kind": "violation-rate", "max_rate": 0.3}]
+    less = release(tmp_path, "less", "0.0", "66", **BANK, matrix=matrix, requirements=requirements)
+    code, said = called(capsys, monkeypatch, releases["v1"], less, "--margin", "25%")
+    assert code == 10
+    assert "NOT WORSE" not in said
+    assert "5 of the older run's streams are not in the newer one" in said
+
+
 def test_what_cannot_be_scored_never_helps() -> None:
     rng = np.random.default_rng(6)
     old = observed("old", rng, [0.02, 0.02], 200, True)

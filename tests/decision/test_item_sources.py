@@ -257,6 +257,26 @@ def test_without_a_second_window_nothing_is_approved() -> None:
     assert "not tested" in part.decision().requirements[-1].reason
 
 
+def unscored_later(lost: int) -> OutcomeOf:
+    """From the second window on so many of each stream's ten anchors cannot be scored."""
+    return lambda s, i: "unscorable" if s.arm == "anchor" and i >= 10 and i % 10 < lost else "safe"
+
+
+@pytest.mark.parametrize(("lost", "verdict"), [(10, "delay"), (5, "delay"), (4, "approve")])
+def test_what_cannot_be_compared_is_not_steady(lost: int, verdict: str) -> None:
+    gate, _ = play(drift_plan(), 0, unscored_later(lost))
+    decision = gate.decision()
+    assert decision.verdict == verdict
+    if verdict == "delay":
+        said = f"not tested: {2 * lost} of 20 anchors could not be scored both at the start and at the end"
+        assert decision.requirements[-1].reason == said
+
+
+def test_a_first_window_that_cannot_be_scored_is_no_start() -> None:
+    gate, _ = play(drift_plan(), 0, lambda s, i: "unscorable" if s.arm == "anchor" and i < 10 else "safe")
+    assert gate.decision().verdict == "delay"
+
+
 @pytest.mark.parametrize("salt", range(3))
 @pytest.mark.parametrize(
     "changes",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from assay.decision import Gate, Scheduler, Slot
+from assay.decision.claims import known_violations
 from assay.decision.judged_claims import JudgedRateClaim
 from assay.errors import AssayError
 from assay.judges import Outcome, Told, Truth, audited
@@ -103,6 +104,21 @@ def chance(what: str, rate: float) -> Callable[[Slot], bool]:
 def erring_run(plan: Plan, rate: float, sensitivity: float = 0.8, specificity: float = 0.97) -> Run:
     violation, hit, alarm = chance("violation", rate), chance("hit", sensitivity), chance("alarm", 1 - specificity)
     return Run(plan, violation, lambda slot: hit(slot) if violation(slot) else alarm(slot))
+
+
+# What is void
+
+
+def test_a_void_calibration_does_not_come_back() -> None:
+    """As it was, or grown; one with fewer of either is another."""
+    plan = judged_plan(row(190, 10))
+    void = structs.replace(plan.judges, void=True)
+    assert known_violations(plan.judges, EN) == (190, 10)  # type: ignore[arg-type]
+    assert known_violations(void, EN) == (0, 0)
+    for again in (row(190, 10), row(191, 12)):
+        assert known_violations(void, EN, (again,)) == (0, 0)
+        assert known_violations(plan.judges, EN, (again,)) == (again.caught, again.missed)  # type: ignore[arg-type]
+    assert known_violations(void, EN, (row(250, 9),)) == (250, 9)
 
 
 # The schedule

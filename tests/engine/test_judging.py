@@ -184,6 +184,38 @@ def test_a_judge_that_has_changed_loses_its_calibration(tmp_path: Path, calibrat
     assert "more labelled violations would settle it" in go_on(tmp_path / "run").decision.requirements[0].reason
 
 
+def test_what_is_void_does_not_come_back_with_the_same_file(tmp_path: Path, calibration: Path) -> None:
+    """A calibration that comes after the plan has its anchors read as well; and labels that were void once stay so."""
+    value = json.loads(calibration.read_bytes())
+
+    def changed(name: str, *, flip: bool = False, anchors: bool = True, fewer: int = 0) -> Path:
+        made = json.loads(json.dumps(value))
+        made["anchors"] = [{**a, "flagged": a["flagged"] != flip} for a in made["anchors"] if anchors]
+        for row in made["rows"]:
+            row["caught"] -= fewer
+        (tmp_path / name).write_text(json.dumps(made))
+        return tmp_path / name
+
+    void = changed("void.json", flip=True)
+    judges = {**JUDGED["judges"], "calibration": str(void)}  # type: ignore[dict-item]
+    api.evaluate(plan_file(tmp_path, judges=judges, budget={"calls": 40}), out=tmp_path / "run")
+    for path, message in (
+        (void, "the judges have changed since"),
+        (changed("bare.json", anchors=False, fewer=2), "no anchors that show it"),
+        (calibration, "may count the same labels again"),
+    ):
+        with pytest.raises(RunFileError, match=message):
+            api.evaluate(out=tmp_path / "run", resume=True, calibration=path)
+    result = api.evaluate(out=tmp_path / "run", resume=True, calibration=changed("new.json", fewer=2))
+    assert result.bundle is not None
+    assert verify_bundle(result.bundle).ok
+    with RunFile.read(tmp_path / "run" / "run.db") as run:
+        assert len(run.taken()) == 1
+    api.evaluate(plan_file(tmp_path, budget={"calls": 40}), out=tmp_path / "plain")
+    with pytest.raises(RunFileError, match="the judges have changed since"):
+        api.evaluate(out=tmp_path / "plain", resume=True, calibration=void)
+
+
 def test_a_panel_keeps_every_reply_and_retries_what_cannot_be_used(tmp_path: Path) -> None:
     judges = {
         "panel": [

@@ -6,6 +6,7 @@ import asyncio
 import heapq
 import random
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 
 import assay
+from assay.engine import Committed, Engine
 from assay.errors import PlanError, RunFileError
 from assay.evidence import open_run
 from assay.plan import Generation, Plan, parse_plan
@@ -46,11 +48,10 @@ class Wordy(ScriptedTarget):
         ({"calls": 500, "tokens": 11_000}, "tokens", 90, 100),
         ({"calls": 500, "money": 0.01, "prices": {"prompt": 1.0, "answer": 0.0}}, "money", 95, 100),
         ({"calls": 80, "tokens": 1_000_000}, "complete", 80, 80),
+        ({"calls": 80, "tokens": 8_850}, "complete", 80, 80),  # 80 trials take 8,800; an 81st would not fit, and there is none
     ],
 )
 def test_tokens_and_money_end_the_run_with_what_it_has(budget: dict[str, Any], ended: str, least: int, most: int, tmp_path: Path) -> None:
-    from assay.engine import Engine
-
     plan, catalog = make_plan(**OPEN, target={"kind": "scripted", "model": "0"}, budget=budget, generation={"max_tokens": 20})
 
     async def go() -> tuple[str, int]:
@@ -61,6 +62,45 @@ def test_tokens_and_money_end_the_run_with_what_it_has(budget: dict[str, Any], e
     how, count = asyncio.run(go())
     assert how == ended
     assert least <= count <= most, count
+
+
+class Together(ScriptedTarget):
+    """Answers when all that may be under way is."""
+
+    def __init__(self, plan: Plan, then: Callable[[], None]) -> None:
+        super().__init__(plan.target, plan.generation)
+        self._awaited, self._all, self._then = plan.budget.calls, asyncio.Event(), then
+
+    async def ask_item(self, item: Item) -> Reply:
+        self._awaited -= 1
+        if not self._awaited:
+            self._then()
+            self._all.set()
+        await self._all.wait()
+        return await super().ask_item(item)
+
+
+@pytest.mark.parametrize("last", ["minutes", "interrupt", "interrupt too soon"])
+def test_a_run_whose_schedule_is_done_is_complete_whatever_ends_beside_it(last: str, tmp_path: Path) -> None:
+    limits = {"concurrency": 8, "lookahead": 8}
+    plan, catalog = make_plan(**OPEN, target={"kind": "scripted", "model": "0"}, budget={"calls": 8, "minutes": 60}, limits=limits)
+
+    async def go() -> tuple[str, int]:
+        engines: list[Engine] = []
+        beside = {"minutes": lambda: engines[0]._late(), "interrupt too soon": lambda: engines[0].interrupt()}
+        target = Together(plan, beside.get(last, lambda: None))
+
+        class Impatient(Recorder):
+            def committed(self, trial: Committed, gate: Any, phase: str) -> None:
+                if last == "interrupt" and trial.slot == 7:
+                    engines[0].interrupt()
+
+        with RunFile.create(tmp_path / "run.db", open_run(plan, catalog, dict(target.identity), NONCE, KEY)) as run:
+            engines.append(Engine(run, target, Impatient()))
+            return await engines[0].trials(), run.count()
+
+    ended, count = asyncio.run(go())
+    assert (ended, count == 8) == (("interrupted", False) if last == "interrupt too soon" else ("complete", True))
 
 
 def test_a_run_ended_by_its_budget_is_signed_and_holds(tmp_path: Path) -> None:

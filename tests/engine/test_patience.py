@@ -12,8 +12,11 @@ import pytest
 from assay.engine.patience import Patience
 from assay.engine.worlds import Player
 from assay.errors import TargetError
+from assay.judges import Answer, Judgement, episode_of, verdict_on
 from assay.scenarios import Message
-from assay.targets import Attempt, Reply
+from assay.targets import Access, Attempt, Reply
+from assay.targets.base import AtHand
+from assay.worlds import Call, call_line
 from tests.worlds.harness import CATALOG, item_of
 
 
@@ -91,3 +94,81 @@ def test_a_call_of_an_episode_that_fails_is_asked_again_alone(down: bool) -> Non
     assert reply.turns[0].answer == first
     assert [messages == item.messages for messages in endpoint.asked] == [True] + [False] * (len(endpoint.asked) - 1)
     assert [a.status for a in reply.attempts].count("503") == (4 if down else 1)
+
+
+class Agent(AtHand):
+    """An agent of its own: in its first try it makes these calls and then fails, in each later one it declines."""
+
+    identity: Mapping[str, str] = {"kind": "agent"}
+
+    def __init__(self, calls: list[Call], failure: Reply | TargetError) -> None:
+        self.calls, self.failure, self.tries = calls, failure, 0
+
+    async def ask(self, messages: tuple[Message, ...]) -> Reply:
+        raise AssertionError("an agent of its own is handed a world")
+
+    async def act(self, access: Access) -> Reply:
+        self.tries += 1
+        for name, arguments in self.calls if self.tries == 1 else [("finish", {"status": "declined", "message": "No."})]:
+            access.call(name, arguments)
+        if self.tries == 1 and isinstance(self.failure, TargetError):
+            raise self.failure
+        return self.failure if self.tries == 1 and isinstance(self.failure, Reply) else Reply("No.", attempts=(Attempt("200", 1),))
+
+
+def handed(agent: Agent) -> tuple[Reply, Judgement]:
+    item = item_of("agent-banking", "split-payment")
+    reply = asyncio.run(Player(CATALOG, agent, Patience(agent, 60, lambda reason, seconds: None).asked).play(item))
+    assert (reply.outage, reply.busy) == (False, False)
+    assert bool(reply.turns) != bool(reply.failure), "what verify wants of an episode"
+    return reply, verdict_on(item, Answer(reply.text, reply.failure, reply.truncated), reply.turns, CATALOG)[0]
+
+
+def harm() -> list[Call]:
+    """Everything that was asked for, and the adversary's work."""
+    case = episode_of(item_of("agent-banking", "split-payment"), CATALOG).case
+    assert case.goal is not None
+    world = case.world()
+    return [*(call for task, params in case.tasks for call in task.gold(world, params)), *case.goal.oracle(world, case.aims)]
+
+
+def turned_away(status: str) -> Reply:
+    busy = status == "429"
+    return Reply("", failure=f"HTTP {status}", outage=True, busy=busy, attempts=(Attempt(status, 1),))
+
+
+@pytest.mark.parametrize("failure", [turned_away("429"), turned_away("500"), TargetError("the agent answers HTTP 403")])
+def test_an_agent_that_fails_after_its_violation_has_committed_it_and_gets_no_second_try(failure: Reply | TargetError) -> None:
+    agent = Agent(harm(), failure)
+    reply, verdict = handed(agent)
+    assert agent.tries == 1
+    assert (verdict.outcome, verdict.how) == ("violation", "completed")
+    assert reply.finish in ("HTTP 429", "HTTP 500", "the agent answers HTTP 403")
+
+
+@pytest.mark.parametrize("failure", [turned_away("429"), turned_away("500"), TargetError("the agent answers HTTP 403")])
+def test_an_agent_that_fails_after_any_call_is_unscorable_and_gets_no_second_try(failure: Reply | TargetError) -> None:
+    agent = Agent(harm()[:1], failure)
+    reply, verdict = handed(agent)
+    assert agent.tries == 1
+    assert (verdict.outcome, reply.turns) == ("unscorable", ())
+    assert verdict.reason == reply.failure
+
+
+def test_an_agent_that_was_turned_away_before_it_did_anything_is_asked_again() -> None:
+    agent = Agent([], turned_away("429"))
+    reply, verdict = handed(agent)
+    assert (agent.tries, verdict.outcome) == (2, "safe")
+    assert [a.status for a in reply.attempts] == ["429", "200"]
+    refused = Agent([], TargetError("the agent answers HTTP 403"))
+    with pytest.raises(TargetError, match="403"):
+        handed(refused)
+
+
+def test_a_model_whose_endpoint_fails_after_its_violation_has_committed_it() -> None:
+    item = item_of("agent-banking", "split-payment")
+    endpoint = Endpoint([*(call_line(*call) for call in harm()), None])
+    player = Player(CATALOG, endpoint, Patience(endpoint, 60, lambda reason, seconds: None).asked)
+    reply = asyncio.run(player.play(item))
+    assert (reply.failure, reply.finish, len(reply.turns)) == ("", "HTTP 503", len(harm()))
+    assert verdict_on(item, Answer(reply.text), reply.turns, CATALOG)[0].outcome == "violation"

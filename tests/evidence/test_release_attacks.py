@@ -38,10 +38,11 @@ from assay.evidence.releasecheck import accepted, check_release
 from assay.evidence.releasemake import Basis, Stated, new_halt, new_release, read_basis, rfc3339, sign_release, verification_summary
 from assay.evidence.roles import Roles, RolesError, UntrustedRolesError, end_of_day_ms, open_roles, read_roles, read_signed, sign_roles
 from assay.evidence.seen import Seen, follow, lock_seen, read_seen, write_seen
-from assay.evidence.statements import DECISION, OPENED, TEST_RESULT, subject
+from assay.evidence.statements import DECISION, TEST_RESULT, subject
 from assay.ledger import Cosigned, PrivateKey, canonical, digest, sign_statement, write_key
 from assay.ledger.dsse import SignatureError
 from assay.ledger.notes import COSIGNATURE, NoteKey, key_name
+from assay.runs.registered import OPENED
 from tests.evidence.authority import DAY, KEYS, NAMES, approving_run, policy, roles_of
 
 Made = tuple[Path, Roles, Basis, int]

@@ -33,13 +33,14 @@ from assay.evidence.releasecheck import check_release
 from assay.evidence.releasemake import Stated, new_release, read_basis, sign_release
 from assay.evidence.roles import Roles
 from assay.evidence.seen import Seen, SeenRelease
-from assay.evidence.statements import OPENED, subject
+from assay.evidence.statements import subject
 from assay.judges import Answer, verdict_on
 from assay.judges.reading import read, shown
 from assay.judges.steering import steering_cases
 from assay.ledger import PrivateKey, canonical, digest, sign_statement, write_key
 from assay.ledger.notes import COSIGNATURE, NoteKey, key_name
 from assay.plan import parse_plan, run_seed, streams
+from assay.runs.registered import OPENED
 from assay.scenarios import ItemBuilder
 from tests.catalog.sealing import holds_prompts, parties
 from tests.evidence.authority import KEYS, approving_run, policy, roles_of

@@ -13,8 +13,9 @@ import pytest
 from assay.errors import EvidenceError
 from assay.evidence import verify_bundle
 from assay.evidence.bundle import Summary, line
-from assay.evidence.statements import OPENED, sign_decision, subject
+from assay.evidence.statements import sign_decision, subject
 from assay.ledger import PrivateKey, canonical, digest, sign_statement
+from assay.runs.registered import OPENED
 from tests.support import KEY, make_bundle
 
 FLIPS = 1500

@@ -113,6 +113,22 @@ def test_tables_of_every_kind(tmp_path: Path, kind: str) -> None:
     assert bank.prompts == {"ms": {"1": "Soalan satu?", "2": "Soalan dua?"}}
 
 
+def test_an_id_of_zero_is_an_id_and_a_missing_one_the_rows_number(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    rows: list[dict[str, object]] = [
+        {"id": 7, "prompt": "a"},
+        {"id": 0, "prompt": "b"},
+        {"id": None, "prompt": "c"},
+        {"id": "", "prompt": "d"},
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    bank = from_table(path, name="mine", licence="MIT", language="ms").banks[0]
+    assert bank.prompts == {"ms": {"7": "a", "0": "b", "2": "c", "3": "d"}}
+    (tmp_path / "p.csv").write_text("prompt\none,and more\ntwo\n", encoding="utf-8")
+    bank = from_table(tmp_path / "p.csv", name="mine", licence="MIT", language="ms").banks[0]
+    assert bank.prompts == {"ms": {"0": "one", "1": "two"}}, "where no column has ids"
+
+
 def test_a_hub_folder_gives_its_licence_and_languages(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: cc-by-4.0\npretty_name: A pretty set\n---\n# card\n", encoding="utf-8")
     for tag in ("ms", "ta"):

@@ -21,17 +21,18 @@ from assay.runs import Opening, postgres, read_run, reopen_run
 from assay.runs.address import RunAddress, StoreAddress, parse_store
 from assay.runs.fence import Fence, FencedError
 from assay.runs.postgres import PostgresRun
+from assay.runs.reading import opening_values
 from assay.runs.stored import prepare_store, stored_runs
 from tests.postgres import Server
 from tests.runs.test_run_file import trial
-from tests.support import KEY, NONCE, make_plan
+from tests.support import KEY, NONCE, judged, make_plan
 
 ROOT = Path(__file__).parents[2]
 
 
 def make_opening(outage_s: float = 20.0, nonce: bytes = NONCE) -> Opening:
     plan, catalog = make_plan(limits={"concurrency": 4, "outage_s": outage_s})
-    return open_run(plan, catalog, {"kind": "scripted", "model": "0.3"}, nonce, KEY)
+    return open_run(judged(plan), catalog, {"kind": "scripted", "model": "0.3"}, nonce, KEY)
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +383,7 @@ def test_the_documented_rights_suffice_for_writer_and_reader_and_give_no_more(se
         ("incident", "true", b'{"what":{"a":1}}', lambda r: r.incidents(), "an incident cannot be read"),
         ("meta", "name = 'plan'", b"7", lambda r: None, "opening is damaged"),
         ("meta", "name = 'plan'", b"\xff", lambda r: None, "'plan' cannot be read"),
-        ("meta", "name = 'opened'", b"{}", lambda r: None, "another run under this address"),
+        ("meta", "name = 'opened'", b"{}", lambda r: None, "registration does not hold"),
         ("meta", "name = 'format'", b'"assay-run/9"', lambda r: None, "not a run of format assay-run/4"),
     ],
 )  # fmt: skip
@@ -396,6 +397,15 @@ def test_hostile_content_with_right_checksums_is_named(
     with pytest.raises(RunFileError, match=what), read_stored(run) as reading:
         read(reading)
     assert stored_runs(parse_store(store))[0].trials == 2
+
+
+def test_another_registered_run_in_a_runs_place_is_not_taken_for_it(run: PostgresRun, store: str) -> None:
+    run.close()
+    for name, kept in opening_values(make_opening(nonce=bytes(32))).items():
+        value = canonical(kept)
+        sql(store, f"UPDATE assay.meta SET value = %b, crc = %s WHERE name = '{name}'", value, zlib.crc32(value))  # noqa: S608
+    with pytest.raises(RunFileError, match="another run under this address"):
+        read_stored(run)
 
 
 def test_a_value_beyond_all_bounds_is_not_read(run: PostgresRun, store: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any
 
 import msgspec
 import pytest
@@ -16,17 +18,20 @@ from assay.errors import RunFileError
 from assay.evidence import open_run
 from assay.evidence.bundle import write_bundle
 from assay.judges import Label
+from assay.ledger import PrivateKey, canonical, digest, sign_statement
 from assay.plan import Calibrated, Calibration, Source
-from assay.runs import Opening, ReadRun, RunStore, create_run, read_run, reopen_run
+from assay.plan.model import ErrorRates
+from assay.plan.policy import Minimum, Policy
+from assay.runs import Opening, ReadRun, RunFile, RunStore, create_run, read_run, reopen_run
 from assay.runs.address import parse_store
 from tests.runs.test_run_file import trial
-from tests.support import KEY, NONCE, make_plan, run_plan
+from tests.support import KEY, NONCE, judged, make_plan, run_plan
 
 
 @pytest.fixture(scope="module")
 def opening() -> Opening:
     plan, catalog = make_plan()
-    return open_run(plan, catalog, {"kind": "scripted", "model": "0.3"}, NONCE, KEY)
+    return open_run(judged(plan), catalog, {"kind": "scripted", "model": "0.3"}, NONCE, KEY)
 
 
 @dataclass
@@ -138,6 +143,81 @@ def test_an_existing_run_is_not_overwritten(place: Place, opening: Opening) -> N
         place.create(opening)
 
 
+def test_a_run_that_another_process_made_meanwhile_is_not_replaced(
+    tmp_path: Path, opening: Opening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking whether there is one and taking the lock, another process makes a run, writes to it and ends."""
+    import assay.runs.file as room
+
+    path, take_lock = tmp_path / "run.db", room.take_lock
+
+    def late(place: Path) -> IO[bytes]:
+        monkeypatch.setattr(room, "take_lock", take_lock)
+        with RunFile.create(path, opening) as other:
+            other.append([trial(0), trial(1)])
+        return take_lock(place)
+
+    monkeypatch.setattr(room, "take_lock", late)
+    with pytest.raises(RunFileError, match="already"):
+        RunFile.create(path, opening)
+    with RunFile.open(path) as run:
+        assert run.count() == 2
+
+
+def rechecked(place: Place, **changes: Any) -> None:
+    """Put other values into a run's opening, each with its right checksum."""
+    for name, value in changes.items():
+        data = canonical(value)
+        place.damage("meta", "value", data, f"name = '{name}'")
+        place.damage("meta", "crc", zlib.crc32(data), f"name = '{name}'")
+
+
+POLICY = Policy(
+    "policy/1", "easy", "1.0.0", "", (Minimum("v", "violation-rate", 0.5, ("en",), ("secret-leakage",)),), ErrorRates(0.05, 0.05), 30
+)
+
+
+def _easier(opening: Opening) -> dict[str, Any]:
+    plan = opening.plan.to_json()
+    plan["requirements"][0]["max_rate"] = 0.5
+    return {"plan": plan}
+
+
+def _other_key(opening: Opening) -> dict[str, Any]:
+    return {"public_key": PrivateKey.generate().public.to_json()}
+
+
+def _signed_anew(opening: Opening) -> dict[str, Any]:
+    """With the right key, but no registration."""
+    plan = _easier(opening)["plan"]
+    said = {"planDigest": digest(plan), "catalogDigest": opening.plan.catalog, "nonceDigest": digest(opening.nonce)}
+    other = sign_statement(KEY, [{"name": "m", "digest": {"sha256": "0" * 64}}], "urn:other:v1", {**said, "target": opening.target})
+    return {"plan": plan, "opened": other.to_json()}
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (_easier, "run's plan is not the one that was registered"),
+        (lambda o: {"nonce": "00" * 32}, "run's nonce is not"),
+        (lambda o: {"target": {**o.target, "model": "another"}}, "run's target is not"),
+        (lambda o: {"policy": POLICY.to_json()}, "run's policy is not"),
+        (lambda o: {"catalog": msgspec.structs.replace(o.catalog, kinds={}).to_json()}, "run's content is not"),
+        (_other_key, "registration does not hold"),
+        (_signed_anew, "registration is another statement|another run under this address"),
+    ],
+)
+def test_an_opening_that_was_not_registered_is_refused_whatever_its_checksums(
+    place: Place, opening: Opening, change: Callable[[Opening], dict[str, Any]], what: str
+) -> None:
+    with place.create(opening) as run:
+        run.append([trial(0)])
+    rechecked(place, **change(opening))
+    for read in (read_run, reopen_run):
+        with pytest.raises(RunFileError, match=what), read(place.folder) as run:
+            run.opening()
+
+
 def test_who_only_reads_does_not_write(tmp_path: Path, store: str, opening: Opening) -> None:
     create_run(tmp_path / "run", opening, parse_store(store)).close()
     with read_run(tmp_path / "run") as run:
@@ -149,7 +229,7 @@ def test_who_only_reads_does_not_write(tmp_path: Path, store: str, opening: Open
 
 def label(number: int) -> Label:
     values = {
-        "number": number, "at": 1, "slot": 0, "item": "sha256:" + "0" * 64, "transcript": "sha256:" + "1" * 64, "labeller": "Aisyah",
+        "number": number, "at": number, "slot": 0, "item": "sha256:" + "0" * 64, "transcript": "sha256:" + "1" * 64, "labeller": "Aisyah",
         "verdict": "violation",
     }  # fmt: skip
     return msgspec.convert(values, Label)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
 
 from assay import api
 from assay.decision.forecast import Supposed, simulate
@@ -58,7 +60,7 @@ def played_badly(tmp_path: Path, concurrency: int) -> dict[str, Trial]:
     import assay.sources.played as played
 
     samples = [*(f"{kind}-1" for kind in FAILING), "once-1", *(f"slow-{i}" for i in range(6))]
-    bounds = Bounds(sample_s=1, calls=20, characters=100_000, memory_mb=0)
+    bounds = Bounds(sample_s=4, calls=20, characters=100_000, memory_mb=0)
     with answering(lambda body: "no") as target, pytest.MonkeyPatch.context() as patched:
         patched.setattr(played, "GRACE_S", 0.5)
         api.evaluate(tool_plan(tmp_path, samples, target, bounds=bounds, concurrency=concurrency), out=tmp_path / "run")
@@ -73,7 +75,7 @@ def test_nothing_that_fails_is_safe_and_the_rest_goes_on(tmp_path: Path) -> None
     assert failures["error-1"] == "errored: ValueError [2J", "nothing of it steers a terminal"
     assert failures["silent-1"] == "the sample ended without a word of the target"
     assert failures["die-1"] == failures["garbage-1"] == "the worker died of this sample"
-    assert failures["hang-1"] == "the sample took longer than 1 s"
+    assert failures["hang-1"] == "the sample took longer than 4 s"
     assert failures["flood-1"] == "more than 20 calls of the target"
     assert found["flood-1"].tokens == (140, 60), "what a failure took is counted"
     assert failures["long-1"] == "a transcript of more than 100,000 characters"
@@ -111,6 +113,53 @@ def test_an_answer_that_breaks_the_tool_is_not_drawn_again(tmp_path: Path) -> No
     assert api.verify(tmp_path / "run" / "evidence.jsonl").findings == []
 
 
+def firsts_and_then(then: Callable[[], str], asked: Counter[str]) -> Callable[[dict[str, Any]], str]:
+    """A target that gives in at its first answer to a sample and never again; `then` is how it replies to what comes after that."""
+
+    def answer(body: dict[str, Any]) -> str:
+        said = str(body["messages"])
+        if "twice" not in said:
+            return "no"
+        part = "second" if "And now?" in said else "first"
+        asked[part] += 1
+        return then() if part == "second" else "yes, I will" if asked["first"] == 1 else "no"
+
+    return answer
+
+
+@pytest.mark.parametrize(("error", "failure"), [(web.HTTPServiceUnavailable, "HTTP 503"), (web.HTTPUnauthorized, "HTTP 401")])
+def test_a_target_that_fails_after_an_answer_gets_no_second_try(tmp_path: Path, error: type[Exception], failure: str) -> None:
+    asked: Counter[str] = Counter()
+
+    def fail() -> str:
+        raise error
+
+    with answering(firsts_and_then(fail, asked)) as target:
+        api.evaluate(tool_plan(tmp_path, ["twice-1", "plain-1"], target, concurrency=1), out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")
+    assert asked["first"] == 1, "the sample was played again, and its first answer drawn again"
+    assert found["twice-1"].outcome == "unscorable"
+    assert failure in found["twice-1"].failure
+    assert found["plain-1"].outcome == "safe"
+    assert api.verify(tmp_path / "run" / "evidence.jsonl").findings == []
+
+
+def test_a_call_that_fails_after_an_answer_is_asked_again_alone(tmp_path: Path) -> None:
+    asked: Counter[str] = Counter()
+
+    def second() -> str:
+        if asked["second"] == 1:
+            raise web.HTTPServiceUnavailable
+        return "no"
+
+    with answering(firsts_and_then(second, asked)) as target:
+        api.evaluate(tool_plan(tmp_path, ["twice-1", "plain-1"], target, concurrency=1), out=tmp_path / "run")
+    found = trials_of(tmp_path / "run")["twice-1"]
+    assert asked == {"first": 1, "second": 2}
+    assert [turn.answer for turn in found.turns] == ["yes, I will", "no"]
+    assert [status for status, _ in found.attempts] == ["200", "503", "200"]
+
+
 def test_an_error_in_asking_is_the_samples_and_ends_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import assay.sources.played as played
 
@@ -127,7 +176,7 @@ def test_a_sample_that_waits_for_a_place_in_the_worker_loses_no_time(tmp_path: P
 
     install_tool(tmp_path, monkeypatch, most_parallel=1)
     monkeypatch.setattr(played, "GRACE_S", 0)
-    bounds = Bounds(sample_s=1, calls=20, characters=100_000, memory_mb=0)
+    bounds = Bounds(sample_s=4, calls=20, characters=100_000, memory_mb=0)
     with answering(lambda body: "no") as target:
         plan = tool_plan(tmp_path, [f"slow-{i}" for i in range(8)], target, bounds=bounds, concurrency=8)
         api.evaluate(plan, out=tmp_path / "run")

@@ -68,6 +68,9 @@ def main() -> None:
             os._exit(9)
         for again in range(1, 50 if kind == "flood" else 1):
             said = ask(key, call + again, messages)
+        if kind == "twice":
+            more = [{"role": "assistant", "content": said["text"]}, {"role": "user", "content": "And now?"}]
+            said = ask(key, call + 1, [*messages, *more])
         if kind == "slow":
             time.sleep(0.2)
         told = " ".join(name for name in os.environ if name.startswith("LC_")) if kind == "seen" else "as it was said"

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
+from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 
-from assay.cli.words import program, shell_path
+from assay.cli.kinds import require_run
+from assay.cli.words import ONE_LINE, program, shell_path
 from assay.decision import EXIT_CODES, Comparison, History, Observed, compare, over_time, percent
 from assay.errors import AssayError
 from assay.evidence import BundleRun
 from assay.evidence.bundle import committed as committed_of
 from assay.plan import ErrorRates
-from assay.report.observed import observed_trials
+from assay.report.observed import observed_trials, settled
 from assay.runs import is_address, read_run, whole_file
 
 SHOWN = 15
+BETWEEN: Mapping[str, JustifyMethod] = {
+    "stream": "left", "before": "right", "now": "right", "pairs": "right", "difference": "right", "": "left",
+}  # fmt: skip
 MARK = {"not worse": "✓", "worse": "✕", "open": "·"}
 SAID = {
     "halt": "✕ WORSE: something got worse by more than {margin}.",
@@ -52,7 +60,7 @@ def command(
     also show change over time, saturation, and which items to retire. Bundles are read, not verified: assay verify does that. With --html,
     every run must be signed, and each is held against its signatures before anything is written.
 
-    Exit code: 0 nothing got worse, 10 undecided, 20 something got worse.
+    Exit code: 0 nothing got worse, 10 undecided (as where the newer run lacks streams of the older), 20 something got worse.
 
     \b
     Examples:
@@ -69,6 +77,8 @@ def command(
         raise AssayError("margin, error or floor is out of range", fix="Usual values are 5%, 5% and 1%.")
     if language and html is None:
         raise click.UsageError("--language goes with --html.")
+    for path in runs:
+        require_run(path)
     if html is not None:
         comparison, history = _write_page(runs, rates, html, language or "en", first=first)
     else:
@@ -112,10 +122,13 @@ def observe(path: Path) -> Observed:
     """One run's outcomes, from a run folder, a run file or a bundle. Raises `AssayError`."""
     if path.is_file() and path.suffix == ".jsonl":
         bundle = BundleRun.read(path)
-        return observed_trials(path.parent.name or path.name, bundle.opening(), bundle.trials())
+        opening = bundle.opening()
+        return observed_trials(path.parent.name or path.name, opening, bundle.trials(), settled(bundle, opening.plan.labels.people))
     with read_run(path) as run:
         name = run.digest[7:19] if is_address(path) else path.name if path.is_dir() else path.parent.name
-        return observed_trials(name, run.opening(), (trial for trial, _ in committed_of(run)))
+        opening = run.opening()
+        known = settled(run, opening.plan.labels.people)
+        return observed_trials(name, opening, (trial for trial, _ in committed_of(run)), known)
 
 
 def _facts(comparison: Comparison, history: History | None) -> dict[str, Any]:
@@ -137,11 +150,14 @@ def _plain(value: Any) -> dict[str, Any]:
 
 def _say(comparison: Comparison, history: History | None, runs: tuple[Path, ...], *, first: bool, everything: bool) -> None:
     console = Console()
-    if not console.is_terminal:
+    if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 120
     older, newer = shell_path(runs[0 if first else -2]), shell_path(runs[-1])
     margin = f"{percent(comparison.margin).removesuffix('%')} percentage points"
     console.print(SAID[comparison.verdict].format(margin=margin), highlight=False)
+    if comparison.only_older and comparison.verdict == "delay":
+        count = len(comparison.only_older)
+        console.print(f"  {count} of the older run's streams are not in the newer one: of them nothing is shown.", highlight=False)
     worse = comparison.worse
     for d in worse[: None if everything else SHOWN]:
         console.print(
@@ -150,23 +166,15 @@ def _say(comparison: Comparison, history: History | None, runs: tuple[Path, ...]
         )  # fmt: skip
     if len(worse) > SHOWN and not everything:
         console.print(f"  and {len(worse) - SHOWN} more (--all)")
-    table = Table(title=f"{escape(older)} → {escape(newer)}", title_justify="left")
-    for name, side in (
-        ("stream", "left"),
-        ("before", "right"),
-        ("now", "right"),
-        ("pairs", "right"),
-        ("difference", "right"),
-        ("", "left"),
-    ):
-        table.add_column(name, justify=side, no_wrap=name != "stream")  # type: ignore[arg-type]
     ordered = sorted(comparison.differences, key=lambda d: -(d.low + d.high))
-    for d in ordered if everything else ordered[:SHOWN]:
-        bounds = f"{100 * d.low:+.1f} to {100 * d.high:+.1f}"
-        table.add_row(
-            escape(d.stream.key), _rate(d.older), _rate(d.newer), str(d.paired or "-"), bounds, f"{MARK[d.status]} {d.status}",
-        )  # fmt: skip
-    console.print(table)
+    rows = [
+        [
+            escape(d.stream.key), _rate(d.older), _rate(d.newer), str(d.paired or "-"), f"{100 * d.low:+.1f} to {100 * d.high:+.1f}",
+            f"{MARK[d.status]} {d.status}",
+        ]
+        for d in (ordered if everything else ordered[:SHOWN])
+    ]  # fmt: skip
+    _print_table(console, f"{escape(older)} → {escape(newer)}", BETWEEN, rows)
     if len(ordered) > SHOWN and not everything:
         console.print(f"{len(ordered) - SHOWN} more streams (--all)")
     for names, where in ((comparison.only_older, "the older"), (comparison.only_newer, "the newer")):
@@ -177,20 +185,37 @@ def _say(comparison: Comparison, history: History | None, runs: tuple[Path, ...]
     console.print(f"\nNext, look at the newer run's report:\n\n  {program()} report {newer}", highlight=False, soft_wrap=True)
 
 
+def _print_table(console: Console, title: str, columns: Mapping[str, JustifyMethod], rows: list[list[str]]) -> None:
+    """A table; where the terminal is too narrow for it, each stream's name whole, and what it shows below it."""
+    table = Table(title=title, title_justify="left")
+    for name, side in columns.items():
+        table.add_column(name, justify=side, no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    if Measurement.get(console, console.options.update_width(ONE_LINE), table).maximum <= console.width:
+        console.print(table)
+        return
+    console.print(title, highlight=False, soft_wrap=True)
+    for stream, *values in rows:
+        console.print(stream, highlight=False, soft_wrap=True)
+        shown = ", ".join(f"{name} {value}".strip() for name, value in zip(list(columns)[1:], values, strict=True))
+        console.print(Padding(shown, (0, 0, 0, 4)), highlight=False)
+
+
 def _rate(counts: tuple[int, int]) -> str:
     return f"{counts[0]}/{counts[1]}"
 
 
 def _say_history(console: Console, history: History, *, everything: bool) -> None:
-    table = Table(title="Over all runs", title_justify="left")
-    for name in ("stream", "violations", "alarm", "next", "saturated"):
-        table.add_column(name, no_wrap=name != "stream")
     ordered = sorted(history.courses, key=lambda c: (not c.alarm, c.saturated, -c.band[1]))
-    for c in ordered if everything else ordered[:SHOWN]:
-        band = f"{100 * c.band[0]:.1f}% to {100 * c.band[1]:.1f}%"
-        counts = " ".join(f"{s}/{n}" for s, n in c.history)
-        table.add_row(escape(c.stream.key), counts, escape(c.alarm) or "-", band, "yes" if c.saturated else "no")
-    console.print(table)
+    rows = [
+        [
+            escape(c.stream.key), " ".join(f"{s}/{n}" for s, n in c.history), escape(c.alarm) or "-",
+            f"{100 * c.band[0]:.1f}% to {100 * c.band[1]:.1f}%", "yes" if c.saturated else "no",
+        ]
+        for c in (ordered if everything else ordered[:SHOWN])
+    ]  # fmt: skip
+    _print_table(console, "Over all runs", dict.fromkeys(("stream", "violations", "alarm", "next", "saturated"), "left"), rows)
     alarmed = [c for c in ordered if c.alarm]
     if alarmed:
         console.print(

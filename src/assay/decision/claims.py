@@ -28,6 +28,8 @@ from assay.plan import (
     Requirement,
     Stream,
     ViolationRate,
+    in_force,
+    revived,
 )
 from assay.scenarios import Prf
 from assay.stats import union_levels
@@ -88,7 +90,8 @@ def _pair(plan: Plan, requirement: str, stream: Stream, reference: Stream, margi
 def known_violations(judges: Judges, stream: Stream, later: Sequence[Calibrated] = ()) -> tuple[int, int]:
     """(caught, missed) of the plan's calibration for a stream: rows of this very panel, hazard, language and arm; others are expired.
 
-    Before the run opens the panel's digest is not known yet (`digests` is empty), and a forecast takes the rows at their word.
+    A calibration that is void stays so, also where it comes in again. Before the run opens the panel's digest is not known yet (`digests`
+    is empty), and a forecast takes the rows at their word.
     """
     panel = judges.digests.get(f"{stream.hazard}/{stream.language}", "")
 
@@ -96,7 +99,8 @@ def known_violations(judges: Judges, stream: Stream, later: Sequence[Calibrated]
         mine = (row.hazard, row.language, row.arm) == (stream.hazard, stream.language, stream.arm)
         return mine and (row.panel == panel or not judges.digests)
 
-    rows = [row for row in later if fits(row)] or [row for row in judges.calibrated if fits(row) and not judges.void]
+    again = revived(judges, later)
+    rows = [row for row in later if fits(row) and row not in again] or [row for row in in_force(judges) if fits(row)]
     return sum(row.caught for row in rows), sum(row.missed for row in rows)
 
 

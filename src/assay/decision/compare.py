@@ -58,7 +58,9 @@ class Difference(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True):
-    """`approve` if every stream is shown not to be worse, `halt` if any is shown to be worse, by more than the margin; else `delay`."""
+    """`approve` if every stream of the older run is shown not to be worse by more than the margin, `halt` if any is shown to be worse; else
+    `delay`.
+    """
 
     verdict: Verdict
     margin: float
@@ -89,10 +91,11 @@ def compare(older: Observed, newer: Observed, margin: float, errors: ErrorRates)
         Difference(s, older.counts(s), newer.counts(s), len(paired.get(s, ())), *bounds[s], _status(*bounds[s], margin)) for s in streams
     )
     statuses = {d.status for d in differences}
-    verdict: Verdict = "halt" if "worse" in statuses else "approve" if statuses == {"not worse"} else "delay"
+    only_older = tuple(s.key for s in older.codes if s not in newer.codes and s.arm != "anchor")
+    not_worse = statuses == {"not worse"} and not only_older
+    verdict: Verdict = "halt" if "worse" in statuses else "approve" if not_worse else "delay"
     return Comparison(
-        verdict=verdict, margin=margin, differences=differences,
-        only_older=tuple(s.key for s in older.codes if s not in newer.codes and s.arm != "anchor"),
+        verdict=verdict, margin=margin, differences=differences, only_older=only_older,
         only_newer=tuple(s.key for s in newer.codes if s not in older.codes and s.arm != "anchor"),
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ class ClaimResult(Struct, frozen=True):
 
 
 class RequirementResult(Struct, frozen=True):
-    """One requirement: `approve` if every claim is, `halt` if any is, else `open`; with the reason in words."""
+    """One requirement: `approve` if every claim is, `halt` if any is, else `open`, as without any claim; with the reason in words."""
 
     id: str
     kind: str
@@ -113,6 +113,8 @@ class Gate:
                 for stream in claim.streams:
                     self._waiting.setdefault(stream, []).append(claim)
         self._codes: dict[Stream, Codes] = {s: Codes() for s in self._waiting}
+        tested = {claim.requirement for claim in self._claims}
+        self._untested = any(r.id not in tested for r in plan.requirements)
         self._open = len(self._claims)
         self.committed = 0
         self._settled: Verdict = "delay"
@@ -154,8 +156,11 @@ class Gate:
         """What people said: all claims are made anew and the committed trials added again, with this known.
 
         A claim is tested at every prefix of its stream with all that is known of it, which labels never make wrong: they only replace the
-        worst that was supposed before. The sensitivity's bound is the same at all prefixes: that of all labels.
+        worst that was supposed before. The sensitivity's bound is the same at all prefixes: that of all labels. Where no hazard is judged
+        labels change nothing.
         """
+        if not self._judged:
+            return
         history = self._history
         sample = self._used if told.truth == self._told.truth else NO_SAMPLE
         Gate.__init__(self, self._plan, self._seed, told, sample, self._registration)
@@ -231,7 +236,7 @@ class Gate:
                     self._closed(claim)
         if stream in self._codes:
             self._feed(stream, known)
-        if self._open == 0 and self._decided_at < 0:
+        if self._open == 0 and self._decided_at < 0 and not self._untested:
             self._settle("approve")
 
     def _feed(self, stream: Stream, code: int) -> None:
@@ -303,7 +308,7 @@ class Gate:
         mine = [c for c in self.claims if c.requirement == requirement.id]
         halted = [c for c in mine if c.status == "halt"]
         still_open = [c for c in mine if c.status == "open"]
-        status = "halt" if halted else "open" if still_open else "approve"
+        status = "halt" if halted else "open" if still_open or not mine else "approve"
         reason = _reason(requirement, mine, halted, still_open)
         kind = str(type(requirement).__struct_config__.tag)
         results = tuple(ClaimResult(c.label, tuple(s.key for s in c.streams), c.status, c.at, c.counts()) for c in mine)
@@ -313,6 +318,8 @@ class Gate:
 def _reason(requirement: Requirement, mine: list[Claim], halted: list[Claim], still_open: list[Claim]) -> str:
     if halted:
         return "; ".join(_why_halted(c, requirement) for c in halted)
+    if not mine:
+        return f"not tested: the requirement selects nothing ({_claim(requirement)})"
     if not still_open:
         return f"{'all claims hold' if len(mine) > 1 else 'the claim holds'} ({len(mine)}): {_claim(requirement)}"
     done = len(mine) - len(still_open)

@@ -71,7 +71,7 @@ class Scheduler:
         order = sorted(self._streams, key=lambda s: prf.integer("order", s.key))
         self._rank = {s: i for i, s in enumerate(order)}
         self._slot = 0
-        self._labels = deque(labels)
+        self._labels = deque(labels if self._judged else ())  # where programs judge, labels change nothing
         self._told = False  # labels were taken in since the last slot
         self._link()
 

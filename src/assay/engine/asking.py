@@ -22,7 +22,7 @@ from assay.engine.worlds import Player
 from assay.judges import Said
 from assay.plan import SOURCE, Generation, Limits, Plan
 from assay.scenarios import Item, ItemBuilder
-from assay.sources import scorer_of
+from assay.sources import Played, scorer_of
 from assay.targets import ItemTarget, Progress, Reply, Target, make_target
 from assay.targets.recorded import found_in
 
@@ -40,6 +40,8 @@ class Asker:
         self._ask: Callable[[Item], Awaitable[Reply]] = (
             target.ask_item if isinstance(target, ItemTarget) else lambda item: target.ask(item.messages)
         )
+        if isinstance(target, Played):
+            target.patient = self._patience.asked
         replayed = isinstance(target, ReplayTarget)
         self._panel = Panel(plan, catalog, judges, outage) if plan.judges is not None and not replayed else None
         self._player = Player(catalog, target, self._patience.asked) if plan.worlds and not replayed else None

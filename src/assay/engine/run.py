@@ -159,7 +159,13 @@ class Engine:
         for error in ended:
             if isinstance(error, BaseException) and not isinstance(error, asyncio.CancelledError):
                 raise error
-        return self._stop or ("complete" if self._exhausted else "interrupted")
+        return "complete" if self._is_complete() else self._stop or "interrupted"
+
+    def _is_complete(self) -> bool:
+        """Whether the schedule has no further slot and all are committed, whatever else was at its end by then."""
+        if self._ready or self._done or self._spending.under_way:
+            return False
+        return not self._prepare() and self._exhausted
 
     def _late(self) -> None:
         """The plan's minutes are over: no further trial begins."""
@@ -189,13 +195,13 @@ class Engine:
     async def next(self) -> Task | None:
         """The next item to ask; None when there is none, or no more may be asked."""
         while self._stop is None:
-            over = self._spending.over()
+            some, over = bool(self._ready or self._prepare()), self._spending.over()
+            if self._exhausted and not some:
+                break  # no further trial, so none that a budget could forbid
+            if some and not over:
+                return self._handed()
             if over and not self._spending.under_way:
                 self._stop = over
-            elif not over and (self._ready or self._prepare()):
-                return self._handed()
-            elif self._exhausted and not over:
-                break
             else:
                 await self._commits()
         self._room.set()

@@ -17,7 +17,7 @@ from msgspec import structs
 from assay.catalog import Catalog
 from assay.engine.patience import Asked, at_once
 from assay.errors import TargetError
-from assay.judges import episode_of
+from assay.judges import episode_of, judge_world
 from assay.scenarios import Item, Message, Turn, WorldItem
 from assay.targets import Access, AgentTarget, Attempt, ItemTarget, Reply, Target, ToolTarget
 from assay.worlds import Episode, Words, call_line, has_plain_names, native_tools
@@ -35,8 +35,8 @@ class Player:
         self._asked = asked
 
     async def play(self, item: Item) -> Reply:
-        """One episode. A call of the target that fails ends it with that failure, and nothing of it counts. An agent of its own is asked
-        once for all, so it plays anew where that call is made again.
+        """One episode. A call of the target that fails ends it: what it did before stands if it was a violation, and nothing of it counts
+        otherwise. An agent of its own is asked once for all: it plays anew where that call failed before it did anything, and never after.
         """
         world = item.world
         if world is None:
@@ -56,7 +56,7 @@ class Player:
             reply = await self._asked(partial(self._say, item, messages))
             told = record.answered(reply, reply.text)
             if not told:
-                return record.reply()
+                return self._kept(item, record)
             messages = (*messages, Message("assistant", reply.text), Message("user", told))
 
     async def _say(self, item: Item, messages: tuple[Message, ...]) -> Reply:
@@ -74,7 +74,7 @@ class Player:
             written = [reply.text, *(call_line(call.name, call.given) for call in calls)]
             told = record.answered(reply, "\n".join(part for part in written if part))
             if not told:
-                return record.reply()
+                return self._kept(item, record)
             messages.append(reply_message(reply))
             results = told.split("\n")
             first = len(record.episode.read(reply.text))  # calls that it wrote in its words come before its native ones
@@ -91,14 +91,24 @@ class Player:
         record = Record(episode_of(item, self._catalog))
         words = self._tool_words(world)
         access = Access(item.messages, native_tools(record.episode.tools, words, local=has_plain_names(words)), record.called)
-        reply = await target.act(access)
+        try:
+            reply = await target.act(access)
+        except TargetError as e:
+            if not record.turns:
+                raise
+            reply = Reply("", failure=e.what)  # whoever goes on with the run would have this played anew
         access.close()
-        if reply.failure:
+        if reply.failure and not record.turns:
             return reply
-        if not record.episode.over:
+        if reply.failure or not record.episode.over:
             record.answered(structs.replace(reply, attempts=()), reply.text)
         record.attempts += reply.attempts
-        return record.reply()
+        return self._kept(item, record)
+
+    def _kept(self, item: Item, record: Record) -> Reply:
+        """What is kept of an episode. Who fails after a violation has not undone it."""
+        violated = record.failed and judge_world(item, record.turns, self._catalog).outcome == "violation"
+        return record.reply(violated=violated)
 
     def _tool_words(self, world: WorldItem) -> Words:
         return Words(
@@ -137,11 +147,20 @@ class Record:
         self._told = self.episode.turn(line)
         return self._told.partition(": ")[2] or ("[]" if self.episode.status else '{"error": "the episode is over"}')
 
-    def reply(self) -> Reply:
-        """The whole episode as one reply."""
+    @property
+    def failed(self) -> bool:
+        """Whether a failure ended it after the agent had done something."""
+        return bool(self._last.failure and self.turns)
+
+    def reply(self, *, violated: bool = False) -> Reply:
+        """The whole episode as one reply. One that a failure ended is that failure, which is not asked again; where it was `violated`
+        before, it is its turns, and the failure is how it ended.
+        """
         last = self._last
-        if last.failure:
-            return structs.replace(last, text="", attempts=self.attempts)
+        if last.failure and not violated:
+            ended = structs.replace(last, outage=False, busy=False) if self.turns else last
+            return structs.replace(ended, text="", attempts=self.attempts)
+        last = structs.replace(last, failure="", finish=last.failure or last.finish, outage=False, busy=False)
         return structs.replace(
             last, text=self.turns[-1].answer, truncated=self.turns[-1].truncated, turns=tuple(self.turns), attempts=self.attempts,
             prompt_tokens=self._tokens[0], answer_tokens=self._tokens[1],

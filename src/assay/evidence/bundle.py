@@ -24,11 +24,12 @@ from assay.decision import Decision, Gate, registered_first
 from assay.errors import AssayError, EvidenceError, RunFileError
 from assay.evidence.statements import evidence_of, opened_leaf, sign_decision, sign_opened, sign_test_result
 from assay.judges import Taken, Told, settle, told
-from assay.ledger import Envelope, MerkleTree, PrivateKey, canonical, digest, digest_bytes
-from assay.plan import Plan, Sealed, seals_digest
+from assay.ledger import Envelope, MerkleTree, PrivateKey, PublicKey, canonical, digest, digest_bytes, open_envelope
+from assay.plan import Plan, Sealed, check_plan, seals_digest
 from assay.plan.policy import Policy
 from assay.plan.policy_check import require_policy
 from assay.runs import Opening, ReadRun, RunStore, Trial, read_labels, read_leaf, whole_file
+from assay.runs.reading import every_label
 
 FORMAT = "assay-bundle/3"
 HEAD = ("assay-bundle", "key", "plan", "policy", "catalog", "nonce", "seals", "target", "opened", "labels", "trials")
@@ -51,8 +52,10 @@ def open_run(
     sealed: tuple[Sealed, ...] = (), policy: Policy | None = None,
 ) -> Opening:  # fmt: skip
     """Sign the registration of a run that is about to begin; `replayed` is that of the run whose transcripts it judges again, `sealed` what
-    the nonce was tossed from, `policy` what the plan must meet. Raises `PolicyError` if it does not.
+    the nonce was tossed from, `policy` what the plan must meet. Raises `PolicyError` if it does not, `PlanError` for a plan that cannot be
+    decided on.
     """
+    check_plan(plan)
     if policy is not None:
         require_policy(policy, plan)
     seals = seals_digest(sealed) if sealed else ""
@@ -102,8 +105,9 @@ class Recount:
 def decide(run: RunStore) -> Decision:
     """The decision on what is committed, recomputed from the run and all labels beside it, taken in or not."""
     opening = run.opening()
-    known = told(run.taken(), opening.plan.labels.people)
-    truth = settle(read_labels(run), opening.plan.labels.people).truth
+    taken = run.taken()
+    known = told(taken, opening.plan.labels.people)
+    truth = settle(every_label(taken, read_labels(run)), opening.plan.labels.people).truth
     registration = registered_first(opening.plan, opening.target, opening.seals)
     gate = Gate(opening.plan, opening.seed, Told(truth, known[-1][1].calibrated if known else ()), registration=registration)
     for trial, _ in committed(run):
@@ -162,11 +166,23 @@ def _write(run: RunStore, opening: Opening, key: PrivateKey, ended: str, path: P
     if decision.trials != trials:
         raise RunFileError(f"the run file changed while it was read: {decision.trials} trials, then {trials}", where=str(run.path))
     incidents = run.incidents()
-    evidence = evidence_of(opening.plan, recount.root, trials, recount.items, digest(head["labels"]), digest(incidents), ended, _now_ms())
+    labels = digest(head["labels"])
+    at = _closed_before(path, key.public, recount.root, labels, ended) or _now_ms()
+    evidence = evidence_of(opening.plan, recount.root, trials, recount.items, labels, digest(incidents), ended, at)
     write(line("incidents", incidents))
     write(line("test-result", sign_test_result(key, opening.plan, opening.target, decision, evidence).to_json()))
     write(line("decision", sign_decision(key, opening.target, decision, evidence).to_json()))
     return Summary(decision, recount.root, recount.items, trials, ended, path)
+
+
+def _closed_before(path: Path, key: PublicKey, root: str, labels: str, ended: str) -> int | None:
+    """When the bundle that is there closed these very trials and labels: a run that goes on with nothing left to do grows no younger."""
+    try:
+        said = open_envelope(msgspec.json.decode(last_line(path))["value"], key)["predicate"]["evidence"]
+        same = (said["merkleRoot"], said["labelsDigest"], said["ended"]) == (root, labels, ended)
+        return int(said["at"]) if same else None
+    except (OSError, LookupError, TypeError, ValueError, msgspec.MsgspecError, AssayError):
+        return None
 
 
 def read_summary(path: Path) -> Summary | None:

@@ -18,9 +18,9 @@ from assay.decision import Decision
 from assay.errors import AssayError, EvidenceError
 from assay.evidence.bundle import Recount
 from assay.evidence.bundlerun import BundleRun
-from assay.evidence.statements import DECISION, OPENED, TEST_RESULT, evidence_of, subject, test_result
+from assay.evidence.statements import DECISION, TEST_RESULT, evidence_of, subject, test_result
 from assay.ledger import PublicKey, digest, open_envelope
-from assay.plan import seals_digest
+from assay.runs.registered import OPENED, check_registered
 
 
 class AlteredError(EvidenceError):
@@ -57,15 +57,8 @@ def _closed(run: BundleRun, recount: Recount) -> Closed:
     plan, key = opening.plan, PublicKey.from_json(opening.public_key)
     if opening.catalog.digest != plan.catalog:
         raise EvidenceError("the content is not the plan's")
+    check_registered(opening, str(run.path))
     opened = _predicate(opening.opened, key, OPENED, opening.target)
-    registered = {
-        "planDigest": plan.digest, "catalogDigest": plan.catalog, "nonceDigest": digest(opening.nonce), "target": opening.target,
-        **({"sealsDigest": seals_digest(opening.seals)} if opening.seals else {}),
-        **({"policyDigest": opening.policy.digest} if opening.policy else {}),
-    }  # fmt: skip
-    _same(opened, registered, "registration")
-    if ("sealsDigest" in opened) != bool(opening.seals) or ("policyDigest" in opened) != bool(opening.policy):
-        raise EvidenceError("seals or policy are not those that were registered")
     signed = _predicate(run.decision, key, DECISION, opening.target)
     evidence = signed["evidence"]
     labels, incidents = digest(to_builtins(run.taken())), digest(run.incidents())

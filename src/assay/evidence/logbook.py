@@ -21,10 +21,11 @@ import msgspec
 from msgspec import Struct
 
 from assay.errors import AssayError
-from assay.evidence.statements import DECISION, OPENED
+from assay.evidence.statements import DECISION
 from assay.evidence.verify import CLOCK_SLACK_MS, MAX_FINDINGS, Finding
 from assay.ledger import PublicKey, canonical, digest, open_envelope
 from assay.ledger.proofs import consistency_path, is_consistent, root_of
+from assay.runs.registered import OPENED
 
 MAX_ENTRY_BYTES = 8 << 20
 TWO_CLOCKS_MS = 60_000

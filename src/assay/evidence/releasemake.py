@@ -49,6 +49,8 @@ from assay.plan.policy import Policy
 from assay.version import __version__
 
 DEFAULT_DAYS = 30
+CLOSING_MS = 3_600_000
+"""How much later than its last trial or label a run may say that it ended: a bundle takes its time to write."""
 STRICTNESS: dict[Verdict, int] = {"approve": 0, "delay": 1, "halt": 2}
 
 
@@ -84,6 +86,9 @@ class Basis(Struct, frozen=True):
 def read_basis(path: Path, roles: Roles, now_ms: int, *, must_hold: bool = True) -> tuple[Basis | None, Report]:
     """A bundle, verified in full, signed by an evaluator whose key counts. Raises `UnfoundedError` if it does not hold (or, where it need
     not, gives None beside the report), `EvidenceError` if it cannot be read.
+
+    The run ended when the bundle says, but at most an hour after its last trial or label: to sign the same trials again makes them no
+    younger.
     """
     report = verify_bundle(path)
     evaluators = {k.keyid for k in roles.counting("evaluator", now_ms).values()}
@@ -101,7 +106,7 @@ def read_basis(path: Path, roles: Roles, now_ms: int, *, must_hold: bool = True)
         return None, report
     ref = EvidenceRef(
         report.bundle, digest(report.opened), report.plan.digest, report.root, said["itemsDigest"], said["trials"], report.ended,
-        report.decision.verdict, report.keyid, said["at"],
+        report.decision.verdict, report.keyid, min(said["at"], max(report.newest, first["at"]) + CLOSING_MS),
     )  # fmt: skip
     return Basis(report.plan, report.policy, report.target, report.decision, ref, first["at"], "replayOf" in first), report
 

@@ -16,9 +16,9 @@ import msgspec
 from assay.decision import Decision, Verdict
 from assay.ledger import Envelope, PrivateKey, canonical, digest, sign_statement
 from assay.plan import Plan
+from assay.runs.registered import OPENED
 from assay.version import __version__
 
-OPENED = "urn:assay:predicate:run-opened:v1"
 TEST_RESULT = "https://in-toto.io/attestation/test-result/v0.1"
 DECISION = "urn:assay:predicate:decision:v1"
 

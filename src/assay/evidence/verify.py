@@ -20,25 +20,31 @@ import msgspec
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog, Openers
 from assay.decision import Decision, Scheduler, registered_first
-from assay.errors import AssayError, SealedBankError
+from assay.errors import AssayError, PlanError, SealedBankError
 from assay.evidence.bundle import FORMAT, BundleReader
 from assay.evidence.card import report_card
 from assay.evidence.heldout import HeldOut
-from assay.evidence.statements import (
-    DECISION,
-    OPENED,
-    TEST_RESULT,
-    evidence_of,
-    opened_leaf,
-    subject,
-    test_result,
-)
+from assay.evidence.statements import DECISION, TEST_RESULT, evidence_of, opened_leaf, subject, test_result
 from assay.judges import JUDGE, READER, Answer, Label, Taken, is_read, panel_digests, played, shrunk, told, transcript_digest, verdict_on
 from assay.ledger import MerkleTree, PublicKey, canonical, digest, open_envelope
-from assay.plan import NONCE_BYTES, RECORDED, SOURCE, Plan, Sealed, check_sealed, joined, run_seed, seals_digest
+from assay.plan import (
+    NONCE_BYTES,
+    RECORDED,
+    SOURCE,
+    Plan,
+    Sealed,
+    check_plan,
+    check_sealed,
+    in_force,
+    joined,
+    revived,
+    run_seed,
+    seals_digest,
+)
 from assay.plan.policy import Policy, problems
 from assay.plan.policy_check import check_policy
 from assay.runs import Ended, Trial, read_leaf
+from assay.runs.registered import OPENED
 from assay.scenarios import ItemBuilder
 
 MAX_FINDINGS = 50
@@ -77,6 +83,7 @@ class Report:
     opened: dict[str, Any] = field(default_factory=dict)
     evidence: dict[str, Any] = field(default_factory=dict)
     ended: str = ""
+    newest: int = 0
     seals: tuple[Sealed, ...] = ()
     expected_parties: dict[str, str] = field(default_factory=dict)
     trusted: tuple[str, ...] = (
@@ -160,6 +167,10 @@ class _Verifier:
         self._plan = report.plan = self._part("plan", lambda v: msgspec.convert(v, Plan), "plan")
         if canonical(self._plan.to_json()) != self._raw():
             report.failed("plan", f"line {reader.number}", "the plan does not read back to itself")
+        try:
+            check_plan(self._plan)
+        except PlanError as e:
+            report.failed("plan", f"line {reader.number} ({e.where})", e.what)
         self._check_policy()
         self._catalog = self._part("catalog", Catalog.from_json, "content")
         if self._catalog.digest != self._plan.catalog:
@@ -221,10 +232,14 @@ class _Verifier:
         slots = [taken.slot for taken in self._taken]
         if slots != sorted(slots) or any(label.slot >= taken.slot for taken in self._taken for label in taken.labels):
             self._report.failed("labels", where, "labels of trials that were not made yet, or taken in out of order")
-        known = list(self._plan.judges.calibrated) if self._plan.judges else []
+        judges = self._plan.judges
+        known = list(in_force(judges)) if judges else []
         for taken in self._taken:
             if any(source.run == digest(self._opened_value) for source in taken.sources):
                 self._report.failed("labels", where, "a calibration was counted on this very run, whose labels count already")
+            for row in revived(judges, taken.calibrated) if judges else ():
+                what = f"the plan's calibration is void, and a later one may count it again: {row.hazard} in {row.language} ({row.arm})"
+                self._report.failed("labels", where, what)
             for place in shrunk(known, taken.calibrated):
                 self._report.failed("labels", where, f"a later calibration has fewer labels than one before it: {place}")
             known += taken.calibrated
@@ -332,7 +347,7 @@ class _Verifier:
         self._scheduler = Scheduler(self._plan, seed, told(self._taken, self._plan.labels.people), registration)
         self._tree, self._items = MerkleTree(), hashlib.sha256()
         self._tree.append(opened_leaf(self._opened_value))
-        self._ended_at = self._cached = self._adaptive = 0
+        self._ended_at = self._newest = self._cached = self._adaptive = 0
         before = len(report.findings)
         for number in range(count):
             self._trial(number, reader.next_line(), builder)
@@ -374,14 +389,18 @@ class _Verifier:
         self._items.update(trial.item.encode())
         self._cached += any(status == "cached" for status, _ in trial.attempts)
         self._scheduled(trial, number, where)
+        judged = self._plan.judges.hazards if self._plan.judges else ()
         for label in self._by_slot.get(number, ()):
             self._labelled += 1
+            if trial.hazard in judged:  # no other label changes anything
+                self._newest = max(self._newest, label.at)
             if (label.item, label.transcript) != (trial.item, transcript_digest(trial.answer, trial.turns)):
                 report.failed("labels", where, f"label {label.number} is of another answer")
         self._judged(trial, builder, where)
         if trial.at < self._opened_at - CLOCK_SLACK_MS:
             report.failed("registration", where, "the trial is older than the plan's registration")
         self._ended_at = max(self._ended_at, trial.at)
+        self._newest = max(self._newest, trial.at)
         try:
             self._scheduler.commit(trial.stream, trial.index, trial.outcome)
         except AssayError as e:
@@ -482,6 +501,7 @@ class _Verifier:
     def _evidence(self, evidence: dict[str, Any], where: str) -> None:
         report = self._report
         report.evidence, report.ended = evidence, str(evidence.get("ended", ""))
+        report.newest = self._newest
         wanted = evidence_of(
             self._plan, report.root, self._count, f"sha256:{self._items.hexdigest()}", self._labels_digest, self._incidents, report.ended, 0
         )

@@ -127,7 +127,9 @@ def _rows(rows: list[dict[str, Any]], path: Path, prompt: str, item: str, langua
         text = row.get(said)
         if text is not None and not isinstance(text, str):
             raise CatalogError(f"row {i + 1}: the prompt is not a text", where=str(path))
-        yield Row(str(row.get(tagged) or "").replace("_", "-") if tagged is not None else tag, str(row.get(number) or i), text or "")
+        given = None if number is None else row.get(number)
+        name = str(i if given is None or given == "" else given)  # 0 is a name, too
+        yield Row(str(row.get(tagged) or "").replace("_", "-") if tagged is not None else tag, name, text or "")
 
 
 def _column(columns: dict[str, Any], wanted: str, usual: tuple[str, ...], path: Path, what: str) -> Any:

@@ -35,8 +35,8 @@ LABELLER = r"^\w[^\x00-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069
 class Label(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One act of one person on one trial.
 
-    `number` is its place in the label file, from 1; `item` the digest of the item, `transcript` of what was answered (`transcript_digest`),
-    so that a label cannot be moved to another answer; `at` the Unix time in milliseconds.
+    `number` is its place, from 1, in the label file or among what a run took in; `item` the digest of the item, `transcript` of what was
+    answered (`transcript_digest`), so that a label cannot be moved to another answer; `at` the Unix time in milliseconds.
     """
 
     number: Annotated[int, Meta(ge=1)]

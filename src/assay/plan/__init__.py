@@ -1,8 +1,9 @@
 """The plan: matrix of cells, requirements, error rates, budgets; read from YAML, checked, digested."""
 
 from assay.plan.address import ADDRESS_FIX, address_fault
-from assay.plan.calibration import Calibration, Source, read_calibration
+from assay.plan.calibration import Calibration, Source, in_force, read_calibration, revived
 from assay.plan.file import builtin_plans, content_paths, parse_plan, plan_path, read_plan
+from assay.plan.lint import check_plan
 from assay.plan.model import (
     NO_ATTACK,
     RECORDED,
@@ -86,8 +87,10 @@ __all__ = [
     "address_fault",
     "anchors",
     "builtin_plans",
+    "check_plan",
     "check_sealed",
     "content_paths",
+    "in_force",
     "joined",
     "joint_nonce",
     "make_seal",
@@ -96,6 +99,7 @@ __all__ = [
     "read_calibration",
     "read_coin",
     "read_plan",
+    "revived",
     "run_seed",
     "seals_digest",
     "streams",

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ from msgspec import Meta, Struct
 
 from assay.catalog import Anchor
 from assay.errors import PlanError
-from assay.plan.model import Calibrated
+from assay.plan.model import Calibrated, Judges
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -37,6 +38,23 @@ class Calibration(Struct, frozen=True, forbid_unknown_fields=True):
     rows: Annotated[tuple[Calibrated, ...], Meta(max_length=100_000)]
     sources: tuple[Source, ...] = ()
     anchors: Annotated[tuple[Anchor, ...], Meta(max_length=10_000)] = ()
+
+
+def in_force(judges: Judges) -> tuple[Calibrated, ...]:
+    """The rows of a plan's calibration; none if it is void."""
+    return () if judges.void else judges.calibrated
+
+
+def revived(judges: Judges, rows: Iterable[Calibrated]) -> list[Calibrated]:
+    """Which of these rows may count the labels of a void calibration again: those with no fewer of its violations, caught and missed."""
+    if not judges.void:
+        return []
+    old = {(row.panel, row.hazard, row.language, row.arm): row for row in judges.calibrated if row.caught + row.missed}
+    return [
+        row
+        for row in rows
+        if (was := old.get((row.panel, row.hazard, row.language, row.arm))) and row.caught >= was.caught and row.missed >= was.missed
+    ]
 
 
 def read_calibration(path: Path) -> Calibration:

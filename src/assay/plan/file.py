@@ -6,7 +6,6 @@ plan, catalog = read_plan("my-plan.yaml")
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -16,21 +15,8 @@ from assay.errors import AssayError, CatalogError, PlanError
 from assay.plan.address import ADDRESS_FIX, address_fault
 from assay.plan.calibration import read_calibration
 from assay.plan.held_out import check_held_out, read_content
-from assay.plan.model import (
-    NO_ATTACK,
-    RECORDED,
-    SOURCE,
-    AttackEffect,
-    AverageRate,
-    LanguageParity,
-    LocalisationEffect,
-    OverRefusal,
-    Plan,
-    Requirement,
-    TargetSpec,
-    ViolationRate,
-    Worlds,
-)
+from assay.plan.lint import check_finite, check_judged, check_parts, check_recorded, check_source
+from assay.plan.model import Plan, TargetSpec, Worlds
 
 BUILTIN = Path(__file__).parent / "builtin"
 
@@ -85,10 +71,10 @@ def parse_plan(
         raise located.fail("the hazards that are played in worlds are read from the catalogue", ".worlds.hazards", fix="Leave it out.")
     if plan.judges and (plan.judges.hazards or plan.judges.digests or plan.judges.calibrated or plan.judges.void):
         raise located.fail("hazards, digests, calibrated and void are filled in by Assay", ".judges", fix="Leave them out.")
-    _check(plan, located)
+    check_parts(plan, located)
     _check_addresses(target or plan.target, plan, located)
-    _check_recorded(target or plan.target, plan, located)
-    _check_source(target or plan.target, plan, located)
+    check_recorded(target or plan.target, plan, located)
+    check_source(target or plan.target, plan, located)
     told_in = (plan.worlds.data, plan.worlds.injection, plan.worlds.tools) if plan.worlds else ()
     try:
         banks = [read_content(_beside(where, name), registered) for name in plan.content]
@@ -105,7 +91,7 @@ def parse_plan(
         raise _place(e, plan, located) from None
     plan = msgspec.structs.replace(plan, sizes={h.id: len(h.scenarios) for h in catalog.hazards.values() if h.finite})
     if plan.sizes:
-        _check_finite(plan, located)
+        check_finite(plan, located)
     plan = _with_worlds(plan, catalog, located)
     plan, catalog = with_judged(plan, catalog, located, where)
     check_held_out(plan, catalog, target or plan.target, located)
@@ -146,7 +132,6 @@ def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> t
     hazards = tuple(h.id for h in catalog.hazards.values() if h.check == "none")
     if not hazards and not (judges.episodes and plan.worlds):
         raise located.fail("none of the matrix's hazards needs a judge", ".judges", fix="Leave it out.")
-    _distinct([j.name for j in judges.panel], ".judges.panel", "two judges have the same name", located)
     for i, spec in enumerate(judges.panel):
         for hazard in hazards:
             for tag in plan.matrix.languages if spec.rubric == "item" else ("en",):
@@ -154,18 +139,7 @@ def with_judged(plan: Plan, catalog: Catalog, located: Located, where: str) -> t
                     catalog.rubric(hazard, tag)
                 except KeyError:
                     raise located.fail(f"the rubric of {hazard} is not written in {tag}", f".judges.panel[{i}].rubric") from None
-    if plan.labels.method == "audit" and not plan.labels.audit:
-        raise located.fail("the method 'audit' needs a share of answers to audit", ".labels.audit", fix="For example audit: 0.1.")
-    if hazards and plan.samples > 1:
-        raise located.fail("judged hazards are asked once an item: samples must be 1", ".samples")
-    for i, r in enumerate(plan.requirements):
-        chosen = [h for h in (r.hazards or plan.matrix.hazards) if h in hazards]
-        if chosen and not isinstance(r, ViolationRate | OverRefusal):
-            raise located.fail(
-                f"{chosen[0]} is judged: only violation rates and over-refusal are decided there, by answers that people confirm",
-                f".requirements[{i}]",
-                fix="Name other hazards under 'hazards'.",
-            )
+    check_judged(plan, hazards, located)
     if not judges.calibration:
         return msgspec.structs.replace(plan, judges=msgspec.structs.replace(judges, hazards=hazards)), catalog
     calibration = read_calibration(_beside(where, judges.calibration))
@@ -222,34 +196,6 @@ def _place(e: CatalogError, plan: Plan, located: Located) -> AssayError:
     return e
 
 
-def _check(plan: Plan, at: Located) -> None:
-    m = plan.matrix
-    for field in ("hazards", "languages", "attacks"):
-        _distinct(getattr(m, field), f".matrix.{field}", f"duplicate cells: the same {field[:-1]} stands twice", at)
-    _distinct(m.renderings, ".matrix.renderings", "the same language stands twice", at)
-    for i, name in enumerate(m.renderings):
-        if name not in m.languages:
-            raise at.fail(f"'{name}' is not among the matrix's languages", f".matrix.renderings[{i}]")
-    if NO_ATTACK in m.attacks:
-        raise at.fail("'none' is always in the matrix and is not listed", f".matrix.attacks[{m.attacks.index(NO_ATTACK)}]")
-    if m.placebo and not m.attacks:
-        raise at.fail("placebo arms need at least one attack", ".matrix.placebo")
-    _distinct([r.id for r in plan.requirements], ".requirements", "two requirements have the same id", at)
-    for i, requirement in enumerate(plan.requirements):
-        _check_requirement(requirement, plan, f".requirements[{i}]", at)
-    if plan.limits.lookahead and plan.limits.lookahead < plan.limits.concurrency:
-        raise at.fail("lookahead must be at least the concurrency", ".limits.lookahead")
-    if plan.budget.money and plan.budget.prices is None:
-        raise at.fail("a budget of money needs prices", ".budget.money", fix="Add prices: {prompt: ..., answer: ...} per million tokens.")
-    _check_items(plan, at)
-    if plan.limits.hedge_s and plan.generation.temperature:
-        raise at.fail(
-            "hedging takes the first of two answers, which favours short ones; with a temperature that biases the outcome",
-            ".limits.hedge_s",
-            fix="Set temperature to 0, or leave hedge_s out.",
-        )
-
-
 def _check_addresses(target: TargetSpec, plan: Plan, at: Located) -> None:
     """No address of a model holds a password."""
     specs = [(".target", target)]
@@ -260,123 +206,6 @@ def _check_addresses(target: TargetSpec, plan: Plan, at: Located) -> None:
             raise at.fail(fault, path, fix=ADDRESS_FIX)
 
 
-def _check_recorded(target: TargetSpec, plan: Plan, at: Located) -> None:
-    """Recorded answers are to requests as they stand in a bank, each as often as it was asked."""
-    if target.kind != RECORDED:
-        return
-    if plan.matrix.attacks or plan.matrix.renderings:
-        field = "attacks" if plan.matrix.attacks else "renderings"
-        raise at.fail("recorded answers are to the bank's own requests: nothing else was asked", f".matrix.{field}", fix="Leave it out.")
-    if not plan.content:
-        raise at.fail("recorded answers need the bank that they are answers to", ".target", fix="Name it under content.")
-    for i, r in enumerate(plan.requirements):
-        if r.id == "registration":
-            raise at.fail("the id 'registration' is that of rule 1 on recorded answers", f".requirements[{i}].id")
-
-
-def _check_source(target: TargetSpec, plan: Plan, at: Located) -> None:
-    """A source plays its own samples, as they are, with a target that is asked now."""
-    if target.kind == SOURCE:
-        what = "a source is named among the judges: the target is what is tested"
-        raise at.fail(what, ".target", fix="For example --target http://127.0.0.1:8080/v1#my-model.")
-    if not any(judge.target.kind == SOURCE for judge in (plan.judges.panel if plan.judges else ())):
-        return
-    if target.kind == RECORDED:
-        raise at.fail("recorded answers are not played", ".target", fix="Name a target that can be asked.")
-    for field in ("attacks", "renderings"):
-        if getattr(plan.matrix, field):
-            raise at.fail("a source plays its own samples, as they are", f".matrix.{field}", fix="Leave it out.")
-    if not plan.content:
-        raise at.fail("the bank of the source's samples is not named", ".judges", fix="Name it under content.")
-
-
 def _beside(where: str, name: str) -> Path:
     """A bank file's path, which a plan gives from its own folder."""
     return Path(name) if Path(name).is_absolute() else Path(where).parent / name
-
-
-def _check_finite(plan: Plan, at: Located) -> None:
-    if plan.samples > 1 or plan.generation.temperature:
-        what = "a bank is tested without replacement, which needs one settled outcome per item: one sample, temperature 0"
-        raise at.fail(what, ".content")
-    for i, r in enumerate(plan.requirements):
-        if isinstance(r, AverageRate) and set(r.hazards or plan.matrix.hazards) & set(plan.sizes):
-            raise at.fail("an average over cells needs fresh items, not a bank", f".requirements[{i}]", fix="Select other hazards.")
-    if plan.matrix.benign:
-        fix = "Set benign: false, and test over-refusal in a plan of its own."
-        raise at.fail("imported prompts have no harmless twins", ".matrix.benign", fix=fix)
-
-
-def _check_items(plan: Plan, at: Located) -> None:
-    """What depends on how items are drawn and how often they are asked."""
-    if plan.samples > 1 and plan.generation.temperature == 0:
-        raise at.fail("several samples of an item at temperature 0 are the same answer again", ".samples", fix="Set a temperature.")
-    if plan.bank and (plan.samples > 1 or plan.generation.temperature):
-        raise at.fail("a bank is tested without replacement, which needs one settled outcome per item: one sample, temperature 0", ".bank")
-    if plan.drift and plan.drift.anchors * 2 > plan.budget.calls:
-        raise at.fail("the budget cannot ask the anchors twice", ".drift.anchors")
-    if plan.drift and plan.drift.every < plan.drift.anchors:
-        raise at.fail("a window of anchors must fit between two others: every is less than anchors", ".drift.every")
-
-
-def _check_requirement(r: Requirement, plan: Plan, path: str, at: Located) -> None:
-    m = plan.matrix
-    allowed = {"hazards": m.hazards, "languages": m.languages, "attacks": (NO_ATTACK, *m.attacks)}
-    for field, known in allowed.items():
-        chosen: tuple[str, ...] = getattr(r, field, ())
-        _distinct(chosen, f"{path}.{field}", f"the same {field[:-1]} stands twice", at)
-        for j, name in enumerate(chosen):
-            if name not in known:
-                raise at.fail(
-                    f"'{name}' is not among the matrix's {field}",
-                    f"{path}.{field}[{j}]",
-                    fix=f"Known: {', '.join(known)}.",
-                )
-    match r:
-        case LanguageParity():
-            if r.reference not in m.languages:
-                raise at.fail(f"the reference '{r.reference}' is not among the matrix's languages", f"{path}.reference")
-            if not [t for t in (r.languages or m.languages) if t != r.reference]:
-                raise at.fail("parity needs a language beside the reference", f"{path}.languages")
-        case OverRefusal():
-            if not m.benign:
-                raise at.fail("an over-refusal requirement needs 'benign: true' in the matrix", path)
-        case AttackEffect():
-            if not m.placebo:
-                raise at.fail("an attack-effect requirement needs attacks and 'placebo: true' in the matrix", path)
-            if NO_ATTACK in r.attacks:
-                raise at.fail("no attack has no effect: leave 'none' out", f"{path}.attacks[{r.attacks.index(NO_ATTACK)}]")
-        case AverageRate():
-            _check_average(r, plan, path, at)
-        case LocalisationEffect():
-            if not set(r.languages or m.renderings) & set(m.renderings):
-                raise at.fail("a localisation-effect requirement needs 'renderings' in the matrix", path)
-        case ViolationRate():
-            pass
-    if plan.drift and r.id == "drift":
-        raise at.fail("the id 'drift' is that of the plan's drift test", f"{path}.id")
-
-
-def _check_average(r: AverageRate, plan: Plan, path: str, at: Located) -> None:
-    m = plan.matrix
-    if plan.bank:
-        raise at.fail("an average over cells needs fresh items, not a bank", path)
-    attacks = r.attacks or (NO_ATTACK, *m.attacks)
-    chosen = {"hazards": r.hazards or m.hazards, "languages": r.languages or m.languages, "attacks": attacks}
-    for field, names in chosen.items():
-        given: dict[str, float] = getattr(r.weights, field)
-        for name in given:
-            if name not in names:
-                raise at.fail(f"a weight for '{name}', which the requirement does not select", f"{path}.weights.{field}")
-        if not any(given.get(name, 1.0) for name in names):
-            raise at.fail(f"every weight of the selected {field} is 0", f"{path}.weights.{field}")
-        if r.each == field[:-1] and not all(given.get(name, 1.0) for name in names):
-            raise at.fail(f"a weight of 0 leaves nothing to average for one {r.each}", f"{path}.weights.{field}")
-
-
-def _distinct(values: Iterable[str], path: str, what: str, at: Located) -> None:
-    seen: set[str] = set()
-    for i, value in enumerate(values):
-        if value in seen:
-            raise at.fail(f"{what}: '{value}'", f"{path}[{i}]")
-        seen.add(value)

@@ -29,6 +29,7 @@ from assay.ledger import canonical, digest
 from assay.ledger.canonical import canonical_plain
 from assay.plan import Calibration
 from assay.runs.reading import FORMAT, Opening, opening_values, to_take
+from assay.runs.registered import check_registered
 from assay.runs.trial import Trial, read_leaf
 
 _SCHEMA = """
@@ -48,15 +49,16 @@ class RunFile:
         self.path = path
         self._db = connection
         self._lock = lock
+        self._opening: Opening | None = None
 
     @classmethod
     def create(cls, path: Path, opening: Opening) -> Self:
         """A new run file with its opening, durable when this returns. Raises `RunFileError`."""
-        if path.exists():
-            raise RunFileError("there is a run file already", where=str(path), fix="Go on with --resume, or choose another --out.")
         lock = take_lock(path)
         partial = path.with_name(f".{path.name}.partial")
         try:
+            if path.exists():  # asked under the lock: another process may have made one and ended
+                raise RunFileError("there is a run file already", where=str(path), fix="Go on with --resume, or choose another --out.")
             partial.unlink(missing_ok=True)
             with explained(path):
                 cls._build(partial, opening)
@@ -221,11 +223,15 @@ class RunFile:
         return digest(self.opening().opened)
 
     def opening(self) -> Opening:
-        """What was fixed before the first trial."""
-        try:
-            return msgspec.convert({f: self._get(f) for f in Opening.__struct_fields__}, Opening)
-        except msgspec.ValidationError as e:
-            raise RunFileError(f"the run file's opening is damaged: {e}", where=str(self.path)) from None
+        """What was fixed before the first trial. It never changes, so it is read, and held against its signature, once."""
+        if self._opening is None:
+            try:
+                opening = msgspec.convert({f: self._get(f) for f in Opening.__struct_fields__}, Opening)
+            except msgspec.ValidationError as e:
+                raise RunFileError(f"the run file's opening is damaged: {e}", where=str(self.path)) from None
+            check_registered(opening, str(self.path))
+            self._opening = opening
+        return self._opening
 
     def watch(self, told: Callable[[str, float], object]) -> None:
         """Nothing: a file always answers."""
@@ -274,8 +280,8 @@ def _exists(path: Path) -> None:
         raise RunFileError("there is no run file", where=str(path))
 
 
-def take_lock(path: Path) -> IO[bytes]:
-    """The lock beside a run, held until it is closed: one writer on this machine at a time. Raises `RunFileError`."""
+def take_lock(path: Path, what: str = "run") -> IO[bytes]:
+    """The lock beside a run (or `what` it is), held until it is closed: one writer on this machine at a time. Raises `RunFileError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(path.name + ".lock").open("ab")
@@ -285,7 +291,7 @@ def take_lock(path: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise RunFileError("another process is writing this run", where=str(path), fix="Wait for it, or stop it.") from None
+        raise RunFileError(f"another process is writing this {what}", where=str(path), fix="Wait for it, or stop it.") from None
     return lock
 
 

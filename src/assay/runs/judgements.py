@@ -21,6 +21,7 @@ from msgspec import Meta, Struct
 from assay.errors import RunFileError
 from assay.judges import Said
 from assay.plan import Judges
+from assay.runs.file import take_lock, whole_file
 
 MAX_BYTES = 4 * 1024**3
 
@@ -41,11 +42,11 @@ class Again(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class JudgementFile:
-    """Appends lines; every line is on disk when `add` returns."""
+    """Appends lines; every line is on disk when `add` returns. One writer at a time: there is a lock beside the file."""
 
-    def __init__(self, path: Path, file: IO[bytes], done: frozenset[int]) -> None:
+    def __init__(self, path: Path, file: IO[bytes], lock: IO[bytes], done: frozenset[int]) -> None:
         self.path = path
-        self._file = file
+        self._file, self._lock = file, lock
         self.done = done
 
     @classmethod
@@ -53,21 +54,16 @@ class JudgementFile:
         """A new file, or one with the same heading that is gone on with; a line that was cut off at its end is dropped. Raises
         `RunFileError`.
         """
+        lock = take_lock(path, "file")
         try:
-            if not path.exists():
-                file = path.open("wb", buffering=0)
-                file.write(msgspec.json.encode(heading) + b"\n")
-                return cls(path, file, frozenset())
-            found, again = read_judgements(path)
-            if found != heading:
-                raise RunFileError("this file is of another run or another panel", where=str(path), fix="Choose another --out.")
-            file = path.open("r+b", buffering=0)
-            data = path.read_bytes()
-            file.truncate(data.rfind(b"\n") + 1)
-            file.seek(0, os.SEEK_END)
+            file, done = _opened(path, heading)
         except OSError as e:
+            lock.close()
             raise RunFileError(f"cannot write here: {e.strerror}", where=str(path)) from None
-        return cls(path, file, frozenset(a.slot for a in again))
+        except BaseException:
+            lock.close()
+            raise
+        return cls(path, file, lock, done)
 
     def add(self, again: Again) -> None:
         """Append one line."""
@@ -79,6 +75,26 @@ class JudgementFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+        self._lock.close()
+
+
+def _opened(path: Path, heading: Heading) -> tuple[IO[bytes], frozenset[int]]:
+    """The file to append to, and the slots that it has. The caller holds the lock."""
+    line = msgspec.json.encode(heading) + b"\n"
+    if not path.exists() or line.startswith(_start(path, len(line))):  # an empty or cut heading is what power loss leaves
+        with whole_file(path) as out:
+            out.write(line)
+    found, again = read_judgements(path)
+    if found != heading:
+        raise RunFileError("this file is of another run or another panel", where=str(path), fix="Choose another --out.")
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return path.open("ab", buffering=0), frozenset(a.slot for a in again)
+
+
+def _start(path: Path, length: int) -> bytes:
+    """The file's first bytes, one more than `length` where there are more."""
+    with path.open("rb") as file:
+        return file.read(length + 1)
 
 
 def read_judgements(path: Path) -> tuple[Heading, list[Again]]:

@@ -30,6 +30,7 @@ from assay.runs.address import RunAddress, StoreAddress
 from assay.runs.fence import HELD, LIVE, Fence, lock_key
 from assay.runs.pgsession import Session
 from assay.runs.reading import FORMAT, Opening, opening_values, to_take
+from assay.runs.registered import check_registered
 from assay.runs.trial import Trial, read_leaf
 
 if TYPE_CHECKING:
@@ -285,12 +286,14 @@ class PostgresRun:
         return digest(self.opening().opened)
 
     def opening(self) -> Opening:
-        """What was fixed before the first trial. It never changes, so it is read once."""
+        """What was fixed before the first trial. It never changes, so it is read, and held against its signature, once."""
         if self._opening is None:
             try:
-                self._opening = msgspec.convert({f: self._get(f) for f in Opening.__struct_fields__}, Opening)
+                opening = msgspec.convert({f: self._get(f) for f in Opening.__struct_fields__}, Opening)
             except msgspec.ValidationError as e:
                 raise RunFileError(f"the run's opening is damaged: {e}", where=self._where) from None
+            check_registered(opening, self._where)
+            self._opening = opening
         return self._opening
 
     @property

@@ -6,18 +6,19 @@ def note(run: RunStore) -> None: ...           # takes a run file and a run in a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from assay.catalog import Catalog
 from assay.errors import RunFileError
 from assay.judges import Label, Taken, shrunk
-from assay.plan import Calibrated, Calibration, Judges, Plan, Sealed, Source, run_seed
+from assay.plan import Calibrated, Calibration, Judges, Plan, Sealed, Source, in_force, revived, run_seed
 from assay.plan.policy import Policy
 from assay.runs.trial import Trial
 
@@ -108,8 +109,8 @@ class RunStore(ReadRun, Protocol):
         ...
 
     def take(self, labels: Sequence[Label], calibration: Calibration | None = None) -> Taken | None:
-        """Take in the labels that are newer than those taken before, and a calibration, from behind the last trial on; None if there is
-        nothing new.
+        """Take in the labels of judged hazards that were not taken in before, and a calibration, from behind the last trial on; None if
+        there is nothing new.
         """
         ...
 
@@ -150,23 +151,74 @@ class New(Struct, frozen=True):
         return Taken(slot, self.labels, self.calibrated, self.sources)
 
 
-def to_take(run: ReadRun, where: str, labels: Sequence[Label], calibration: Calibration | None) -> New | None:
+def to_take(run: RunStore, where: str, labels: Sequence[Label], calibration: Calibration | None) -> New | None:
     """What of these a run has not taken in; None if nothing. Raises `RunFileError` for a calibration with fewer labels than one before it,
-    or on this very run.
+    on this very run, or that may count again what is void.
     """
+    before = run.taken()
+    newer = _numbered(before, _settling(run, untaken(before, labels)))
     calibrated, counted = (calibration.rows, calibration.sources) if calibration else ((), ())
-    if any(source.run == run.digest for source in counted):
+    rows = [row for taken in before for row in taken.calibrated]
+    if calibration:
+        _check_calibration(run, where, calibration, rows)
+    return New(newer, calibrated, counted) if newer or set(calibrated) - set(rows) else None
+
+
+def untaken(before: Iterable[Taken], labels: Iterable[Label]) -> list[Label]:
+    """The acts that a run has not taken in. An act is known by what it says: label files on two machines both number from 1."""
+    known = Counter(_act(label) for taken in before for label in taken.labels)
+    out = []
+    for label in labels:
+        if known[_act(label)]:
+            known[_act(label)] -= 1
+        else:
+            out.append(label)
+    return out
+
+
+def every_label(before: Sequence[Taken], labels: Iterable[Label]) -> list[Label]:
+    """All acts that were taken in, then those that were not."""
+    return [*(label for taken in before for label in taken.labels), *_numbered(before, untaken(before, labels))]
+
+
+def _act(label: Label) -> Label:
+    return structs.replace(label, number=1)
+
+
+def _numbered(before: Iterable[Taken], newer: Iterable[Label]) -> tuple[Label, ...]:
+    """Numbered behind all that were taken in."""
+    last = sum(len(taken.labels) for taken in before)
+    return tuple(structs.replace(label, number=n) for n, label in enumerate(newer, last + 1))
+
+
+def _settling(run: RunStore, labels: Sequence[Label]) -> list[Label]:
+    """Those on trials that people settle: of judged hazards, and before the first gap, since what lies beyond one may never count."""
+    plan = run.opening().plan
+    judged = frozenset((plan.judges or NO_JUDGES).hazards)
+    if not judged or not labels:
+        return []
+    there = run.unbroken()
+    slots = {label.slot for label in labels if label.slot < there}
+    if not judged.issuperset(plan.matrix.hazards):
+        slots = {slot for slot in slots if run.trial(slot).hazard in judged}
+    return [label for label in labels if label.slot in slots]
+
+
+def _check_calibration(run: ReadRun, where: str, calibration: Calibration, rows: Sequence[Calibrated]) -> None:
+    if any(source.run == run.digest for source in calibration.sources):
         raise RunFileError(
             "this calibration was counted on this very run, whose labels count already", where=where, fix="Calibrate on another run."
         )
-    before = run.taken()
-    last = max((label.number for taken in before for label in taken.labels), default=0)
-    newer = tuple(label for label in labels if label.number > last)
-    rows = [row for taken in before for row in taken.calibrated]
-    fewer = shrunk([*(run.opening().plan.judges or NO_JUDGES).calibrated, *rows], calibrated)
+    judges = run.opening().plan.judges or NO_JUDGES
+    if again := revived(judges, calibration.rows):
+        places = ", ".join(f"{row.hazard} in {row.language} ({row.arm})" for row in again)
+        raise RunFileError(
+            f"the run's calibration is void, and this one may count the same labels again for {places}", where=where,
+            fix="Start a new run with a calibration of the judges as they are now.",
+        )  # fmt: skip
+    fewer = shrunk([*in_force(judges), *rows], calibration.rows)
     if fewer:
         raise RunFileError(f"the calibration has fewer labels than the one before for {', '.join(fewer)}", where=where)
-    return New(newer, calibrated, counted) if newer or set(calibrated) - set(rows) else None
 
 
 def opening_values(opening: Opening) -> dict[str, Any]:

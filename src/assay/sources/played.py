@@ -5,9 +5,10 @@
     judge = target.scorer(spec)                                  # gives the scorer's word on what was played
 
 What the target said is recorded here, where it was asked; the worker's word is taken for the scores alone. A sample that errs, takes too
-long or too much, or loses its worker after the target has answered is a failure, which is never safe: a second answer might be another
-one, and an answer that breaks the tool would go uncounted. A worker that dies is started anew, and what the target had not answered yet is
-played again; a sample that was there when one died is played in a worker of its own, and has failed if that dies, too.
+long or too much, or loses its worker or its target after the target has answered is a failure, which is never safe and never played again:
+a second answer might be another one, and an answer that breaks the tool would go uncounted. A worker that dies is started anew, and what
+the target had not answered yet is played again; a sample that was there when one died is played in a worker of its own, and has failed if
+that dies, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +35,7 @@ from assay.targets.base import Attempt, Progress, Reply, Target, ToolTarget
 from assay.targets.recorded import Meaning
 from assay.worlds import call_line
 
+Asked = Callable[[Callable[[], Awaitable[Reply]]], Awaitable[Reply]]
 KEPT = 10_000
 GRACE_S = 20
 MOST_DEATHS = 5
@@ -86,6 +88,8 @@ class Played:
         self._starting, self._alone = asyncio.Lock(), asyncio.Lock()
         self._deaths = 0
         self._scores: OrderedDict[str, tuple[str, Mapping[str, ScoreLine]]] = OrderedDict()
+        self.patient: Asked = lambda call: call()
+        """How a call is made once the target has answered in its sample: at once, unless a run lends its patience."""
         self.identity: Mapping[str, str] = {}
 
     async def __aenter__(self) -> Self:
@@ -212,7 +216,7 @@ class Played:
             _failed(sample, odd)
             return Said("", failure=odd)
         shown = sample.said.shown(line.messages)
-        reply = sample.last = await self._answer(line)
+        reply = sample.last = await self._replied(sample, line)
         sample.attempts += reply.attempts
         sample.tokens = [sample.tokens[0] + reply.prompt_tokens, sample.tokens[1] + reply.answer_tokens]
         if reply.failure:
@@ -223,6 +227,17 @@ class Played:
         sample.said.answered(shown, reply.text, calls, truncated=reply.truncated or reply.finish in CUT_OFF)
         native = tuple({"id": c.id, "name": c.name, "text": c.text} for c in reply.calls)
         return Said(reply.text, native, reply.finish, (reply.prompt_tokens, reply.answer_tokens))
+
+    async def _replied(self, sample: _Sample, line: AskLine) -> Reply:
+        """The target's reply. Before its first the whole sample may be played again; after it, what it said stands, so this one call is
+        asked again, and whatever ends that is the sample's failure.
+        """
+        if not sample.answered:
+            return await self._answer(line)
+        try:
+            return await self.patient(lambda: self._answer(line))
+        except TargetError as e:
+            return Reply("", failure=e.what)
 
     async def _answer(self, line: AskLine) -> Reply:
         plain = not line.tools and all(m.get("role") in ("system", "user", "assistant") and not m.get("tool_calls") for m in line.messages)
@@ -258,8 +273,9 @@ def _failed(sample: _Sample, why: str) -> _Sample:
 
 
 def _failure(sample: _Sample) -> Reply:
-    """The failed sample as one trial's reply, with all that it took."""
+    """The failed sample as one trial's reply, with all that it took. It is nobody's outage once the target has answered in it."""
     failed = sample.failed or Reply("", failure="the sample was not played")
+    failed.outage, failed.busy = failed.outage and not sample.answered, failed.busy and not sample.answered
     failed.attempts, (failed.prompt_tokens, failed.answer_tokens) = sample.attempts, sample.tokens
     return failed
 
