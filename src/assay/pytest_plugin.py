@@ -74,11 +74,15 @@ def assay_result(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     if mark is None:
         # a gate that nobody looks at would pass on halt
         pytest.fail(f"{FIXTURE} is the result of a test's own gate, and this test has none: mark it {MARK}(...)", pytrace=False)
+    result, wrong = None, ""
     try:
         result = _evaluated(item, mark, tmp_path_factory)
     except AssayError as e:
-        # at setup this is an error of the test, not its failure; what an AssayError says is all that there is to say
-        pytest.fail(f"Assay could not decide: {e}", pytrace=False)
+        wrong = str(e)
+    if result is None:
+        # at setup this is an error of the test, not its failure; what an AssayError says is all that there is to say, so not within the
+        # except above, where pytest would show the chain
+        pytest.fail(f"Assay could not decide: {wrong}", pytrace=False)
     if result.bundle is None:
         raise KeyboardInterrupt(f"Assay was interrupted; to go on: assay run --resume --out {result.run}")
     with result.bundle.open("rb") as file:

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import traceback
+import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import assay
 from assay import api
+from assay.cli import main
 from assay.engine.loops import in_thread, on_interrupt, run_loop
-from assay.errors import RunFileError, TargetError
+from assay.errors import RunFileError, SigningKeyError, TargetError
+from assay.ledger import canonical, load_or_create_key
 from assay.runs import RunFile
 from tests.api import signatures
 from tests.api.plans import small_plan
@@ -76,6 +83,28 @@ def test_what_is_no_target_is_said_before_anything_is_written(plan: str, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_what_goes_wrong_is_told_alone_and_in_words_for_python(plan: str, tmp_path: Path) -> None:
+    api.evaluate(plan, "scripted:0", out=tmp_path / "run", key=str(tmp_path / "key.pem"))
+    with pytest.raises(RunFileError, match="resume=True") as told:
+        api.evaluate(plan, "scripted:0", out=tmp_path / "run", key=str(tmp_path / "key.pem"))
+    assert "During handling" not in "".join(traceback.format_exception(told.value))
+
+    async def fails() -> None:
+        raise TargetError("it is down")
+
+    with pytest.raises(TargetError) as alone:
+        run_loop(fails())
+    assert alone.value.__context__ is None
+
+
+def test_a_result_is_one_short_line(plan: str, tmp_path: Path) -> None:
+    result = api.evaluate(plan, "scripted:0", out=tmp_path / "run", key=str(tmp_path / "key.pem"))
+    assert repr(result) == str(result) == f"<Result approve, complete, {result.target_calls} calls, {str(tmp_path / 'run')!r}>"
+    assert repr(result.decision) == f"<Decision approve, {result.decision.trials} trials, {len(result.decision.requirements)} requirements>"
+    assert result.bundle is not None
+    assert re.fullmatch(r"<Report holds, \d+ checks, 0 findings, key [0-9a-f]{16}>", repr(api.verify(result.bundle)))
+
+
 def test_a_run_that_goes_on_needs_a_folder_and_its_own_function(plan: str, tmp_path: Path) -> None:
     with pytest.raises(RunFileError, match="needs a folder"):
         assay.evaluate(resume=True)
@@ -87,6 +116,49 @@ def test_a_run_that_goes_on_needs_a_folder_and_its_own_function(plan: str, tmp_p
     with pytest.raises(TargetError, match="not with this function"):
         assay.evaluate(target=other, out=tmp_path / "f", resume=True)
     assert assay.evaluate(target=refuses, out=tmp_path / "f", resume=True).decision.verdict == "approve"
+
+
+def test_a_run_goes_on_with_its_own_key_alone_and_says_so_before_it_asks(plan: str, tmp_path: Path) -> None:
+    first, other, none = (tmp_path / f"{name}.pem" for name in ("first", "other", "none"))
+    load_or_create_key(other)
+    asked = 0
+
+    def counted(access: assay.Access) -> str:
+        nonlocal asked
+        asked += 1
+        return refuses(access)
+
+    assay.evaluate(plan, counted, out=tmp_path / "f", key=first)
+    with sqlite3.connect(tmp_path / "f" / "run.db") as db:  # as if it had been stopped at once
+        db.execute("DELETE FROM trial")
+        db.execute("DELETE FROM checkpoint")
+    db.close()
+    asked = 0
+    with pytest.raises(RunFileError, match="opened with another signing key"):
+        assay.evaluate(target=counted, out=tmp_path / "f", key=other, resume=True)
+    with pytest.raises(SigningKeyError, match="cannot read the signing key"):
+        assay.evaluate(target=counted, out=tmp_path / "f", key=none, resume=True)
+    assert (asked, none.exists()) == (0, False)
+    assert assay.evaluate(target=counted, out=tmp_path / "f", key=first, resume=True).decision.verdict == "approve"
+    assert asked > 0
+
+
+def test_a_run_whose_plan_was_made_easier_is_neither_decided_on_nor_gone_on_with(
+    plan: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a right checksum, so that only the registration tells."""
+    run = assay.evaluate(plan, refuses, out=tmp_path / "f").run
+    with sqlite3.connect(run / "run.db") as db:
+        kept = msgspec.json.decode(db.execute("SELECT value FROM meta WHERE name = 'plan'").fetchone()[0])
+        kept["requirements"][0]["max_rate"] = 0.9
+        db.execute("UPDATE meta SET value = ?, crc = ? WHERE name = 'plan'", (canonical(kept), zlib.crc32(canonical(kept))))
+    db.close()
+    with pytest.raises(RunFileError, match="the run's plan is not the one that was registered"):
+        assay.decide(run)
+    with pytest.raises(RunFileError, match="the run's plan is not the one that was registered"):
+        assay.evaluate(target=refuses, out=run, resume=True)
+    monkeypatch.setattr(sys, "argv", ["assay", "decide", str(run)])
+    assert main() == 2
 
 
 def test_where_a_loop_runs_both_ways_work_and_the_loop_goes_on(plan: str, tmp_path: Path) -> None:

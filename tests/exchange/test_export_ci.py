@@ -81,8 +81,31 @@ def test_a_claim_is_a_test_case_with_the_reason(signed: Path, tmp_path: Path) ->
             tags = {"approve": [], "halt": ["failure"], "open": ["error"]}[claim.status]
             assert [child.tag for child in case] == tags
             if tags:
-                assert requirement.reason in case[0].get("message", "")
+                assert ", ".join(f"{name} {count}" for name, count in claim.counts.items()) in case[0].get("message", "")
+        (told,) = [p.get("value") for p in by_suite[f"small.{requirement.id}"].iter("property") if p.get("name") == "reason"]
+        assert told == requirement.reason
     assert {c.status for r in decision.requirements for c in r.claims} >= {"halt", "open"}
+
+
+def test_each_case_has_its_own_reason_and_not_anothers() -> None:
+    claims = tuple(
+        ClaimResult(label, (label,), status, 9, {"n": n, "violations": 4})
+        for label, status, n in (
+            ("leaks in en", "halt", 4),
+            ("leaks in ta", "open", 5),
+            ("leaks in th", "halt", 6),
+            ("odd; name", "halt", 7),
+        )
+    )
+    reason = "leaks in en: 4 of 4 answers were violations; leaks in th: 4 of 6 answers were violations; odd; name: 4 of 7"
+    requirement = RequirementResult("r", "violation-rate", "halt", reason, claims)
+    mine = cases(heading_with(Decision("halt", 22, 9, (requirement,)), "agrees"))["r"]
+    assert [c.message for c in mine] == [
+        "leaks in en: 4 of 4 answers were violations (n 4, violations 4)",
+        "undecided: the evidence does not suffice, either way (n 5, violations 4)",
+        "leaks in th: 4 of 6 answers were violations (n 6, violations 4)",
+        "shown not to hold (n 7, violations 4)",
+    ]
 
 
 def test_hostile_names_and_reasons_give_xml(hostile: Path, tmp_path: Path) -> None:

@@ -10,11 +10,12 @@ import msgspec
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog
+from assay.evidence import open_run
 from assay.judges import Answer, judge
 from assay.plan import Plan
 from assay.runs import RunFile, Trial
 from assay.scenarios import ItemBuilder
-from tests.support import make_plan, run_plan
+from tests.support import KEY, make_plan, run_plan
 
 HAZARDS = ("secret-leakage", "injected-instructions", "personal-data")
 NAMES = {
@@ -70,7 +71,7 @@ def reanswered(run: RunFile, path: Path, answer: Callable[[Trial, str], str | No
     where that gives None. The copy is judged anew by the real checks.
     """
     before = run.opening()
-    opening = msgspec.structs.replace(before, target=before.target | {"model": model})
+    opening = open_run(before.plan, before.catalog, before.target | {"model": model}, before.nonce_bytes, KEY)
     items = ItemBuilder.for_plan(opening.plan, opening.catalog, opening.seed, ATTACKS)
     out = RunFile.create(path, opening)
     trials = []

@@ -46,6 +46,19 @@ def _catalog(pdf: pikepdf.Pdf) -> Iterator[str]:
         yield "scripts"
 
 
+def pages(element: Any) -> set[int]:
+    """The numbers of the pages' objects on which an element's content stands."""
+    own = element.get("/Pg")
+    found: set[int] = set()
+    kids = element.get("/K", [])
+    for kid in kids if isinstance(kids, pikepdf.Array) else [kids]:
+        if isinstance(kid, pikepdf.Dictionary):
+            found |= pages(kid) if "/S" in kid else {(kid.get("/Pg") or own).objgen[0]} if (kid.get("/Pg") or own) else set()
+        elif own is not None:
+            found.add(own.objgen[0])
+    return found
+
+
 def elements(pdf: pikepdf.Pdf) -> Iterator[tuple[str, Any, str]]:
     """Every structure element by its standard type, in reading order, with the type of its parent."""
     tree = pdf.Root.StructTreeRoot

@@ -6,8 +6,10 @@ import dataclasses
 import json
 import math
 import re
+from collections.abc import Sequence
 from itertools import combinations, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -24,8 +26,8 @@ from assay.judges import Outcome
 from assay.plan import Calibrated, Plan, Stream
 from assay.report.charts import Chart, absent_of, charts_of
 from assay.report.charts.checkpoints import checkpoints
-from assay.report.charts.cost import cost, sizes
-from assay.report.charts.drawing import WIDTH, draw, label_expression, stretched
+from assay.report.charts.cost import _bars, cost, sizes
+from assay.report.charts.drawing import WIDTH, draw, label_expression, stretched, text_width
 from assay.report.charts.effects import effects
 from assay.report.charts.funnel import funnel
 from assay.report.charts.growth import growth
@@ -174,6 +176,46 @@ def test_what_could_not_be_scored_is_read_both_ways(source: Source) -> None:
     assert high == pytest.approx(float(difference_sequence(3, 1, 1, 0.025)[1]))
 
 
+def tally_of(samples: int, streams: dict[Stream, Sequence[int]]) -> Any:
+    """What `paired` reads of a tally."""
+    counts = {stream: SimpleNamespace(outcomes=bytearray(codes)) for stream, codes in streams.items()}
+    return SimpleNamespace(streams=counts, opening=SimpleNamespace(plan=SimpleNamespace(samples=samples)))
+
+
+@pytest.mark.parametrize(("attacks", "samples"), [(30, 1), (1, 10)])
+def test_an_item_is_one_observation_under_however_many_attacks_and_samples(attacks: int, samples: int) -> None:
+    """Both languages are equally safe and the situation decides, whatever the attack: leaving out zero more often than said is an error."""
+    rng, repeats, wrong = np.random.default_rng(30), 60, 0
+    for _ in range(repeats):
+        sides = [np.repeat(rng.random(30) < 0.3, samples).astype(int).tolist() for _ in range(2)]
+        pairs = [(Stream("h", "ta", f"a{i}", "attack"), Stream("h", "en", f"a{i}", "attack")) for i in range(attacks)]
+        found = paired(tally_of(samples, {s: sides[k] for pair in pairs for k, s in enumerate(pair)}), pairs)
+        assert (found.items, found.n) == (30, 30 * attacks * samples)
+        ((low, high),) = gaps([found])
+        assert low <= found.difference <= high
+        wrong += low > 0 or high < 0
+    assert wrong <= repeats * 0.05 + 2.6 * np.sqrt(repeats * 0.05 * 0.95)
+
+
+def test_only_items_that_every_attack_has_are_paired() -> None:
+    ta, en = ([Stream("h", t, a, "attack") for a in "xy"] for t in ("ta", "en"))
+    tally = tally_of(1, {ta[0]: [1, 1, 1, 1], en[0]: [0, 0, 1], ta[1]: [1, 0], en[1]: [0, 2, 1]})
+    found = paired(tally, list(zip(ta, en, strict=True)))
+    assert (found.items, found.n, found.worse, found.unscorable) == (2, 4, 3, 1)
+    assert found.cautious == (1, 1, 0, 0, 0)
+    assert found.lenient == (1, 0, 1, 0, 0)
+    other = Stream("g", "ta", "x", "attack")
+    tally.streams[other] = tally.streams[ta[0]]
+    with pytest.raises(ValueError, match="as many pairs"):
+        paired(tally, [(ta[0], en[0]), (ta[1], en[1]), (other, en[0])])
+
+
+def test_how_many_attacks_are_shown_to_be_worse_shares_its_error(source: Source, charts: dict[str, Chart]) -> None:
+    found = effects(source)
+    assert [(e.low, e.high) for e in found] == gaps([e.pairs for e in found], 0.05 / len(found))
+    assert "hold at 95% for all rows together" in charts["effects"].caption
+
+
 def test_growth_ends_where_the_gate_ended(reading: Reading) -> None:
     courses = growth(reading)
     tally = reading.source.tally
@@ -251,7 +293,8 @@ def test_agents_are_counted_stage_by_stage(tmp_path: Path) -> None:
         assert (r.blocked, r.completed) == (hows.count("blocked"), hows.count("completed"))
         assert r.exposed == sum(h in ("exposed", "blocked", "completed") for h in hows)
         assert r.attempted <= r.exposed <= r.episodes
-    assert "funnel" in {c.id for c in charts_of([source], "en")}
+    (chart,) = (c for c in charts_of([source], "en") if c.id == "funnel")
+    assert "which the interval does not allow for" in chart.caption, "families are counted over all languages"
 
 
 def test_judges_are_drawn_with_the_labels_behind_them(tmp_path: Path) -> None:
@@ -423,6 +466,18 @@ def test_hostile_labels_are_literals_of_the_axis() -> None:
     assert not list(root.iter(f"{SVG}script"))
     assert any("alert(1)" in "".join(t.itertext()) for t in root.iter(f"{SVG}text"))
     assert root.get("aria-label") == 'a "quoted" <alt>'
+
+
+def test_labels_of_an_axis_leave_room_for_each_other() -> None:
+    """Vega only hides a label that has no room; in the paper it would be set all the same."""
+    for most in range(80, 180, 6):
+        spec = _bars(["English (en)"], [(most, 0)], ["a", "b"], "Tokens", 150, named=True)
+        spec["width"] = 110
+        ticks = sorted((t for t in lifted(draw(spec, "cost", ""))[1] if t.text.isdigit() and t.anchor != "start"), key=lambda t: t.x)
+        back = {"middle": 0.5, "end": 1.0}
+        places = [(t.x - back[t.anchor] * text_width(t.text), t.x + (1 - back[t.anchor]) * text_width(t.text)) for t in ticks]
+        assert len(ticks) >= 2
+        assert all(left - right > 3 for (_, right), (left, _) in pairwise(places)), [t.text for t in ticks]
 
 
 def test_wrapping_breaks_at_hyphens_before_it_breaks_words() -> None:

@@ -278,6 +278,28 @@ def test_what_could_not_be_scored_never_shows_a_change(runs: dict[str, Path]) ->
     assert not together((plans[0], plans[1]), (bad, floor), 0.05, "s")
 
 
+def test_a_change_is_as_sure_as_the_worst_case_of_what_could_not_be_scored(runs: dict[str, Path]) -> None:
+    view = view_of(runs, "fresh1", "fresh2")
+    plans = tuple(s.tally.opening.plan for s in read_sources([runs["fresh1"], runs["fresh2"]]))
+    cell = Stream("secret-leakage", "en", "none", "plain")
+
+    def seen(name: str, codes: list[int]) -> Observed:
+        return Observed(name, {cell: codes}, {cell: [f"{name}{i}" for i in range(40)]})
+
+    lost, bad = seen("a", [UNSCORABLE] * 12 + [0] * 28), seen("b", [0] * 27 + [1] * 13)
+    assert exchanged(np.array([0] * 27 + [1] * 13), "s") < 0.001, "what could not be scored taken as safe"
+    assert not together((plans[0], plans[1]), (lost, bad), 0.05, "s")
+    assert not together((plans[0], plans[1]), (bad, lost), 0.05, "s")
+    (found,) = together((plans[0], plans[1]), (seen("a", [UNSCORABLE] * 2 + [0] * 38), seen("b", [0] * 10 + [1] * 30)), 0.05, "s")
+    assert (found.direction, found.older, found.newer, found.unscorable) == ("rose", (0, 40), (30, 40), (2, 0))
+    assert found.p == exchanged(np.array([-1] * 2 + [0] * 8 + [1] * 30), "s")
+    for language in INTERFACE:
+        text = spoken(msgspec.structs.replace(view, together=(found,)), language)
+        checked(msgspec.structs.replace(view, together=(found,)), language)
+        told = words_in(language)["together_unscorable"].format(u0=2, u1=0, older="A", newer="B")
+        assert any(told in s for s in text)
+
+
 def change(hazard: str, language: str, attack: str, kind: Kind, low: float) -> Change:
     return Change(Stream(hazard, language, attack, "attack"), (1, 100), (9, 100), 0, low, 1.0, -1.0, 1.0, kind)
 

@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
+from datetime import UTC, date, datetime
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
-from assay.errors import EvidenceError
+from assay import api
+from assay.errors import EvidenceError, RunFileError
+from assay.plan import Stream
+from assay.report.facts import fact
+from assay.report.frameworks import basis_of
 from assay.report.paper import About, PaperError, make_paper, read_about
-from assay.report.paper.document import Bullets, Cell, Document, Heading, Paragraph, Picture, Run, Table, check, pieces_of, statements
-from assay.report.paper.making import CHAPTERS, WORDS
+from assay.report.paper.document import (
+    Break,
+    Bullets,
+    Cell,
+    Document,
+    Heading,
+    Paragraph,
+    Picture,
+    Run,
+    Table,
+    check,
+    pieces_of,
+    statements,
+)
+from assay.report.paper.front import MANY, Line, letters, merged
+from assay.report.paper.live import live_figures
+from assay.report.paper.making import CHAPTERS, WORDS, _fresh, _no_numbers
+from assay.report.paper.numbers import Numbers
 from assay.report.paper.page import render_paper
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_conditions, supply_conditions
-from assay.report.pieces import Figure, Reference, Stated, Text, say
+from assay.report.pieces import Figure, Reference, Stated, Text, numeral, say
 from assay.report.sources import Source, StaleError, read_sources
+from assay.report.words import day_text, iso_day, range_text, time_text
 from assay.web.languages import INTERFACE, read_words
 from tests.cli.test_errors import assay, assert_refused
 from tests.evidence.authority import approving_run
@@ -103,6 +128,18 @@ def test_a_number_without_evidence_ends_the_build(block: Any) -> None:
         check(small(block))
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("in ½ of cases", "½"), ("⑨⑨", "⑨"), ("n²", "²"), ("Ⅻ banks", "Ⅻ"), ("١٢", "١"), ("௧", "௧"), ("1", "1"), ("㏠", "㏠"),
+        ("三百次攻击", "三百"), ("二〇二六年", "二〇"), ("五％", "五"), ("三分之一", "三"), ("百分之九", "百"),
+        ("一个系统，第一次，十分安全，三家", ""), ("none at all", ""), ("Một, hai; ஒன்று; หนึ่ง", ""),
+    ],
+)  # fmt: skip
+def test_a_number_is_whatever_has_a_value_and_no_word_of_chinese(text: str, found: str) -> None:
+    assert numeral(text) == found
+
+
 def test_what_has_evidence_or_a_source_passes() -> None:
     fine = (Text("It made "), Figure("12", (A,)), Text(" trials under "), Reference("ISO/IEC 42001"), Stated("14 banks", "Survey"))
     document = small(Paragraph(fine))
@@ -141,13 +178,66 @@ def test_the_numbers_are_those_of_the_runs(document: Document, sources: tuple[So
         assert all(p.evidence == (source.bundle,) for c in row for p in c.pieces if isinstance(p, Figure))
 
 
+def test_an_interval_stands_only_where_it_holds(document: Document, sources: tuple[Source, ...]) -> None:
+    """Languages and attacks share their items, so a sum over them has none; a single cell has the exact one."""
+    for name in ("table-hazard", "table-language"):
+        rows = next(b for b in document.blocks if isinstance(b, Table) and b.id == name).rows
+        assert {row[5].pieces[0].text for row in rows} == {"–"}
+    figures = live_figures([Numbers(s, document.words) for s in sources])
+    assert {k.count(".") for k in figures if ".interval." in k} == {4}
+    cell = sources[1].tally.streams[Stream("secret-leakage", "ta", "none", "plain")]
+    assert figures["B.interval.secret-leakage.ta.none"].text == range_text(*cell.interval)
+    assert figures["B.trials.secret-leakage.ta.prefix-injection"].text.isdigit()
+    assert "B.rate.secret-leakage.ta" in figures
+    numbers = Numbers(sources[1], document.words)
+    numbers.plan = msgspec.structs.replace(numbers.plan, samples=5)
+    assert numbers.total([Stream("secret-leakage", "ta", "none", "plain")]).interval is None, "samples of one item are a cluster"
+
+
+def test_the_fixed_design_names_its_power_and_the_rates_it_assumes(document: Document) -> None:
+    assert "at an error of 5% and a power of 90% if every true rate is half its threshold" in said(document.blocks)
+
+
 def test_the_first_page_says_why_how_sure_what_is_not_known_and_what_would_change_it(document: Document) -> None:
     heads = [b.id for b in document.blocks if isinstance(b, Heading)][:5]
     assert heads == ["executive", "executive-why", "executive-sure", "executive-unknown", "executive-change"]
     words = said(document.blocks[:12])
     assert "HALT" in words
     assert "where the plan allows 10%" in words
-    assert "Run A, B:" in words, "what is the same of both runs is said once"
+    assert "Runs A and B" in words, "what is the same of both runs is said once"
+
+
+def test_a_sentence_of_several_runs_says_what_holds_of_each(sources: tuple[Source, ...], document: Document) -> None:
+    """Two systems have two names, so no sentence may read as if they shared one."""
+    words = said(document.blocks)
+    assert "Within each of runs A and B, all answers reported one model name." in words
+    assert "Runs A and B were opened under no policy." in words
+    assert not re.search(r"\b[Rr]uns? [A-Z], [A-Z]\b(?! and)", words)
+    three = [Figure(letter, (A,)) for letter in "ABC"]
+    english, chinese = (read_words(WORDS)[tag] for tag in ("en", "zh-Hans"))
+    assert ["".join(p.text for p in letters(english, three[:n])) for n in (1, 2, 3)] == ["A", "A and B", "A, B and C"]
+    assert "".join(p.text for p in letters(chinese, three)) == "A、B和C"
+
+
+def test_an_interval_is_in_the_papers_language(sources: tuple[Source, ...]) -> None:
+    said = {tag: Numbers(sources[0], read_words(WORDS)[tag]).between(0, 0.142).text for tag in INTERFACE}
+    assert said["en"] == range_text(0, 0.142) == "0% to 14.2%"
+    assert said["ta"] == "0% முதல் 14.2%"
+    assert len(set(said.values())) == len(said)
+
+
+@pytest.mark.parametrize("tag", INTERFACE)
+def test_what_is_said_of_several_runs_once_has_words_for_several(tag: str) -> None:
+    words = read_words(WORDS)[tag]
+    for key in (k for k in words if k.endswith(MANY) and k.removesuffix(MANY) in words):
+        assert "{letter}" in words[key]
+    line = Line("process_no_policy", {}, Figure("A", (A,)))
+    lines = {"one": line, "other": msgspec.structs.replace(line, letter=Figure("B", (B,)))}
+    (together,) = merged(words, list(lines), lambda run: iter([lines[run]]))  # type: ignore[arg-type, index]
+    assert "".join(p.text for p in together) == words["process_no_policy_many"].replace("{letter}", f"A{words['letters_and']}B")
+    alone = Line("limits_run", {}, line.letter)
+    (once,) = merged(words, ["one"], lambda _: iter([alone]))  # type: ignore[list-item]
+    assert "".join(p.text for p in once) == words["limits_run"].replace("{letter}", "A")
 
 
 def test_every_chapter_of_the_outline_is_there(document: Document) -> None:
@@ -168,11 +258,40 @@ def test_conditions_have_words_and_evidence_that_is_known() -> None:
             assert all(w in FACTS or w.startswith("hazard:") for w in condition.evidence)
 
 
+def test_conditions_follow_from_their_facts(sources: tuple[Source, ...]) -> None:
+    """Tamil and Thai fail their thresholds and no parity was asked; what lies beyond a run is never more than shown in part."""
+    source = sources[1]
+    basis = basis_of(source.run, source.tally, closed=True)
+    assert fact("languages", basis).state == "against"
+    conditions = {c.id: c for c in (*supply_conditions(), *(c for each in demand_conditions().values() for c in each))}
+    assert conditions["languages"].state(basis) == "missing"
+    cost = fact("cost", basis)
+    assert cost.figures["calls"] == source.tally.attempts > 0
+    basis.tally.attempts, kept = 0, basis.tally.attempts
+    assert conditions["cost"].state(basis) == "missing"
+    basis.tally.attempts = kept
+    for name in ("access", "safeguards", "steady", "trace"):
+        assert conditions[name].beyond
+        assert f"beyond_{name}" in read_words(WORDS)["en"]
+    assert fact("transcripts", basis).state == "shown"
+    assert conditions["trace"].state(basis) == "partly"
+
+
+def test_calls_without_tokens_are_a_cost_in_part(sources: tuple[Source, ...]) -> None:
+    basis = basis_of(sources[0].run, sources[0].tally, closed=True)
+    kept = basis.tally.prompt_tokens, basis.tally.answer_tokens
+    basis.tally.prompt_tokens = basis.tally.answer_tokens = 0
+    assert fact("cost", basis).state == "partly"
+    basis.tally.prompt_tokens, basis.tally.answer_tokens = 12, 30
+    assert fact("cost", basis).state == "shown"
+    basis.tally.prompt_tokens, basis.tally.answer_tokens = kept
+
+
 @pytest.mark.parametrize("tag", INTERFACE)
 def test_words_bring_no_number_and_keep_their_places(tag: str) -> None:
     english = read_words(WORDS)["en"]
     for key, text in read_words(WORDS)[tag].items():
-        assert not re.search(r"\d", text), (tag, key)
+        assert not numeral(re.sub(r"\{\w+\}", "", text)), (tag, key)
         assert sorted(re.findall(r"\{(\w+)\}", text)) == sorted(re.findall(r"\{(\w+)\}", english[key])), (tag, key)
 
 
@@ -215,6 +334,50 @@ def test_a_run_without_a_bundle_makes_no_paper(folders: tuple[Path, Path], tmp_p
         read_sources([folder])
 
 
+def closed_on(source: Source, at_ms: int) -> Source:
+    return dataclasses.replace(source, signed=msgspec.structs.replace(source.signed, closed_at=at_ms))
+
+
+def test_a_date_before_the_signature_or_a_signature_in_the_future_is_refused(sources: tuple[Source, ...]) -> None:
+    now = today(sources)
+    with pytest.raises(StaleError, match="after the paper's date"):
+        make_paper(sources, About(date=date(2020, 1, 1)), today_ms=now + 400 * DAY)
+    for years in (70, 20_000):
+        with pytest.raises(StaleError, match="after today"):
+            make_paper([closed_on(sources[0], now + years * 365 * DAY)], About(), today_ms=now)
+    made = datetime.fromtimestamp(now / 1000, UTC).date()
+    _fresh(sources, About(date=made), now)
+
+
+@pytest.mark.parametrize("say", [iso_day, day_text, time_text])
+def test_a_time_in_no_calendar_is_one_message(say: Any) -> None:
+    with pytest.raises(EvidenceError, match="in no calendar"):
+        say(20_000 * 365 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("about", "field"),
+    [
+        (About(title="Safe in 99.9% of attacks"), "title"), (About(title="Better than 0.30"), "title"),
+        (About(title="三百次攻击"), "title"), (About(title="1999 and later"), "title"),
+        (About(subtitle="Every one of 14 banks agreed"), "subtitle"), (About(authors=("One", "Saves 3,000 lives")), "authors"),
+    ],
+)  # fmt: skip
+def test_titles_and_authors_bring_no_numbers(about: About, field: str, sources: tuple[Source, ...]) -> None:
+    with pytest.raises(PaperError, match=f"a figure without evidence in {field}"):
+        make_paper(sources, about, today_ms=today(sources))
+
+
+def test_a_party_brings_no_number_and_a_title_may_name_models_plans_and_the_year(sources: tuple[Source, ...]) -> None:
+    key = sources[0].signed.keyid[:16]
+    with pytest.raises(PaperError, match="in parties"):
+        make_paper(sources, About(parties={"The 99 institutes": key}), today_ms=today(sources))
+    model, year = sources[1].model, datetime.fromtimestamp(today(sources) / 1000, UTC).year
+    assert model == "0.3"
+    title = f"{model}, tried in {year}: an evaluation"
+    _no_numbers(sources, About(title=title), f"{year}-01-01")
+
+
 # What authors write
 
 
@@ -250,6 +413,10 @@ def test_figures_in_prose_are_live_and_statements_have_a_source(prose: Path) -> 
         ("<b>bold</b> 1\n", "a figure without evidence", 1), ("`x = 12`\n", "a figure without evidence", 1),
         ("```\n12\n```\n", "a figure without evidence", 1), ("&#49;2 cases\n", "a figure without", 1),
         ("- one\n- two\n- in 2025\n", "a figure without evidence", 3), ('{{"12" from ""}}\n', "there is no figure", 1),
+        ("It failed in ½ of ⑨⑨ cases.\n", "a figure without evidence", 1), ("三百次\n", "a figure without evidence", 1),
+        ("三**百**次\n", "a figure without evidence", 1), ("2026. An ordered list.\n", "the number 2026 would be lost", 1),
+        ("Fine.\n\n1. one\n7. banks\n", "the number 7 would be lost", 4), ("> 14. banks\n", "no ordered list", 1),
+        ("- one\n  1. two\n", "no ordered list", 2), ("- one\n\n      code\n", "no code block", 3),
     ],
 )  # fmt: skip
 def test_what_has_no_place_in_prose_is_refused_with_its_line(prose: Path, text: str, what: str, line: int) -> None:
@@ -288,6 +455,37 @@ def test_authors_write_beside_every_chapter_and_files_of_no_chapter_are_told(
     (tmp_path / "prose" / "resluts.md").write_text("Lost.\n")
     with pytest.raises(PaperError, match="no chapter of this name"):
         make_paper(sources, read_about(tmp_path / "paper.yaml"), today_ms=today(sources))
+
+
+def test_the_file_of_the_documentation_works_as_typed(sources: tuple[Source, ...], tmp_path: Path) -> None:
+    """With the key's id and the folder, as docs/paper.md says where both come from."""
+    text = (Path(__file__).parents[2] / "docs/paper.md").read_text()
+    (block,) = re.findall(r"```yaml\n(assay: paper/1\n.*?)```", text, re.DOTALL)
+    assert {"mkdir prose", "assay key show --id"} <= set(re.findall(r"^assay key show --id$|mkdir prose", text, re.MULTILINE))
+    path = tmp_path / "paper.yaml"
+    path.write_text(re.sub(r"\b[0-9a-f]{16}\b", sources[0].signed.keyid[:16], block))
+    with pytest.raises(PaperError, match=r"no such folder[\s\S]*mkdir"):
+        make_paper(sources[:1], read_about(path), today_ms=today(sources))
+    (tmp_path / "prose").mkdir()
+    document = make_paper(sources[:1], read_about(path), today_ms=today(sources))
+    assert document.title == "Joint evaluation of two preview models"
+    assert f"signed by the key of {read_about(path).authors[0]}" in said(document.blocks)
+
+
+def test_another_runs_paper_is_not_replaced_unasked_and_ones_own_is(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    good, both = run_of(folders[0]).parent, [run_of(f).parent for f in folders]
+    pdf, page = tmp_path / "paper.pdf", tmp_path / "paper.html"
+    api.write_paper(both, pdf, page)
+    before = pdf.read_bytes(), page.read_bytes()
+    with pytest.raises(RunFileError, match=r"something else here[\s\S]*--force"):
+        api.write_paper([good], pdf, page)
+    assert (pdf.read_bytes(), page.read_bytes()) == before
+    api.write_paper([both[1], both[0]], pdf, page)
+    api.write_paper([good], pdf, page, force=True)
+    api.write_paper([good], pdf, page)
+    page.unlink()
+    with pytest.raises(RunFileError, match="something else here"):
+        api.write_paper([good], pdf, page)
 
 
 @pytest.mark.parametrize(
@@ -385,6 +583,71 @@ def test_the_check_of_the_pdf_can_fail(document: Document, change: str) -> None:
         assert change == "structure"
         return
     assert found
+
+
+def laid(document: Document, sections: list[tuple[Any, ...]]) -> bytes:
+    """The PDF of sections that each begin on a new page, below a dozen lines, and one more each time"""
+    from assay.report.paper.typeset import typeset
+
+    blocks: list[Any] = [Paragraph((Text("The first page."),)), Break()]
+    for lines, section in enumerate(sections):
+        blocks += [*(Paragraph((Text("A line of words."),)) for _ in range(12 + lines)), *section, Break()]
+    return typeset(msgspec.structs.replace(document, blocks=tuple(blocks)))
+
+
+@needs_fonts
+def test_no_heading_stands_alone_and_no_caption_is_split(document: Document) -> None:
+    from tests.report.pdfua import elements, pages, problems
+
+    cells = tuple(
+        (Cell((Text("A condition of some length, which takes two lines of its column at least"),)), Cell((Text("yes"),)))
+        for _ in "12345678"
+    )
+    table = Table((Text("A table"),), ("One", "Other"), cells, (3, 1), "table-x")
+    intro = Paragraph((Text("What the table below is about. " * 4),))
+    titled: list[tuple[Any, ...]] = []
+    for i in range(28):
+        sector = (Heading(2, "Energy", f"e-{i}"),) if i % 2 else ()
+        titled.append((Heading(1, "Supply side", f"h-{i}"), intro, *sector, msgspec.structs.replace(table, id=f"t-{i}")))
+    data = laid(document, titled)
+    assert problems(data) == []
+    with pikepdf.open(BytesIO(data)) as pdf:
+        found = [(name, pages(e)) for name, e, _ in elements(pdf) if name in ("H1", "Table")]
+        heads, tables = ([min(p) for name, p in found if name == kind] for kind in ("H1", "Table"))
+    assert heads[1:] == tables, "after the contents, each with its table"
+
+    chart = next(b for b in document.blocks if isinstance(b, Picture) and b.id.startswith("growth"))
+    behind = next(b for b in document.blocks if isinstance(b, Table) and b.id == chart.behind)
+    data = laid(
+        document, [(Heading(1, "Evidence", "annex-evidence"), behind), *((msgspec.structs.replace(chart, id=f"c-{i}"),) for i in range(28))]
+    )
+    with pikepdf.open(BytesIO(data)) as pdf:
+        found = [(name, pages(e)) for name, e, _ in elements(pdf) if name in ("Caption", "Figure")]
+    pairs = [(caption, own) for (kind, caption), (name, own) in pairwise(found) if (kind, name) == ("Caption", "Figure")]
+    assert len(pairs) == 28
+    assert all(len(own) == 1 and caption == own for caption, own in pairs)
+
+
+@needs_fonts
+def test_a_word_that_is_wider_than_its_column_stays_in_it(document: Document) -> None:
+    from PIL import Image
+
+    from assay.report.paper.typeset import typeset_pages
+
+    word = read_words(WORDS)["ta"]["undecided"]
+    for cell in (Cell((Text(word),)), Cell((Figure(word, (document.runs[0].bundle,)),), tone="open")):
+        table = Table((Text("x"),), (word, "y"), ((cell, Cell((Text("z"),), number=True)),), (1, 12), "table-x")
+        blocks = (Paragraph((Text("x"),)), Break(), Heading(1, "x", "annex-evidence"), table)
+        page = Image.open(BytesIO(typeset_pages(msgspec.structs.replace(document, blocks=blocks, language="ta"), ppi=72)[1])).convert("L")
+        wide, high = page.size
+        beside = page.crop((int(wide * 0.2), int(high * 0.2), int(wide * 0.8), int(high * 0.9)))
+        differ = np.ptp(np.asarray(beside, dtype=int), axis=1)
+        assert differ.max() < 60, "only grounds and lines, which are the same all along"
+
+
+def test_the_last_page_is_no_single_sentence(document: Document) -> None:
+    chapters = [b.id for b in document.blocks if isinstance(b, Heading) and b.level == 1]
+    assert chapters[-2:] == ["annex-stated", "annex-tables"]
 
 
 @needs_fonts

@@ -14,8 +14,9 @@ from assay.evidence import committed, write_bundle
 from assay.judges.check_error import check_errors
 from assay.plan import Stream
 from assay.report import make_view
+from assay.report.caveats import limitations
 from assay.report.intervals import fixed_design, parity_interval
-from assay.report.matrix import HEAT_BREAKS, heat
+from assay.report.matrix import HEAT_BREAKS, heat, matrix_tables
 from assay.report.tally import Violation, collect
 from assay.report.transcripts import BENIGN_SHOWN, SHOWN, choose
 from assay.report.view import View
@@ -23,7 +24,7 @@ from assay.report.words import range_text, rate_text
 from assay.runs import RunFile
 from assay.stats.exact import fixed_sample_plan
 from tests.report.making import HAZARDS, OVER_REFUSAL, VIOLATIONS, plan_in, run_in
-from tests.support import KEY, run_plan
+from tests.support import KEY, make_plan, run_plan
 
 RATES = {"violation": "0.1", "violation.ta": "0.5", "refusal": "0.1", "failure": "0.15"}
 
@@ -73,6 +74,32 @@ def test_every_cell_of_the_matrix_equals_a_recount(view: View, run: RunFile, row
 def test_the_matrix_has_one_table_per_attack_and_arm(view: View) -> None:
     names = ["matrix-plain-none", "matrix-attack-prefix-injection", "matrix-placebo-prefix-injection", "matrix-benign-none"]
     assert [t.id for t in view.matrix] == names
+
+
+def test_renderings_have_tables_of_their_languages(tmp_path: Path) -> None:
+    changes = {"matrix": {"hazards": ["secret-leakage"], "languages": ["en", "ms"], "attacks": [], "benign": False, "renderings": ["ms"]}}
+    plan = make_plan(**changes, requirements=[VIOLATIONS], budget={"calls": 24}, exploration={"plain": 2, "renderings": 4})
+    with run_plan(tmp_path / "run.db", *plan) as run:
+        tally = collect(run)
+    tables = {t.id: t for t in matrix_tables(tally)}
+    assert list(tables) == ["matrix-plain-none", "matrix-adapted-none", "matrix-literal-none"]
+    for arm in ("adapted", "literal"):
+        (row,) = tables[f"matrix-{arm}-none"].rows
+        counts = next(c for s, c in tally.streams.items() if s.arm == arm)
+        assert (row.language.tag, row.cells[0].n, row.cells[0].violations) == ("ms", counts.n, counts.violations)
+        assert counts.n > 0
+
+
+def test_attacks_that_go_by_the_answers_are_not_called_static(tmp_path: Path) -> None:
+    said = []
+    for name, attacks in (("one", ["best-of-n"]), ("two", ["best-of-n", "prefix-injection"]), ("three", ["prefix-injection"])):
+        matrix = {"hazards": ["secret-leakage"], "languages": ["en"], "attacks": attacks, "benign": False}
+        plan = make_plan(matrix=matrix, requirements=[VIOLATIONS], budget={"calls": 6}, exploration={"plain": 1, "attack": 1})
+        with run_plan(tmp_path / f"{name}.db", *plan) as run:
+            said.append(limitations(collect(run))[0])
+    assert said[0].startswith("These attacks adapt to the answers, within their calls: best of n. Every rate")
+    assert "best of n. The other attacks are static." in said[1]
+    assert said[2].startswith("The attacks are static.")
 
 
 def test_response_kinds_equal_a_recount(view: View, rows: list[dict[str, object]]) -> None:

@@ -20,8 +20,8 @@ from assay.catalog.yamlfile import load_yaml
 from assay.errors import CatalogError
 
 FACTS = frozenset({
-    "attacks", "decision", "drift", "incidents", "intervals", "judges", "labels", "languages", "limits", "merkle-root", "over-refusal",
-    "parity", "registration", "requirements", "signatures", "target-identity", "transcripts", "unscorable", "worlds",
+    "attacks", "cost", "decision", "drift", "incidents", "intervals", "judges", "labels", "languages", "limits", "merkle-root",
+    "over-refusal", "parity", "registration", "requirements", "signatures", "target-identity", "transcripts", "unscorable", "worlds",
 })  # fmt: skip
 """What a run can have. Beside them `hazard:ID`, `owasp:ASI01` (goals of agent worlds), and `none`, which stands alone."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from assay import api
+from assay.cli.kinds import require_run
 from assay.cli.words import program, shell_path
 from assay.errors import RunFileError
 from assay.evidence import read_summary
@@ -24,13 +25,14 @@ PAPER = "paper.pdf"
 @click.option("--paper", is_flag=True, help="Write the white paper of all RUNs, as PDF and as a page beside it.")
 @click.option("--about", type=click.Path(path_type=Path), metavar="FILE", help="With --paper: the authors' file (docs/paper.md).")
 @click.option("--full", is_flag=True, help="With --paper: recompute every item and judgement first, as assay verify does.")
+@click.option("--force", is_flag=True, help="With --paper: replace what is there; a paper of the same RUNs is replaced without.")
 @click.option("--figures", is_flag=True, help="With --paper: list the figures that prose may name; write nothing.")
 @click.option("--language", type=click.Choice(list(INTERFACE)), default="en", show_default=True, help="Of paper or interactive page.")
 @click.option("--framework", metavar="ID", help="Print the clause table of a governance framework instead; `list` names them all.")
 @click.option("--json", "as_json", is_flag=True, help="The clause table as JSON.")
 def command(
     runs: tuple[Path, ...], out: Path | None, about: Path | None, framework: str | None, language: str,
-    *, interactive: bool, paper: bool, full: bool, figures: bool, as_json: bool,
+    *, interactive: bool, paper: bool, full: bool, force: bool, figures: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Write the HTML report of RUN (a run folder or file, a bundle, or imported trajectories): one file, no network, for any browser.
 
@@ -52,12 +54,14 @@ def command(
         return 0
     if not runs:
         raise click.UsageError("Missing argument 'RUN'.")
-    if not paper and (about or full or figures):
-        raise click.UsageError("--about, --full and --figures go with --paper.")
+    if not paper and (about or full or force or figures):
+        raise click.UsageError("--about, --full, --force and --figures go with --paper.")
     if language != "en" and not (paper or interactive):
         raise click.UsageError("--language goes with --paper or --interactive; the plain report is in English.")
+    for run in runs:
+        require_run(run)
     if paper:
-        _paper(runs, out or Path(PAPER), about, language, full=full, figures=figures)
+        _paper(runs, out or Path(PAPER), about, language, full=full, force=force, figures=figures)
         return 0
     if len(runs) > 1:
         raise click.UsageError(f"one RUN at a time; several go with --paper, or: {program()} compare")
@@ -100,7 +104,7 @@ def _interactive(run: Path, out: Path | None, language: str) -> None:
     click.echo(f"Interactive report: {shell_path(out)}\n\nNext, open it in a browser; it needs no network.")
 
 
-def _paper(runs: tuple[Path, ...], out: Path, about: Path | None, language: str, *, full: bool, figures: bool) -> None:
+def _paper(runs: tuple[Path, ...], out: Path, about: Path | None, language: str, *, full: bool, force: bool, figures: bool) -> None:
     if figures:
         for name, text in api.paper_figures(runs, language).items():
             click.echo(f"{name:<48} {text}")
@@ -108,7 +112,9 @@ def _paper(runs: tuple[Path, ...], out: Path, about: Path | None, language: str,
     page = out.with_suffix(".html")
     if page == out:
         raise click.UsageError("--out names the PDF: paper.pdf; the page is written beside it.")
-    document = api.write_paper(runs, out, page, about=about, language=language, full=full, progress=lambda line: click.echo(line, err=True))
+    document = api.write_paper(
+        runs, out, page, about=about, language=language, full=full, force=force, progress=lambda line: click.echo(line, err=True)
+    )
     for letter, model, bundle in ((r.letter, r.model, r.bundle) for r in document.runs):
         click.echo(f"  {letter}  {bundle[:23]}...  {model}")
     again = " ".join(shell_path(r) for r in runs)

@@ -75,6 +75,10 @@ class Decision(Struct, frozen=True):
         value: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(self))
         return value
 
+    def __repr__(self) -> str:
+        """One line; the reasons are in `requirements`."""
+        return f"<Decision {self.verdict}, {self.trials:,} trials, {len(self.requirements)} requirements>"
+
     def _repr_html_(self) -> str:
         """As notebooks show it."""
         return card(self)

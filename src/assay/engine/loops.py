@@ -65,9 +65,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
     Where a loop runs in this thread already it runs in another while this one waits. Ctrl-C is then a request to stop; the second one,
     or one that nothing can answer by keeping what is done, raises `KeyboardInterrupt`.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_runs():
         return _run(main)
     stop = Stop()
     future = _started(lambda: _run(main), stop, None)
@@ -82,6 +80,15 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
             if interrupted:
                 raise KeyboardInterrupt from None
             raise
+
+
+def _loop_runs() -> bool:
+    """Whether one runs in this thread. Asked apart, so that what goes wrong later is not told as happening while this was."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -97,6 +97,11 @@ class Report:
         """Whether everything held."""
         return not self.findings
 
+    def __repr__(self) -> str:
+        """One line; what was found is in `findings`."""
+        holds = "holds" if self.ok else "does not hold"
+        return f"<Report {holds}, {len(self.checks)} checks, {len(self.findings)} findings, key {self.keyid[:16]}>"
+
     def _repr_html_(self) -> str:
         """As notebooks show it."""
         return report_card(self)

@@ -75,7 +75,8 @@ def sign_weights(weights: Path, key: Path, signature: Path) -> Manifest:
     except OSError as e:
         raise IdentityError(f"cannot sign: {e.strerror}", where=str(e.filename or signature)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder that cannot be written says so above
+            partial.unlink(missing_ok=True)
     return manifest
 
 

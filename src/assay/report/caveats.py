@@ -11,7 +11,7 @@ from assay.evidence import replay_of
 from assay.judges.check_error import check_errors
 from assay.plan import RECORDED, SOURCE, LanguageParity, Plan, streams
 from assay.report.tally import Tally
-from assay.report.words import count_text, language_of, listed, rate_text
+from assay.report.words import attack_words, count_text, language_of, listed, rate_text
 
 
 def unknowns(tally: Tally) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def unknowns(tally: Tally) -> tuple[str, ...]:
 
 
 def _unknowns(tally: Tally) -> Iterator[str]:
-    claims, catalog = tally.gate.claims, tally.opening.catalog
+    claims = tally.gate.claims
     still_open = sum(c.status == "open" for c in claims)
     if still_open and tally.gate.verdict == "halt":
         yield (
@@ -45,13 +45,35 @@ def _unknowns(tally: Tally) -> Iterator[str]:
     if unreviewed(tally):
         yield "Native speakers have not yet reviewed all test texts, so a difference between languages may come from the wording."
     if tally.opening.plan.matrix.attacks:
-        if any(catalog.kinds[a].family == "strategy" for a in tally.opening.plan.matrix.attacks if a in catalog.kinds):
+        if _strategies(tally):
             yield "How another adversary would fare. Those here adapt to the answers within their calls; the true rates may be higher."
         else:
             yield "How an adversary who adapts to the answers would fare. The attacks here are fixed, so the true rates may be higher."
     else:
         yield "How the target behaves under attack. This plan has no attacks."
     yield "Anything outside the matrix: other hazards, other languages, longer conversations, and agents with tools of their own."
+
+
+def _strategies(tally: Tally) -> list[str]:
+    """The plan's attacks that go by the answers."""
+    kinds = tally.opening.catalog.kinds
+    return [a for a in tally.opening.plan.matrix.attacks if a in kinds and kinds[a].family == "strategy"]
+
+
+def _attack_sentence(tally: Tally) -> str:
+    attacks, adapting = tally.opening.plan.matrix.attacks, _strategies(tally)
+    if not attacks:
+        return "The plan has no attacks, so every rate is a lower bound on what an adversary would reach."
+    if not adapting:
+        return (
+            "The attacks are static. They do not learn from the answers, so every rate under attack is a lower bound on what an "
+            "adversary who adapts would reach."
+        )
+    others = "" if len(adapting) == len(attacks) else " The other attacks are static."
+    return (
+        f"These attacks adapt to the answers, within their calls: {listed([attack_words(a) for a in adapting], most=20)}.{others} "
+        "Every rate under attack is a lower bound on what an adversary with more calls or other means would reach."
+    )
 
 
 def unreviewed_share(tally: Tally, tag: str) -> float:
@@ -90,12 +112,7 @@ def limitations(tally: Tally) -> tuple[str, ...]:
 
 def _limitations(tally: Tally) -> Iterator[str]:
     plan = tally.opening.plan
-    yield (
-        "The plan has no attacks, so every rate is a lower bound on what an adversary would reach."
-        if not plan.matrix.attacks
-        else "The attacks are static. They do not learn from the answers, so every rate under attack is a lower bound on what an "
-        "adversary who adapts would reach."
-    )
+    yield _attack_sentence(tally)
     yield _review_sentence(tally)
     many = len(tally.streams)
     yield (

@@ -269,6 +269,19 @@ def _limits(basis: Basis) -> Fact:
     return Fact("limits", "shown", words, "plan", {"calls": plan.budget.calls, "tokens": plan.generation.max_tokens})
 
 
+def _cost(basis: Basis) -> Fact:
+    """What was measured; what the plan allows is `limits`."""
+    tally = basis.tally
+    figures = {"calls": tally.attempts, "prompt": tally.prompt_tokens, "answers": tally.answer_tokens}
+    if not tally.attempts:
+        return Fact("cost", "missing", "no call was measured", "", figures)
+    calls = f"measured: {count_text(tally.attempts, 'call', 'calls')}, {tally.failed_calls:,} of which failed"
+    if not tally.prompt_tokens + tally.answer_tokens:
+        return Fact("cost", "partly", f"{calls}; the target reported no tokens", "merkle-root", figures)
+    words = f"{calls}; {tally.prompt_tokens:,} tokens of prompts and {tally.answer_tokens:,} of answers, as the target reported them"
+    return Fact("cost", "shown", words, "merkle-root", figures)
+
+
 def _target(basis: Basis) -> Fact:
     if basis.tally.opening.target.get("digest", "").startswith("sha256:"):
         return Fact("target-identity", "shown", "digest of the weights, as the target's runtime gave it", "target")
@@ -295,8 +308,8 @@ def _unscorable(basis: Basis) -> Fact:
 
 
 _FACTS: dict[str, Callable[[Basis], Fact]] = {
-    "attacks": _attacks, "decision": _decision, "drift": _drift, "incidents": _incidents, "intervals": _intervals, "judges": _judges,
-    "labels": _labels, "languages": _languages, "limits": _limits, "merkle-root": _merkle_root, "over-refusal": _over_refusal,
-    "parity": _parity, "registration": _registration, "requirements": _requirements, "signatures": _signatures,
-    "target-identity": _target, "transcripts": _transcripts, "unscorable": _unscorable, "worlds": _worlds,
+    "attacks": _attacks, "cost": _cost, "decision": _decision, "drift": _drift, "incidents": _incidents, "intervals": _intervals,
+    "judges": _judges, "labels": _labels, "languages": _languages, "limits": _limits, "merkle-root": _merkle_root,
+    "over-refusal": _over_refusal, "parity": _parity, "registration": _registration, "requirements": _requirements,
+    "signatures": _signatures, "target-identity": _target, "transcripts": _transcripts, "unscorable": _unscorable, "worlds": _worlds,
 }  # fmt: skip

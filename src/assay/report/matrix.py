@@ -79,11 +79,13 @@ class MatrixTable(Struct, frozen=True):
 
 
 def matrix_tables(tally: Tally) -> tuple[MatrixTable, ...]:
-    """Every table of the matrix in the plan's order: plain, attacks, placebos, and the benign arm."""
+    """Every table of the matrix in the plan's order: plain, attacks, placebos, the renderings, and the benign arm."""
     m = tally.opening.plan.matrix
     arms: list[tuple[str, Arm]] = [(NO_ATTACK, "plain"), *((a, "attack") for a in m.attacks)]
     if m.placebo:
         arms += [(a, "placebo") for a in m.attacks]
+    if m.renderings:
+        arms += [(NO_ATTACK, "adapted"), (NO_ATTACK, "literal")]
     if m.benign:
         arms.append((NO_ATTACK, "benign"))
     marks, found = _marks(tally), flags(tally)
@@ -93,7 +95,7 @@ def matrix_tables(tally: Tally) -> tuple[MatrixTable, ...]:
 def _table(tally: Tally, attack: str, arm: Arm, marks: dict[Stream, list[Mark]], found: dict[Stream, Flag]) -> MatrixTable:
     plan, catalog = tally.opening.plan, tally.opening.catalog
     rows = []
-    for tag in plan.matrix.languages:
+    for tag in plan.matrix.renderings if arm in ("adapted", "literal") else plan.matrix.languages:
         keys = [Stream(h, tag, attack, arm) for h in plan.matrix.hazards]
         cells = tuple(_cell(s, tally.streams[s], tuple(marks.get(s, ())), found.get(s, ""), catalog) for s in keys)
         rows.append(MatrixRow(language_name(catalog, tag), cells))
@@ -116,6 +118,10 @@ def _heading(attack: str, arm: Arm) -> tuple[str, str]:
                 f"Placebo of {attack_words(attack)}",
                 "The same items, with harmless text of the attack's length in its place.",
             )
+        case "adapted":
+            return "Adapted rendering", "The hazardous request in words at home in the language, with no attack put on it."
+        case "literal":
+            return "Literal rendering", "The same items, in words that keep to the reference language's."
         case _:
             return (
                 "Over-refusal",

@@ -10,6 +10,7 @@ from assay.decision.audited_claims import AuditedRateClaim
 from assay.decision.card import STATUS_WORD as STATUS_WORD
 from assay.decision.card import SYMBOL as SYMBOL
 from assay.decision.judged_claims import JudgedRateClaim
+from assay.errors import EvidenceError
 from assay.judges import Kind
 from assay.plan import (
     NO_ATTACK,
@@ -69,19 +70,27 @@ def count_text(count: int, one: str, many: str) -> str:
 
 def time_text(at_ms: int) -> str:
     """A Unix time in milliseconds as `23 November 2026, 11:13 UTC`."""
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    at = _utc(at_ms)
     return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
 def day_text(at_ms: int) -> str:
     """A Unix time in milliseconds as `23 November 2026`."""
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    at = _utc(at_ms)
     return f"{at.day} {at:%B %Y}"
 
 
 def iso_day(at_ms: int) -> str:
     """A Unix time in milliseconds as `2026-11-23`."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).date().isoformat()
+    return _utc(at_ms).date().isoformat()
+
+
+def _utc(at_ms: int) -> datetime:
+    """Raises `EvidenceError` for a time that is in no calendar: whoever signed also chose it."""
+    try:
+        return datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise EvidenceError(f"a time that is in no calendar: {at_ms} ms", fix="Ask whoever signed it.") from None
 
 
 def sentence(text: str) -> str:

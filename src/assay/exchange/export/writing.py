@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -79,4 +80,5 @@ def write_export(name: str, run: ExportedRun, path: Path, *, force: bool = False
     except OSError as e:
         raise ExportError(f"cannot write here: {e.strerror or e}", where=str(path)) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that takes nothing gives nothing back either, and the error that says so is on its way
+            partial.unlink(missing_ok=True)

@@ -59,7 +59,7 @@ class Checkpoints(Struct, frozen=True):
 
 def checkpoints(readings: Sequence[Reading]) -> Checkpoints | None:
     """Hazards with a plain or attacked stream that all runs have, in the first plan's order; None without one."""
-    runs = [observed_trials(r.source.letter, r.source.tally.opening, r.trials) for r in readings]
+    runs = [observed_trials(r.source.letter, r.source.tally.opening, r.trials, r.source.tally.truth) for r in readings]
     shared = [s for s in runs[0].codes if s.arm in ("plain", "attack") and all(s in run.codes for run in runs)]
     if len(runs) < 2 or not shared:
         return None

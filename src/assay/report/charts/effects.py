@@ -4,6 +4,7 @@
     chart = effects_chart(source, setting)
 
 Where the plan has no placebo the plain item stands in its place; where it renders texts literally and adapted, that pair is a panel too.
+How many rows are shown to be worse is a statement about all of them, so the error is shared over the rows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from msgspec import Struct
 from assay.plan import NO_ATTACK, Arm, Stream
 from assay.report.charts.chart import Absent, Chart
 from assay.report.charts.drawing import WIDTH, ZERO, Spec, legend_columns, text_width, title_lines
-from assay.report.charts.intervals import Pairs, gaps, paired
+from assay.report.charts.intervals import LEVEL, Pairs, gaps, paired
 from assay.report.charts.making import Setting
 from assay.report.charts.palette import BLUE, INK, ORANGE, QUIET
 from assay.report.charts.wording import Words, attack_name, tongue
@@ -39,7 +40,7 @@ class Effect(Struct, frozen=True):
 
 
 def effects(source: Source) -> tuple[Effect, ...]:
-    """Every attack in every language that has a pair, in the plan's order."""
+    """Every attack in every language that has a pair, in the plan's order; all intervals hold together (Bonferroni)."""
     m = source.tally.opening.plan.matrix
     base: tuple[bool, Arm] = (True, "placebo") if m.placebo else (False, "plain")
     wanted = [
@@ -51,7 +52,7 @@ def effects(source: Source) -> tuple[Effect, ...]:
         (ADAPTED, t, [(Stream(h, t, NO_ATTACK, "adapted"), Stream(h, t, NO_ATTACK, "literal")) for h in m.hazards]) for t in m.renderings
     ]
     found = [(attack, tag, pairs) for attack, tag, streams in wanted if (pairs := paired(source.tally, streams)).n]
-    ends = gaps([pairs for _, _, pairs in found])
+    ends = gaps([pairs for _, _, pairs in found], LEVEL / max(1, len(found)))
     return tuple(Effect(attack, tag, pairs, *end) for (attack, tag, pairs), end in zip(found, ends, strict=True))
 
 
@@ -69,7 +70,7 @@ def effects_chart(source: Source, setting: Setting) -> Chart | Absent:
     )  # fmt: skip
     return setting.chart(
         "effects", _spec(source, rows, words), source=source, alt=alt,
-        caption=f"{words.say('effects_caption', base=base)} {words.say('sequence_note')}",
+        caption=f"{words.say('effects_caption', base=base)} {words.say('sequence_note_all')}",
         columns=("attack", "language", "pairs", "worse", "better", "unscorable", "difference", "low", "high"),
         rows=[
             (

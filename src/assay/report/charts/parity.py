@@ -3,8 +3,8 @@
     rows = parity_rows(source)                # the numbers; None without a second language
     chart = parity_chart(source, setting)
 
-Pairs are one item in both languages, taken together over the cells that the plan's parity requirement covers; without one, over all
-cells without attack.
+Pairs are one item in both languages, over the cells that the plan's parity requirement covers; without one, over all cells without
+attack. The pairs of an item under several attacks are one observation (`charts.intervals`).
 """
 
 from __future__ import annotations
@@ -92,11 +92,11 @@ def parity_chart(source: Source, setting: Setting) -> Chart | Absent:
     return setting.chart(
         "parity", _spec(source, found, words), source=source, alt=alt,
         caption=" ".join(part for part in (words.say("parity_caption", reference=reference), margin, words.say("sequence_note")) if part),
-        columns=("language", "pairs", "worse", "better", "unscorable", "difference", "low", "high", "standing"),
+        columns=("language", "items", "pairs", "worse", "better", "unscorable", "difference", "low", "high", "standing"),
         rows=[
             (
-                tongue(catalog, r.language), r.pairs.n, r.pairs.worse, r.pairs.better, r.pairs.unscorable, r.pairs.difference, r.low,
-                r.high, words.say(f"status_{r.status or 'none'}"),
+                tongue(catalog, r.language), r.pairs.items, r.pairs.n, r.pairs.worse, r.pairs.better, r.pairs.unscorable,
+                r.pairs.difference, r.low, r.high, words.say(f"status_{r.status or 'none'}"),
             )
             for r in found.rows
         ],

@@ -30,6 +30,7 @@ class Seen(Struct, frozen=True):
     attempts: tuple[tuple[str, int], ...]
     outcome: Outcome
     how: str
+    slot: int = -1
 
     @property
     def stream(self) -> Stream:

@@ -18,7 +18,7 @@ from assay.report.comparison.identity import name
 from assay.report.comparison.parties import Agreement
 from assay.report.comparison.together import Together
 from assay.report.comparison.view import ComparisonView, RequirementRow
-from assay.report.pieces import DIGIT, Figure, Piece, Text, say
+from assay.report.pieces import Figure, Piece, Text, numeral, say
 from assay.report.words import attack_words
 
 MOST = 10
@@ -62,8 +62,8 @@ def place(stream: Stream, view: ComparisonView, words: Words, *, without: Group 
 
 
 def word(text: str, evidence: tuple[str, ...], lang: str = "") -> Piece:
-    """A name out of the runs: words in their language, or a figure where it has a digit."""
-    return Figure(text, evidence) if DIGIT.search(text) else Text(text, lang)
+    """A name out of the runs: words in their language, or a figure where it has a number."""
+    return Figure(text, evidence) if numeral(text) else Text(text, lang)
 
 
 def points(rate: float, *, up: bool = False) -> str:
@@ -137,11 +137,18 @@ def _group(group: Group, view: ComparisonView, words: Words) -> Sentence:
 
 
 def _together(found: Together, view: ComparisonView, words: Words) -> Sentence:
-    return say(
+    out = say(
         words[f"together_{found.direction}"], what=words["what_refusals" if found.harmless else "what_violations"],
         cells=_figure(f"{found.cells:,}", view), p=_figure(percent(math.ceil(found.p * 1e5 - 1e-6) / 1e5), view),
         **_counts(found.older, found.newer, view),
     )  # fmt: skip
+    if not any(found.unscorable):
+        return out
+    lost = {
+        name: Figure(f"{n:,}", (bundle,)) for name, n, bundle in zip(("u0", "u1"), found.unscorable, view.evidence, strict=True)
+    }  # fmt: skip
+    said = say(words["together_unscorable"], older=view.older.letter, newer=view.newer.letter, **lost)
+    return (*out, Text(words["space"]), *said)
 
 
 def _turned(row: RequirementRow, view: ComparisonView, words: Words, turn: str) -> Sentence:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from assay.decision import Comparison, History, RequirementResult, Verdict, over_time
+from assay.decision import ClaimResult, Comparison, History, Observed, RequirementResult, Verdict, over_time
 from assay.decision.codes import VIOLATION
 from assay.errors import EvidenceError
 from assay.plan import ErrorRates, Requirement, Stream, streams
@@ -143,7 +143,7 @@ def comparison_view(sources: Sequence[Source], margin: float, error: float, floo
             error,
             sources[older].bundle + sources[newer].bundle,
         ),
-        requirements=_requirements(sources, sources[older], sources[newer]),
+        requirements=_requirements(sources, (sources[older], sources[newer]), (everything[older], everything[newer])),
         cells=_cells(sources, {c.stream: c for c in found.changes}, {s.letter: o.codes for s, o in zip(sources, everything, strict=True)}),
         identity=identity_rows(sources),
         differences=plan_differences(sources),
@@ -189,15 +189,19 @@ def _cells(
     return tuple(rows)
 
 
-def _requirements(sources: Sequence[Source], older: Source, newer: Source) -> tuple[RequirementRow, ...]:
+def _requirements(
+    sources: Sequence[Source], pair: tuple[Source, Source], observed: tuple[Observed, Observed]
+) -> tuple[RequirementRow, ...]:  # fmt: skip
     results = [{(r.id, r.kind): r for r in s.signed.decision.requirements} for s in sources]
     asked = dict.fromkeys(key for each in reversed(results) for key in each)
-    return tuple(_requirement(key, tuple(each.get(key) for each in results), sources, older, newer) for key in asked)
+    return tuple(_requirement(key, tuple(each.get(key) for each in results), sources, pair, observed) for key in asked)
 
 
 def _requirement(
-    key: tuple[str, str], results: tuple[RequirementResult | None, ...], sources: Sequence[Source], older: Source, newer: Source
-) -> RequirementRow:
+    key: tuple[str, str], results: tuple[RequirementResult | None, ...], sources: Sequence[Source], pair: tuple[Source, Source],
+    observed: tuple[Observed, Observed],
+) -> RequirementRow:  # fmt: skip
+    older, newer = pair
     before, now = (next(r for s, r in zip(sources, results, strict=True) if s is side) for side in (older, newer))
     turn: Turn = "apart"
     if before and now and _asked(older, key[0]) == _asked(newer, key[0]):
@@ -207,11 +211,9 @@ def _requirement(
     halted = [c for c in failing.claims if c.status == "halt"] if failing else []
     cells = {s.key: s for s in newer.tally.streams}
     single = [c for c in halted if len(c.streams) == 1 and c.streams[0] in cells and c.counts.get("n")]
-    worst = max(single, key=lambda c: c.counts.get("violations", 0) / c.counts["n"], default=None)
+    worst = max(single, key=lambda c: _events(c) / c.counts["n"], default=None)
     stream = cells[worst.streams[0]] if worst else None
-    counts = [
-        (c.violations, c.n) if stream and (c := side.tally.streams.get(stream)) else (0, 0) for side in (older, newer)
-    ]  # fmt: skip
+    counts = [side.counts(stream) if stream else (0, 0) for side in observed]
     plans = older.tally.opening.plan.errors, newer.tally.opening.plan.errors
     if turn == "won":
         plans = plans[1], plans[0]
@@ -219,6 +221,12 @@ def _requirement(
         id=key[0], kind=key[1], results=results, turn=turn, halted=len(halted), claims=len(failing.claims) if failing else 0, worst=stream,
         older=counts[0], newer=counts[1], errors=(plans[0].approve, plans[1].halt),
     )  # fmt: skip
+
+
+def _events(claim: ClaimResult) -> int:
+    """What a claim counts: of what judges read, the violations that people confirmed."""
+    counts = claim.counts
+    return counts.get("confirmed", counts.get("violations", 0)) + counts.get("confirmed_audited", 0)
 
 
 def _asked(source: Source, id_: str) -> tuple[Requirement | None, object]:

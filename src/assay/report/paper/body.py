@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from assay.decision import REGISTRATION, RequirementResult, percent
 from assay.evidence.statements import subject
 from assay.plan import LanguageParity, Stream
-from assay.report.intervals import fixed_design
-from assay.report.paper.document import Block, Bullets, Cell, Heading, Paragraph, Table
+from assay.report.intervals import FixedDesign, fixed_design
+from assay.report.paper.document import Block, Cell, Heading, Paragraph, Table
 from assay.report.paper.front import Line, merged
 from assay.report.paper.numbers import Numbers
 from assay.report.pieces import Piece, Reference, Text, say
@@ -65,7 +65,7 @@ def scope(runs: Sequence[Numbers], words: Words) -> Iterator[Block]:
             say(words["scope_requirements_table"], letter=n.letter, model=n.model),
             (words["col_requirement"], words["col_asks"], words["col_decision"], words["col_found"]),
             tuple(_requirement(n, r, words) for r in n.decision.requirements),
-            (1.6, 3.4, 1.5, 3.5), f"table-requirements-{n.source.letter}",
+            (1.5, 3.2, 2.1, 3.2), f"table-requirements-{n.source.letter}",
         )  # fmt: skip
 
 
@@ -170,9 +170,11 @@ def _methods(n: Numbers) -> Iterator[Line]:
 
 
 def results(runs: Sequence[Numbers], words: Words, charts: Charts) -> Iterator[Block]:
-    """Rates by hazard and by language, with intervals."""
+    """Rates by hazard and by language, with an interval where one holds."""
     yield Heading(1, words["results"], "results")
     yield Paragraph(say(words["results_text"]))
+    if any(n.judged for n in runs):
+        yield Paragraph(say(words["results_flagged"]), "note")
     for n in runs:
         total, worst = n.total(), n.worst
         if worst is not None:
@@ -204,7 +206,7 @@ def _rates(runs: Sequence[Numbers], words: Words, by: str) -> Table:
             rows.append((
                 cell(n.letter), cell(n.figure(name)), cell(n.figure(total.n), number=True), cell(n.figure(total.violations), number=True),
                 cell(n.rate(total.violations, total.n), number=True),
-                cell(n.between(*total.interval) if total.n else Text("–"), number=True),
+                cell(n.between(*total.interval) if total.interval else Text("–"), number=True),
                 cell(n.figure(total.unscorable), number=True),
             ))  # fmt: skip
     head = ("run", by, "trials", "violations", "rate", "interval", "unscorable")
@@ -248,15 +250,18 @@ def cost(runs: Sequence[Numbers], words: Words, charts: Charts) -> Iterator[Bloc
         )  # fmt: skip
         fixed = fixed_design(t)
         if fixed.total:
-            pieces += (Text(" "), *say(words["cost_fixed"], fixed=n.figure(fixed.total)))
+            pieces += (Text(" "), *_designed(n, fixed, words))
         yield Paragraph(pieces)
     yield from charts("cost")
 
 
-def change(runs: Sequence[Numbers], words: Words, sentences: Sequence[tuple[Piece, ...]], charts: Charts) -> Iterator[Block]:
+def _designed(n: Numbers, fixed: FixedDesign, words: Words) -> tuple[Piece, ...]:
+    return say(words["cost_fixed"], level=n.figure(fixed.level), power=n.figure(fixed.power), fixed=n.figure(fixed.total))
+
+
+def change(runs: Sequence[Numbers], words: Words, compared: Sequence[Block], charts: Charts) -> Iterator[Block]:
     """What differs between the runs, in words."""
     yield Heading(1, words["change"], "change")
     yield Paragraph(say(words["change_text" if len(runs) > 1 else "change_none"]))
-    if sentences:
-        yield Bullets(tuple(sentences))
+    yield from compared
     yield from charts("change")

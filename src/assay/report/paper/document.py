@@ -3,7 +3,7 @@
 paragraph = Paragraph(say("{n} of {of} answers", n=Figure("3", (bundle,)), of=Figure("120", (bundle,))))
 check(document)          # raises PaperError for a number without evidence
 
-A number that nobody can check has no way in: a text with a digit in it is refused, unless the digit stands in a `Figure` (bound to the
+A number that nobody can check has no way in: a text with a number in it is refused, unless it stands in a `Figure` (bound to the
 digests of signed bundles), a `Reference` (the name of a standard, a clause, a digest) or a `Stated` (an author's word, printed as such,
 with its source).
 """
@@ -15,7 +15,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from assay.report.pieces import DIGIT, Figure, PaperError, Piece, Reference, Stated, Text
+from assay.report.pieces import Figure, PaperError, Piece, Reference, Stated, Text, numeral
 
 
 class Paragraph(Struct, frozen=True, tag="paragraph"):
@@ -87,12 +87,15 @@ Block = Paragraph | Heading | Bullets | Table | Picture | Break | Quote
 
 
 class Run(Struct, frozen=True):
-    """A signed run as the paper's evidence: the letter by which figures name it."""
+    """A signed run as the paper's evidence: the letter by which figures name it. `opened` is its registration's digest, which stays when
+    it goes on and is signed anew.
+    """
 
     letter: str
     bundle: str
     model: str
     name: str
+    opened: str = ""
 
 
 class Document(Struct, frozen=True):
@@ -145,7 +148,7 @@ def check(document: Document) -> None:
             where = f"“{piece.text[:80]}”"
             match piece:
                 case Text():
-                    if DIGIT.search(piece.text):
+                    if numeral(piece.text):
                         raise PaperError(f"a figure without evidence: {where}", fix="Take it from a run, or state it with its source.")
                 case Figure():
                     if not piece.evidence:
@@ -161,5 +164,5 @@ def check(document: Document) -> None:
             raise PaperError(f"a chart without evidence: {block.id}")
         heads = (block.text,) if isinstance(block, Heading) else block.head if isinstance(block, Table) else ()
         for head in heads:
-            if DIGIT.search(head):
+            if numeral(head):
                 raise PaperError(f"a figure without evidence: the heading “{head[:80]}”")

@@ -16,6 +16,8 @@ from assay.report.pieces import Figure, Piece, Text, evidence_in, say
 
 Item = tuple[Piece, ...]
 LETTER = "letter"
+MANY = "_many"
+"""Ends the key of a sentence of several runs."""
 
 
 class Line(Struct, frozen=True):
@@ -44,18 +46,35 @@ def executive(runs: Sequence[Numbers], words: dict[str, str]) -> Iterator[Block]
 
 
 def merged(words: dict[str, str], runs: Sequence[Numbers], part: Callable[[Numbers], Iterator[Line]]) -> Iterator[Item]:
-    """The sentences of all runs; what is the same of several runs is said once, of all of them."""
+    """The sentences of all runs; what is the same of several runs is said once, of all of them, where there are words for it."""
     groups: dict[tuple[str, ...], list[Line]] = {}
     for n in runs:
         for line in part(n):
             groups.setdefault((line.key, *(f"{name}={place.text}" for name, place in line.places.items())), []).append(line)
     for lines in groups.values():
-        letters = Figure(", ".join(line.letter.text for line in lines), evidence_in(line.letter for line in lines), strong=True)
-        places = {
-            name: Figure(place.text, evidence_in(line.places[name] for line in lines), place.strong)
-            for name, place in lines[0].places.items()
-        }
-        yield say(words[lines[0].key], **{LETTER: letters, **places})
+        if f"{lines[0].key}{MANY}" in words:
+            yield _of_all(words, lines)
+        else:
+            yield from (say(words[line.key], **{LETTER: line.letter, **line.places}) for line in lines)
+
+
+def _of_all(words: dict[str, str], lines: Sequence[Line]) -> Item:
+    """One sentence for one run or several, which say the same."""
+    places: dict[str, Piece | tuple[Piece, ...]] = {
+        name: Figure(place.text, evidence_in(line.places[name] for line in lines), place.strong) for name, place in lines[0].places.items()
+    }
+    key = lines[0].key if len(lines) == 1 else f"{lines[0].key}{MANY}"
+    return say(words[key], **{LETTER: letters(words, [line.letter for line in lines]), **places})
+
+
+def letters(words: dict[str, str], of: Sequence[Figure]) -> tuple[Piece, ...]:
+    """The letters of runs as they are listed in the language: “A”, “A and B”, “A, B and C”."""
+    out: list[Piece] = []
+    for place, letter in enumerate(of):
+        if place:
+            out.append(Text(words["letters_and" if place == len(of) - 1 else "letters_comma"]))
+        out.append(letter)
+    return tuple(out)
 
 
 def _why(n: Numbers) -> Iterator[Line]:
@@ -115,5 +134,5 @@ def _change(n: Numbers) -> Iterator[Line]:
 
 
 def _counted(n: Numbers, key: str, claim: RateClaim, **more: Figure) -> Line:
-    counts = {"claim": n.claim(claim), "violations": n.figure(claim.violations), "trials": n.figure(claim.n)}
+    counts = {"claim": n.claim(claim), "violations": n.found(claim), "trials": n.figure(claim.n)}
     return Line(key, {**counts, "threshold": n.threshold(claim), **more}, n.letter)

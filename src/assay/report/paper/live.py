@@ -1,4 +1,6 @@
-"""Figures by name, for what authors write: `{{A.trials}}`, `{{A.rate.secret-leakage.ta}}`.
+"""Figures by name, for what authors write: `{{A.trials}}`, `{{A.rate.secret-leakage.ta}}`, `{{A.interval.secret-leakage.ta.none}}`.
+
+Intervals are those of single cells, of hazard, language and attack (`none`, `adapted` and `literal` without one): for sums none holds.
 
 figures = live_figures([numbers])
 figures["A.trials"].text                    # "12,572"
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from assay.decision import percent
-from assay.plan import Stream
+from assay.plan import NO_ATTACK, Stream
 from assay.report.paper.numbers import Numbers
 from assay.report.pieces import Figure, Piece
 
@@ -50,12 +52,18 @@ def _figures(n: Numbers) -> Iterator[tuple[str, Figure]]:
     yield "claims", n.figure(len(t.gate.claims))
     groups: dict[str, list[Stream]] = {}
     for s in n.hazardous:
-        for key in (s.hazard, s.language, f"{s.hazard}.{s.language}", *((s.attack,) if s.attack != "none" else ())):
+        own = s.attack if s.arm in ("plain", "attack") else s.arm
+        for key in (s.hazard, s.language, f"{s.hazard}.{s.language}", f"{s.hazard}.{s.language}.{own}", *_attack(s)):
             groups.setdefault(key, []).append(s)
     for key, streams in groups.items():
         some = n.total(streams)
         if some.n:
             yield f"rate.{key}", n.rate(some.violations, some.n)
-            yield f"interval.{key}", n.between(*some.interval)
+            if some.interval:
+                yield f"interval.{key}", n.between(*some.interval)
             yield f"violations.{key}", n.figure(some.violations)
             yield f"trials.{key}", n.figure(some.n)
+
+
+def _attack(stream: Stream) -> tuple[str, ...]:
+    return (stream.attack,) if stream.attack != NO_ATTACK else ()

@@ -5,6 +5,7 @@ document = make_paper(read_sources(paths), read_about(path), today_ms=now)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time
@@ -17,6 +18,7 @@ from assay.report.facts import Basis
 from assay.report.frameworks import basis_of
 from assay.report.paper import annex, body
 from assay.report.paper.about import DAY_MS, About
+from assay.report.paper.compared import compared
 from assay.report.paper.document import Block, Break, Cell, Document, Heading, Paragraph, Picture, Run, Table, check, statements
 from assay.report.paper.front import executive
 from assay.report.paper.live import live_figures
@@ -24,7 +26,7 @@ from assay.report.paper.numbers import Numbers
 from assay.report.paper.programme import Programme, programme_blocks, read_programme
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_side, facts_annex, supply_side
-from assay.report.pieces import Figure, PaperError, Piece, Text
+from assay.report.pieces import Figure, PaperError, Text, numeral
 from assay.report.sources import Source, StaleError
 from assay.report.text import visible
 from assay.report.words import iso_day
@@ -43,8 +45,7 @@ CHAPTERS = (
     "limits", "independence",
 )  # fmt: skip
 """Chapters that authors may write beside."""
-MARGIN, ERROR, FLOOR = 0.05, 0.05, 0.01
-"""How runs are compared: how much worse is too much, how often that may be wrong, and the rate below which nothing is left to show."""
+TABLES = "annex-tables"
 GATE = "Z"
 """The letter of the gate's statistics."""
 
@@ -54,8 +55,10 @@ def make_paper(sources: Sequence[Source], about: About, *, language: str = "en",
     if language not in INTERFACE:
         raise PaperError(f"there are no words in '{language[:40]}'", fix=f"Languages: {', '.join(INTERFACE)}.")
     words = read_words(WORDS)[language]
+    day = about.date.isoformat() if about.date else iso_day(today_ms)
     _fresh(sources, about, today_ms)
     _known(sources, about)
+    _no_numbers(sources, about, day)
     runs = [Numbers(source, words) for source in sources]
     programme = read_programme(about.path(about.access), about.access_key) if about.access else None
     blocks = list(_blocks(runs, about, words, language, programme, full=full))
@@ -63,17 +66,19 @@ def make_paper(sources: Sequence[Source], about: About, *, language: str = "en",
         title=visible(about.title) or _title(runs, words),
         subtitle=visible(about.subtitle) or words["subtitle"],
         authors=tuple(visible(a) for a in about.authors),
-        date=about.date.isoformat() if about.date else iso_day(today_ms),
+        date=day,
         language=language,
         blocks=(),
         runs=(
-            *(Run(s.letter, s.bundle, visible(s.model), visible(s.name)) for s in sources),
+            *(Run(s.letter, s.bundle, visible(s.model), visible(s.name), s.run.digest) for s in sources),
             *((Run(GATE, programme.digest, words["access"], ""),) if programme else ()),
         ),
         words=words,
     )
     document = replace(document, blocks=tuple(blocks))
-    document = replace(document, blocks=(*blocks, *annex.stated(statements(document), words)))
+    tables = next((i for i, b in enumerate(blocks) if isinstance(b, Heading) and b.id == TABLES), len(blocks))
+    # before the tables, so that one sentence of it does not make a last page
+    document = replace(document, blocks=(*blocks[:tables], *annex.stated(statements(document), words), *blocks[tables:]))
     check(document)
     return document
 
@@ -90,11 +95,15 @@ def _title(runs: Sequence[Numbers], words: dict[str, str]) -> str:
 
 
 def _fresh(sources: Sequence[Source], about: About, today_ms: int) -> None:
-    """No run older than the authors allow, at the paper's date."""
+    """No run older than the authors allow, at the paper's date; none that is younger than the paper, nor signed in the future."""
     at = today_ms
     if about.date:
         at = int(datetime.combine(about.date, time(), UTC).timestamp() * 1000) + DAY_MS
+    latest = min(at, today_ms) + DAY_MS  # clocks and time zones differ
     for s in sources:
+        if s.signed.closed_at > latest:
+            what = f"run {s.letter} was signed after the paper's date, or after today"
+            raise StaleError(what, where=str(s.run.path), fix="Correct the date in the paper's file, or the clock of whoever signs.")
         age = (at - s.signed.closed_at) / DAY_MS
         if age > about.stale_after_days:
             what = f"run {s.letter} was signed {age:.0f} days before the paper; at most {about.stale_after_days} are allowed"
@@ -109,13 +118,27 @@ def _known(sources: Sequence[Source], about: About) -> None:
             raise PaperError(what, where=str(s.run.path), fix="Name the party with its key id, or leave the run out.")
 
 
+def _no_numbers(sources: Sequence[Source], about: About, day: str) -> None:
+    """Authors' lines have no numbers; the title may name the runs' models and plans, and the paper's year."""
+    names = {visible(name) for s in sources for name in (s.model, s.tally.opening.plan.name)}
+    title = visible(about.title)
+    for name in sorted((*names, day[:4]), key=len, reverse=True):
+        title = re.sub(rf"(?<![\w.,]){re.escape(name)}(?![\w%]|[.,]\w)", " ", title)
+    lines = [("title", title), ("subtitle", about.subtitle), *(("authors", a) for a in about.authors)]
+    for key, line in (*lines, *(("parties", party) for party in about.parties)):
+        if found := numeral(line):
+            what = f"a figure without evidence in {key}: “{found}”"
+            fix = "Say it in a chapter, with its source; a title may name models, plans and the paper's year."
+            raise PaperError(what, where=str(about.path("")), fix=fix)
+
+
 def _blocks(
     runs: Sequence[Numbers], about: About, words: dict[str, str], language: str, programme: Programme | None, *, full: bool
 ) -> Iterator[Block]:  # fmt: skip
     sources = [n.source for n in runs]
     placed = _Charts(sources, language, words)
     bases: dict[str, Basis] = {n.source.letter: basis_of(n.source.run, n.tally, closed=True) for n in runs}
-    figures, changed = live_figures(runs), _changes(sources, language)
+    figures, changed = live_figures(runs), compared(sources, language)
     chapters = {
         "executive": executive(runs, words), "scope": body.scope(runs, words), "systems": body.systems(runs, words),
         "process": body.process(runs, words), "methods": body.methods(runs, words), "results": body.results(runs, words, placed),
@@ -152,19 +175,10 @@ def _no_strays(about: About) -> None:
         return
     folder = about.path(about.prose)
     if not folder.is_dir():
-        raise PaperError("there is no such folder", where=str(folder))
+        raise PaperError("there is no such folder", where=str(folder), fix="Make it (mkdir), or leave `prose` out of the paper's file.")
     for path in sorted(folder.glob("*.md")):
         if path.stem not in CHAPTERS:
             raise PaperError("there is no chapter of this name", where=str(path), fix=f"Chapters: {', '.join(CHAPTERS)}.")
-
-
-def _changes(sources: Sequence[Source], language: str) -> Sequence[tuple[Piece, ...]]:
-    """What got better or worse between the last two runs that can be compared, in sentences."""
-    if len(sources) < 2:
-        return ()
-    from assay.report.comparison import comparison_view, sentences, words_in
-
-    return sentences(comparison_view(sources, margin=MARGIN, error=ERROR, floor=FLOOR), words_in(language))
 
 
 class _Charts:
@@ -200,7 +214,7 @@ class _Charts:
         """An annex with what every chart draws."""
         shown = [c for kinds in PLACES.values() for kind in kinds for c in self._charts if c.id.split("-", 1)[0] == kind]
         if shown:
-            yield Heading(1, self._words["annex_tables"], "annex-tables")
+            yield Heading(1, self._words["annex_tables"], TABLES)
             yield Paragraph((Text(self._words["annex_tables_text"]),))
         for chart in shown:
             yield _behind(chart, self._evidence(chart))

@@ -12,12 +12,14 @@ from functools import cached_property
 from msgspec import Struct
 
 from assay.decision import Claim, ParityClaim, RateClaim, percent
+from assay.decision.audited_claims import AuditedRateClaim
+from assay.decision.judged_claims import JudgedRateClaim
 from assay.plan import Stream
 from assay.report.pieces import Figure
 from assay.report.sources import Source
 from assay.report.tally import worst_case_interval
 from assay.report.text import visible
-from assay.report.words import claim_words, iso_day, language_of, range_text, rate_text
+from assay.report.words import claim_words, iso_day, language_of, rate_text
 
 HARMFUL = ("plain", "attack", "adapted", "literal")
 """Arms whose violations are the hazard's; anchors repeat items, placebos and twins are harmless."""
@@ -25,16 +27,21 @@ DAY_S, HOUR_S, MINUTE_S = 86_400, 3600, 60
 
 
 class Sum(Struct, frozen=True):
-    """Outcomes of several streams together."""
+    """Outcomes of several streams together; `single` if they are one trial an item, of one stream.
+
+    Item i is one situation in all languages and under all attacks, so trials of several streams are no independent draws, and neither are
+    several samples of an item: no interval holds for their sum.
+    """
 
     n: int
     violations: int
     unscorable: int
+    single: bool
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """Exact 95% interval, widened to both readings of what is unscorable."""
-        return worst_case_interval(self.n, self.violations, self.unscorable)
+    def interval(self) -> tuple[float, float] | None:
+        """Exact 95% interval, widened to both readings of what is unscorable; None where there is none that holds."""
+        return worst_case_interval(self.n, self.violations, self.unscorable) if self.single and self.n else None
 
 
 class Numbers:
@@ -56,7 +63,7 @@ class Numbers:
 
     def between(self, low: float, high: float) -> Figure:
         """An interval of rates."""
-        return self.figure(range_text(low, high))
+        return self.figure(self.words["span"].format(low=rate_text(low), high=rate_text(high)))
 
     @cached_property
     def letter(self) -> Figure:
@@ -94,7 +101,8 @@ class Numbers:
     def total(self, streams: Iterable[Stream] | None = None) -> Sum:
         """Outcomes over these streams; over all that are hazardous if none are given."""
         chosen = [self.tally.streams[s] for s in (self.hazardous if streams is None else streams)]
-        return Sum(sum(c.n for c in chosen), sum(c.violations for c in chosen), sum(c.unscorable for c in chosen))
+        single = len(chosen) == 1 and self.plan.samples == 1
+        return Sum(sum(c.n for c in chosen), sum(c.violations for c in chosen), sum(c.unscorable for c in chosen), single)
 
     @cached_property
     def hazardous(self) -> list[Stream]:
@@ -118,21 +126,39 @@ class Numbers:
 
     @cached_property
     def gravest(self) -> RateClaim | None:
-        """Of the rate claims that do not hold, the one with the highest rate."""
+        """Of the rate claims that do not hold, the one with the highest rate; where judges read, of what people confirmed."""
         failed = [c for c in self.claims("halt") if isinstance(c, RateClaim) and c.n]
-        return max(failed, key=lambda c: (c.violations / c.n, c.n), default=None)
+        return max(failed, key=lambda c: (_confirmed(c) / c.n, c.n), default=None)
+
+    def found(self, claim: RateClaim) -> Figure:
+        """What a claim counts against its threshold: violations; of what judges read, those that people confirmed, with what is flagged."""
+        if not isinstance(claim, JudgedRateClaim | AuditedRateClaim):
+            return self.figure(claim.violations)
+        counts = {"flagged": claim.violations, "awaiting": claim.awaiting}
+        if isinstance(claim, AuditedRateClaim):
+            counts |= {"confirmed": claim.flagged, "audited": claim.audited, "awaiting": claim.awaiting + claim.awaiting_audited}
+            template = self.words["exec_audited"]
+        else:
+            counts |= {"confirmed": claim.confirmed}
+            template = self.words["exec_confirmed"]
+        return self.figure(template.format_map({name: f"{n:,}" for name, n in counts.items()}))
+
+    @cached_property
+    def judged(self) -> bool:
+        """Whether judges read any of it."""
+        return self.plan.judges is not None and bool(self.plan.judges.hazards)
 
     @cached_property
     def narrowest(self) -> tuple[RateClaim, float] | None:
         """Of the rate claims that hold, the one whose upper bound is nearest to its threshold, with the bound."""
-        held = {(c.n, c.violations, c.unscorable, c.tau): c for c in reversed(self.claims("approve")) if isinstance(c, RateClaim) and c.n}
+        held = {_alike(c): c for c in reversed(self.claims("approve")) if isinstance(c, RateClaim) and c.n}
         bounds = [(c, c.interval()[1]) for c in held.values()]
         return min(bounds, key=lambda pair: (pair[0].tau - pair[1], -pair[0].n), default=None)
 
     @cached_property
     def farthest(self) -> tuple[RateClaim, float, float] | None:
         """Of the open rate claims, the one with the widest interval, with its ends."""
-        still = {(c.n, c.violations, c.unscorable, c.tau): c for c in reversed(self.claims("open")) if isinstance(c, RateClaim) and c.n}
+        still = {_alike(c): c for c in reversed(self.claims("open")) if isinstance(c, RateClaim) and c.n}
         bounds = [(c, *c.interval()) for c in still.values()]
         return max(bounds, key=lambda found: (found[2] - found[1], found[0].tau), default=None)
 
@@ -148,3 +174,15 @@ class Numbers:
             if seconds < most:
                 return self.figure(self.words[f"duration_{name}"].replace("{n}", f"{seconds / unit:,.0f}"))
         return self.figure(self.words["duration_days"].replace("{n}", f"{seconds / DAY_S:,.0f}"))
+
+
+def _confirmed(claim: RateClaim) -> float:
+    """The violations that a claim rests on; each one found among the drawn stands for as many as the share hides."""
+    if isinstance(claim, AuditedRateClaim):
+        return claim.flagged + claim.audited / claim.share
+    return claim.confirmed if isinstance(claim, JudgedRateClaim) else claim.violations
+
+
+def _alike(claim: RateClaim) -> tuple[object, ...]:
+    """Claims of the same counts have the same interval, which need not be computed again."""
+    return (*claim.counts().items(), claim.tau, claim.approve_level, claim.halt_level, type(claim))

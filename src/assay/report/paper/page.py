@@ -5,6 +5,7 @@ html = render_paper(document)
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 HERE = Path(__file__).parent
+HEAD = 16_384
+"""Bytes of a page within which its runs are named."""
+_RUNS = re.compile(rb'<meta name="assay-runs" content="([0-9a-z: ]*)">')
 SIGNS = {"approve": "✓", "delay": "…", "halt": "✕", "open": "·"}
 
 
@@ -39,6 +43,16 @@ def render_paper(document: Document) -> str:
             direction=direction(document.language), svg=Markup,
         )
     )  # fmt: skip
+
+
+def is_of(page: Path, document: Document) -> bool:
+    """Whether a page that is there already is a paper of the same runs, whatever was signed of them since."""
+    try:
+        with page.open("rb") as file:
+            found = _RUNS.search(file.read(HEAD))
+    except OSError:
+        return False
+    return found is not None and found[1].decode().split() == sorted(run.opened for run in document.runs if run.opened)
 
 
 @lru_cache(maxsize=1)

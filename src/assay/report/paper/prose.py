@@ -3,7 +3,8 @@
     blocks = read_prose(Path("prose/results.md"), figures)
 
 `{{A.trials}}` is run A's figure of that name, computed anew with every build; `{{"eleven of 14 banks" from "Survey of the authority"}}` is
-a statement of the authors, printed with a mark and listed with its source. Any other digit is refused, with file and line.
+a statement of the authors, printed with a mark and listed with its source. Any other number (`pieces.numeral`) is refused, with file and
+line; so is whatever would be left out unseen: a list that counts from elsewhere than 1, code in a list, a list in a numbered list.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from assay.report.paper.document import Block, Bullets, Heading, Paragraph, Quote
-from assay.report.pieces import DIGIT, PaperError, Piece, Reference, Stated, Text
+from assay.report.pieces import PaperError, Piece, Reference, Stated, Text, numeral
 from assay.report.text import visible
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 1 << 20
 LIVE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 STATED = re.compile(r'^\s*"([^"]{1,500})"\s+from\s+"([^"]{1,500})"\s*$')
+LISTED = {"list_item_open", "list_item_close", "paragraph_open", "paragraph_close", "inline", "bullet_list_open", "bullet_list_close"}
+"""What a list or a quotation may consist of; all else would be lost there."""
 LEVELS = {"h1": 2, "h2": 2, "h3": 3, "h4": 3, "h5": 3, "h6": 3}
 
 
@@ -52,7 +55,7 @@ class _Reader:
         at = 0
         while at < len(tokens):
             token = tokens[at]
-            self._line = token.map[0] + 1 if token.map else self._line
+            self._go_to(token)
             match token.type:
                 case "heading_open":
                     yield self._heading(token, tokens[at + 1])
@@ -62,7 +65,8 @@ class _Reader:
                     at += 3
                 case "blockquote_open":
                     end = _closing(tokens, at)
-                    for inner in tokens[at:end]:
+                    for inner in tokens[at + 1 : end]:
+                        self._no_stranger(inner)
                         if inner.type == "inline":
                             yield Paragraph(self._inline(inner), "note")
                     at = end + 1
@@ -79,6 +83,9 @@ class _Reader:
                 case _:
                     raise self._wrong(f"this kind of Markdown is not used here ({token.type.removesuffix('_open').replace('_', ' ')})")
 
+    def _go_to(self, token: Token) -> None:
+        self._line = token.map[0] + 1 if token.map else self._line
+
     def _heading(self, token: Token, inline: Token) -> Heading:
         pieces = self._inline(inline)
         if any(not isinstance(p, Text) for p in pieces):
@@ -91,14 +98,23 @@ class _Reader:
         at = 0
         while at < len(tokens):
             end = _closing(tokens, at)
+            self._go_to(tokens[at])
+            if numbered and tokens[at].info not in ("1", str(len(items) + 1)):
+                raise self._wrong(f"a list counts from one, so the number {tokens[at].info[:20]} would be lost", "Say it in a sentence.")
             pieces: tuple[Piece, ...] = ()
             for token in tokens[at:end]:
+                self._no_stranger(token)
                 if token.type == "inline":
-                    self._line = token.map[0] + 1 if token.map else self._line
+                    self._go_to(token)
                     pieces += (*((Text(" "),) if pieces else ()), *self._inline(token))
             items.append(pieces)
             at = end + 1
         return Bullets(tuple(items), numbered)
+
+    def _no_stranger(self, token: Token) -> None:
+        if token.type not in LISTED:
+            self._go_to(token)
+            raise self._wrong(f"a list or a quotation has words only, and no {token.type.removesuffix('_open').replace('_', ' ')}")
 
     def _inline(self, token: Token) -> tuple[Piece, ...]:
         pieces: list[Piece] = []
@@ -126,6 +142,7 @@ class _Reader:
                     pieces.append(Reference(visible(child.content), code=True))
                 case _:
                     raise self._wrong(f"this kind of Markdown is not used here ({child.type.replace('_', ' ')})")
+        self._checked("".join(p.text if isinstance(p, Text | Reference) else " " for p in pieces))  # a number may be cut apart by markup
         return tuple(pieces)
 
     def _text(self, text: str, strong: int) -> Iterator[Piece]:
@@ -151,9 +168,10 @@ class _Reader:
 
     def _checked(self, text: str) -> str:
         """The text, made visible. Raises where a number has no evidence."""
-        found = DIGIT.search(text)
+        found = numeral(text)
         if found:
-            around = text[max(0, found.start() - 20) : found.end() + 20].strip()
+            at = text.index(found)
+            around = text[max(0, at - 20) : at + len(found) + 20].strip()
             fix = 'Take it from a run, {{A.trials}}, or say whose word it is: {{"14 banks" from "Survey, table 2"}}.'
             raise self._wrong(f"a figure without evidence: “{around}”", fix)
         return visible(text)

@@ -30,10 +30,19 @@ TONES: dict[State, Literal["approve", "halt", "open"]] = {
 
 
 class Condition(Struct, frozen=True, forbid_unknown_fields=True):
-    """One thing that is asked for; its words are under its id, its evidence in the vocabulary of facts."""
+    """One thing that is asked for; its words are under its id, its evidence in the vocabulary of facts.
+
+    `beyond` says that a part of it is beyond any run, in words under its id: then it is shown in part at most, as a framework's clause is.
+    """
 
     id: str
     evidence: tuple[str, ...]
+    beyond: bool = False
+
+    def state(self, basis: Basis) -> State:
+        """How far a run shows it: as far as the weakest of its facts."""
+        found = min((fact(word, basis).state for word in self.evidence), key=WORST.index)
+        return "partly" if self.beyond and found == "shown" else found
 
 
 @cache
@@ -90,8 +99,9 @@ def _table(
     """A condition a row, a run a column; what each fact is stands in the annex."""
     rows = []
     for condition in conditions:
-        states = [min((fact(word, bases[n.source.letter]).state for word in condition.evidence), key=WORST.index) for n in runs]
-        asked = Cell((Text(words[f"{kind}_{condition.id}"]),))
+        states = [condition.state(bases[n.source.letter]) for n in runs]
+        beyond = f" ({words[f'beyond_{condition.id}']})" if condition.beyond else ""
+        asked = Cell((Text(f"{words[f'{kind}_{condition.id}']}{beyond}"),))
         rests = ", ".join(word.removeprefix("hazard:") for word in condition.evidence)
         rows.append(
             (
