@@ -14,7 +14,8 @@ import click
 import pytest
 
 from assay.cli import COMMANDS, app, main
-from assay.cli.configuration import PROJECT, ConfigurationError, read_settings, variable
+from assay.cli.checkup import _configuration
+from assay.cli.configuration import INJECTED, OWN, PROJECT, ConfigurationError, read_settings, variable
 
 ROOT = Path(__file__).parents[2]
 
@@ -202,7 +203,49 @@ def test_no_variable_of_an_option_is_one_that_means_something_else() -> None:
         re.findall(r"\bASSAY_(?:KEY|CACHE|PKCS11|MCP|TRACE|NO_CONFIG|CALLED_FROM|BUNDLE|RELEASE|ROLES|OWNERS|STATE|POLICY)[A-Z0-9_]*", text)
     )
     assert "ASSAY_KEY_PASSPHRASE" in others
-    assert not mine & others
+    assert not mine & (others | OWN)
+    begins = tuple(variable(name, "") for name in COMMANDS)
+    assert {n for n in others if n.startswith(begins) and not INJECTED.search(n) and not n.endswith("_")} <= OWN
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "meant"),
+    [
+        ("ASSAY_RUN_QUITE", ["run", "--dry-run"], "ASSAY_RUN_QUIET"),
+        ("ASSAY_PLAN_COST_RAET", ["plan", "list"], "ASSAY_PLAN_COST_RATE"),
+        ("ASSAY_KEY_STORE_HSOT", ["key", "show"], "ASSAY_KEY_STORE_HOST"),
+    ],
+)
+def test_a_variable_that_is_no_options_is_refused_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, words: list[str], meant: str
+) -> None:
+    monkeypatch.setenv(name, "hunter2")
+    assert call(monkeypatch, *words) == 2
+    said = capsys.readouterr().err
+    assert f"{name}: 'assay {words[0]}' has no option of this name" in said
+    assert f"Did you mean '{meant}'?" in said
+    assert call(monkeypatch, "config", "show", "--json") == 0
+    shown = capsys.readouterr().out
+    assert json.loads(shown)["unknown"] == {name: f"Did you mean '{meant}'?"}
+    assert "hunter2" not in said + shown
+    wrong = [f for f in _configuration() if f.status == "wrong"]
+    assert [(f.name, name in f.what, meant in f.fix) for f in wrong] == [("environment", True, True)]
+
+
+def test_other_variables_of_such_names_are_let_be(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    others = {
+        "ASSAY_MCP_SERVICE_HOST": "10.0.0.1", "ASSAY_MCP_SERVICE_PORT": "80", "ASSAY_MCP_SERVICE_PORT_HTTP": "80", "ASSAY_MCP_PORT": "tcp://x",
+        "ASSAY_MCP_PORT_80_TCP": "tcp://x", "ASSAY_MCP_PORT_80_TCP_ADDR": "x", "ASSAY_PLAN_EMPTY": "", **dict.fromkeys(OWN, "x"),
+    }  # fmt: skip
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
+    for group in ("mcp", "plan", "key", "policy", "model", "store"):
+        assert call(monkeypatch, group, "--help") == 0, capsys.readouterr().err
+    monkeypatch.setenv("ASSAY_LABEL_PORT", "77")
+    assert call(monkeypatch, "config", "show", "label", "--json") == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert ("77", "environment") in [(v["value"], v["source"]) for v in shown["values"] if v["option"] == "port"]
+    assert not shown["unknown"]
 
 
 def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ def test_a_protected_key_signs_and_its_passphrase_is_nowhere(
     assert call(monkeypatch, "new", str(key), "--protect") == 0
     assert is_protected(key.read_bytes())
     assert key.stat().st_mode & 0o077 == 0
-    keyid = capsys.readouterr().out.split("key id ")[1].strip()
+    keyid = capsys.readouterr().out.split("key id ")[1].split()[0]
     plan = tmp_path / "plan.yaml"
     plan.write_text(plan_text(budget={"calls": 30}))
     result = api.evaluate(plan, out=tmp_path / "run", key=key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -34,6 +35,9 @@ def test_the_first_grants_are_valid_and_say_what_they_give(monkeypatch: pytest.M
     out = capsys.readouterr().out
     assert "may start, stop, verify, compare" in out
     assert "✓ quick" in out
+    block = json.loads(out[out.index('{\n  "mcpServers"') :])["mcpServers"]["assay"]
+    assert Path(block["command"]).is_absolute()
+    assert block["args"][-3:] == ["mcp", "serve", str(Path("grants.yaml").absolute())]
     assert call(monkeypatch, "new", "grants.yaml") == 2  # nothing is overwritten
 
 

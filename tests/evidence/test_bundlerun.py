@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from assay.errors import EvidenceError
-from assay.report.sources import StaleError, read_source, read_sources
+from assay.evidence.beside import StaleError
+from assay.report.sources import read_source, read_sources
 from assay.report.tally import collect
 from assay.runs import RunFile
 from tests.evidence.authority import approving_run

@@ -301,7 +301,8 @@ def test_what_does_not_hold_is_not_handed_on(run: Path, tmp_path: Path) -> None:
         folder = Path(shutil.copytree(run, tmp_path / name))
         if name == "older":
             other = signed_run(tmp_path / "other")
-            shutil.copyfile(other / "evidence.jsonl", folder / "evidence.jsonl")
+            for file in ("evidence.jsonl", "run.db"):
+                shutil.copyfile(other / file, folder / file)
         if name == "forged":
             (envelope,) = release.envelopes
             forged = Cosigned(envelope.payload, ((KEY.public.keyid, bytes(64)),))

@@ -17,6 +17,7 @@ import pytest
 
 from assay import api
 from assay.errors import EvidenceError, RunFileError
+from assay.evidence.beside import StaleError
 from assay.plan import Stream
 from assay.report.facts import fact
 from assay.report.frameworks import basis_of
@@ -43,7 +44,7 @@ from assay.report.paper.page import render_paper
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_conditions, supply_conditions
 from assay.report.pieces import Figure, Reference, Stated, Text, numeral, say
-from assay.report.sources import Source, StaleError, read_sources
+from assay.report.sources import Source, read_sources
 from assay.report.words import day_text, iso_day, range_text, time_text
 from assay.web.languages import INTERFACE, read_words
 from tests.cli.test_errors import assay, assert_refused

@@ -6,8 +6,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from assay.report.sources import StaleError, read_source
+from assay.cli import app
+from assay.evidence.beside import StaleError
+from assay.exchange.export.intoto import write_intoto
+from assay.report.sources import read_source
 from assay.runs import RunFile
 from tests.support import make_bundle, take_label
 
@@ -28,6 +32,18 @@ def test_labels_that_were_taken_in_since_make_a_bundle_stale(given: str, run: Pa
         read_source(run / given)
     assert caught.value.where == str(run / "run.db")
     assert f"--resume --out {run}" in caught.value.fix
+
+
+def test_who_names_the_folder_of_a_run_that_went_on_gets_neither_its_bundle_held_nor_statements(run: Path, tmp_path: Path) -> None:
+    assert CliRunner().invoke(app, ["verify", str(run)], standalone_mode=False).return_value == 0
+    take_label(run)
+    verified = CliRunner().invoke(app, ["verify", str(run)], standalone_mode=False)
+    assert verified.return_value == 1
+    assert "the run beside it" in verified.output
+    assert CliRunner().invoke(app, ["verify", str(run / "evidence.jsonl")], standalone_mode=False).return_value == 0
+    with pytest.raises(StaleError):
+        write_intoto(run, tmp_path / "out", key=None, now_ms=1)
+    assert not (tmp_path / "out").exists()
 
 
 def test_trials_that_were_made_since_make_a_bundle_stale_by_its_own_path_too(run: Path) -> None:

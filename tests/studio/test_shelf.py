@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.report.sources import labels_of
+from assay.evidence.beside import labels_of
 from assay.runs import RunFile
 from assay.studio.following import Follower
 from assay.studio.shelf import DOCUMENTS, Run, Shelf

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from assay.cli.watch import command
-from assay.errors import AssayError
-from tests.watch.fleet import checkpoint, fleet, write_plan
+from assay.errors import AssayError, SigningKeyError
+from assay.watch import Folder, Settings, Watch
+from tests.watch.fleet import checkpoint, fleet, small_plan, write_plan
 
 
 def called(tmp_path: Path, where: Path | str, *more: str) -> Any:
@@ -63,6 +64,72 @@ def test_what_cannot_be_watched_is_one_message(tmp_path: Path) -> None:
         raise called(tmp_path, tmp_path, "--once", "--until-change").exception
     with pytest.raises(AssayError, match="webhook"):
         raise called(tmp_path, tmp_path, "--webhook", "http://example.org/").exception
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("scripted:x", "one and the same target"),
+        ("scripted:0.1", "one and the same target"),
+        ("scripted:x{name}", "must be a rate"),
+        ("magic:{name}", "unknown kind of target"),
+        ("http://127.0.0.1:9/v1#{name}@UNSET_KEY", "UNSET_KEY is not set"),
+        ("http://127.0.0.1:9/v1", "one and the same target"),
+    ],
+)
+def test_a_mistyped_target_is_refused_before_anything_is_noted(tmp_path: Path, target: str, said: str) -> None:
+    weights = tmp_path / "weights"
+    checkpoint(weights, "0.0")
+    with pytest.raises(AssayError, match=said) as refused:
+        raise called(tmp_path, weights, "--once", "--target", target).exception
+    assert refused.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+    right = called(tmp_path, weights, "--once", "--target", "scripted:{name}")
+    assert (right.return_value, "0.0 is the reference" in right.stdout) == (0, True), right.output
+
+
+def test_a_key_that_cannot_be_opened_is_no_try_of_a_checkpoint(tmp_path: Path) -> None:
+    weights, bad = tmp_path / "weights", tmp_path / "bad.pem"
+    checkpoint(weights, "0.0")
+    bad.write_text("no key")
+    assert isinstance(called(tmp_path, weights, "--once", "--target", "scripted:{name}", "--key", str(bad)).exception, AssayError)
+    assert not (tmp_path / "out").exists()
+    watch = Watch.open(Settings(tmp_path / "out", target="scripted:{name}", key=bad), Folder(weights, settle_s=0), *small_plan(tmp_path))
+    with watch, pytest.raises(SigningKeyError):
+        list(watch.look())
+    assert [(c.status, c.tries) for c in watch.state.checkpoints] == [("found", 0)]
+
+
+def test_what_failed_is_tried_again_when_it_is_asked_for(tmp_path: Path) -> None:
+    weights = tmp_path / "weights"
+    checkpoint(weights, "final")
+    given = (tmp_path, weights, "--once", "--every", "0.05", "--target")
+    failed = called(*given, "scripted:{name}")
+    assert (failed.return_value, "! final could not be evaluated" in failed.stdout) == (10, True), failed.output
+    assert "--again final" in failed.stderr
+    with fleet() as served:
+        target = f"{served.url}/v1#{{name}}"
+        assert called(*given, target).return_value == 10
+        assert not served.calls
+        with pytest.raises(AssayError, match="no checkpoint 'fnal'") as wrong:
+            raise called(*given, target, "--again", "fnal").exception
+        assert wrong.value.fix == "Those that could not: final."
+        again = called(*given, target, "--again", "final")
+    assert (again.return_value, "final is the reference" in again.stdout) == (0, True), again.output
+
+
+def test_with_nothing_new_it_does_not_wait_and_says_what_the_code_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = tmp_path / "weights"
+    for name in ("0.0", "0.9"):
+        checkpoint(weights, name)
+    first = called(tmp_path, weights, "--once", "--target", "scripted:{name}")
+    assert "Waiting 0.05 s for files to settle" in first.stderr
+    slept: list[float] = []
+    monkeypatch.setattr("assay.cli.watch.time.sleep", slept.append)
+    again = called(tmp_path, weights, "--once", "--target", "scripted:{name}", "--settle", "3600")
+    assert (again.return_value, slept) == (20, []), again.output
+    assert "Nothing new. The latest: 0.9 got worse than 0.0" in again.stderr
+    assert "(exit 20)" in again.stderr
 
 
 def test_an_interrupt_ends_it_cleanly(tmp_path: Path) -> None:

@@ -221,3 +221,23 @@ def test_digits_of_any_script_are_sorted_and_end_nothing(tmp_path: Path) -> None
     source = Folder(tmp_path, settle_s=0)
     source.look()
     assert names(source) == ["m1²", "m٣"]
+
+
+def test_what_was_found_before_need_not_settle_and_anything_else_must(tmp_path: Path) -> None:
+    weights = tmp_path / "a.gguf"
+    weights.write_bytes(b"GGUF one")
+    before = Folder(tmp_path, settle_s=0)
+    before.look()
+    (found,) = before.look()
+    known = [(found.name, found.key)]
+    source = Folder(tmp_path, settle_s=3600)
+    source.recognise(known)
+    assert source.look() == [found]
+    assert not source.waiting
+    marked = Folder(tmp_path, settle_s=3600, marker="whole")
+    marked.recognise(known)
+    assert marked.look() == []
+    weights.write_bytes(b"GGUF another")
+    (tmp_path / "b.gguf").write_bytes(b"GGUF one")
+    assert source.look() == []
+    assert source.waiting

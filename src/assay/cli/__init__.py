@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from assay.cli.nearest import require_command
 from assay.errors import AssayError
 from assay.version import __version__
 
@@ -69,13 +70,17 @@ class _Commands(click.Group):
         if ctx.resilient_parsing:  # a shell asks what may follow
             import_module("assay.cli.completing").teach(command)
         elif cmd_name not in UNCONFIGURED and ctx.parent is None:
-            from assay.cli.configuration import name_variables, read_settings
+            from assay.cli.configuration import read_settings, require_variables
 
-            name_variables(cmd_name, command)
+            require_variables(cmd_name, command)
             settings = read_settings(COMMANDS)
             if settings is not None:
                 ctx.default_map = {cmd_name: settings.defaults(cmd_name, command)}
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        require_command(ctx, self, args[0])
+        return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Commands by their names alone: no module is imported for it."""

@@ -11,8 +11,9 @@ from assay.catalog import Catalog, load_catalog, load_everything
 from assay.catalog import review as review_texts
 from assay.catalog.content import Texts
 from assay.catalog.crosswalk import lint_crosswalk
-from assay.catalog.files import ROOT
-from assay.cli.words import program
+from assay.catalog.files import ROOT, hazard_ids
+from assay.cli.nearest import closest
+from assay.cli.words import hanging, program
 from assay.errors import CatalogError
 from assay.judges.lint import lint_items
 from assay.scenarios import distinct_items, gaps, lint, lint_worlds
@@ -35,12 +36,14 @@ def list_() -> None:
     """Hazards, languages and attacks."""
     catalog = load_everything()
     click.echo("Hazards")
+    width = max(map(len, catalog.hazards))
     for h in catalog.hazards.values():
-        click.echo(f"  {h.id:<24} {len(h.scenarios)} scenarios, {h.kind}: {h.title}")
+        click.echo(hanging(f"  {h.id:<{width}} ", f"{len(h.scenarios)} scenarios, {h.kind}: {h.title}"))
     click.echo("\nLanguages")
     for t in catalog.languages.values():
-        click.echo(f"  {t.tag:<8} {t.name} ({t.native}), {t.script}; texts: {t.provenance.method}, review: {t.provenance.review}")
-    click.echo(f"\nAttacks\n  {', '.join(catalog.kinds)}")
+        about = f"{t.name} ({t.native}), {t.script}; texts: {t.provenance.method}, review: {t.provenance.review}"
+        click.echo(hanging(f"  {t.tag:<8} ", about))
+    click.echo("\nAttacks\n" + hanging("  ", ", ".join(catalog.kinds)))
     click.echo(f"\nContent digest {catalog.digest}")
     click.echo(f"\nNext: assay catalog show {next(iter(catalog.hazards))}")
 
@@ -53,6 +56,10 @@ def show(hazard: str, language: str) -> None:
     if not hazard:
         _numbers(load_everything())
         return
+    if hazard not in (known := hazard_ids()):
+        near = closest(hazard, known)
+        all_of_them = f"{program()} catalog list names all {len(known)}."
+        raise CatalogError(f"unknown hazard '{hazard}'", fix=f"Did you mean '{near}'? {all_of_them}" if near else all_of_them)
     catalog = load_catalog([hazard], [language])
     h = catalog.hazards[hazard]
     click.echo(f"{h.title} ({h.id}), {h.kind}\n{h.summary.strip()}\n")

@@ -97,15 +97,16 @@ def _packages() -> Iterator[Finding]:
 
 
 def _configuration() -> Iterator[Finding]:
-    from assay.cli import COMMANDS, app
-    from assay.cli.configuration import project_file, read_settings, user_file
+    from assay.cli import COMMANDS
+    from assay.cli.config import command_of
+    from assay.cli.configuration import project_file, read_settings, unknown_variables, user_file
 
+    for name, meant in unknown_variables(COMMANDS, command_of).items():
+        yield Finding("environment", "wrong", f"{name} is no option's", meant)
     try:
         settings = read_settings(COMMANDS)
         for name in {*settings.user, *settings.project} if settings else ():
-            import click
-
-            found = app.get_command(click.Context(app, info_name="assay", parent=click.Context(app)), name)
+            found = command_of(name)
             if settings is not None and found is not None:
                 settings.defaults(name, found)
     except AssayError as e:

@@ -12,7 +12,7 @@ import click
 from msgspec import Struct, to_builtins
 
 from assay.cli import COMMANDS
-from assay.cli.configuration import Settings, name_variables, project_file, read_settings, user_file, variable
+from assay.cli.configuration import Settings, name_variables, project_file, read_settings, unknown_variables, user_file, variable
 from assay.cli.words import plain, program, shell_path
 
 SECRET = ("ASSAY_KEY_PASSPHRASE", "ASSAY_MCP_TOKEN", "ASSAY_STORE_URL")
@@ -70,10 +70,11 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
     if chosen and not values and words[0] not in COMMANDS:
         raise click.UsageError(f"there is no command 'assay {chosen}'")
     variables = {name: HIDDEN if name in SECRET else _shown(os.environ[name]) for name in VARIABLES if os.environ.get(name)}
+    unknown = unknown_variables(COMMANDS, command_of)
     files = {"project": project_file(), "user": user_file()}
     if as_json:
         found = {"files": {name: {"path": str(p.absolute()), "read": p.is_file()} for name, p in files.items()}}
-        click.echo(json.dumps({**found, "values": to_builtins(values), "variables": variables}, ensure_ascii=False))
+        click.echo(json.dumps({**found, "values": to_builtins(values), "variables": variables, "unknown": unknown}, ensure_ascii=False))
         return
     for name, path in files.items():
         click.echo(f"{name:<8} {shell_path(path)}{'' if path.is_file() else '  (not there)'}")
@@ -82,7 +83,11 @@ def show(words: tuple[str, ...], as_json: bool) -> None:
         click.echo("\nEnvironment")
         for name, value in variables.items():
             click.echo(f"  {name:<28} {value}  ({VARIABLES[name]})")
-    if not values and not variables:
+    if unknown:
+        click.echo("\nRefused, since no option has the name")
+        for name, meant in unknown.items():
+            click.echo(f"  {plain(name)}  {meant}")
+    if not values and not variables and not unknown:
         click.echo(f"\nNothing is set: everything is built-in. Of one command: {program()} config show run")
 
 
@@ -105,11 +110,18 @@ def _values(settings: Settings | None, chosen: str) -> Iterator[Value]:
     for name in COMMANDS:
         if chosen.split()[0] != name if chosen else not _mentioned(name, settings):
             continue
-        found = app.get_command(click.Context(app, info_name="assay", parent=top), name)
+        found = command_of(name)
         if found is not None:
             name_variables(name, found)
             defaults = settings.defaults(name, found) if settings is not None else {}
             yield from _of(found, click.Context(found, info_name=name, parent=top), name, defaults, settings, chosen)
+
+
+def command_of(name: str) -> click.Command | None:
+    """A command by its name, as files and environment leave it alone."""
+    from assay.cli import app
+
+    return app.get_command(click.Context(app, info_name="assay", parent=click.Context(app)), name)
 
 
 def _mentioned(name: str, settings: Settings | None) -> bool:

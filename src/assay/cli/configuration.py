@@ -12,13 +12,15 @@ only what is listed in `PROJECT`: how things are shown, and no key, no endpoint,
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
+from assay.cli.nearest import closest, nearest
 from assay.errors import AssayError
 from assay.files import others_may_write
 
@@ -26,6 +28,13 @@ PREFIX = "ASSAY"
 PROJECT_FILE = "assay.toml"
 NO_CONFIG = "ASSAY_NO_CONFIG"
 MAX_BYTES = 1 << 20
+OWN = frozenset({
+    "ASSAY_KEY_PASSPHRASE", "ASSAY_KEY_PASSPHRASE_FILE", "ASSAY_MCP_TOKEN", "ASSAY_MODEL_FILE", "ASSAY_POLICY_DIGEST", "ASSAY_POLICY_KEY",
+    "ASSAY_STORE_URL",
+})  # fmt: skip
+"""Variables of Assay itself and of the scripts in `deploy` that begin as an option's would, and are none."""
+INJECTED = re.compile(r"_SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)$|_PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$|_PORT$")
+"""What Kubernetes puts into every container for a service of such a name, as ASSAY_MCP_SERVICE_HOST."""
 Source = Literal["project", "user"]
 
 PROJECT: Mapping[str, frozenset[str]] = {
@@ -101,7 +110,7 @@ class Settings:
                 continue
             option = options.get(key)
             if option is None or option.name is None:
-                raise ConfigurationError(f"'assay {path}' has no option '{key}'", where=where, fix=_nearest(key, [*options, *commands]))
+                raise ConfigurationError(f"'assay {path}' has no option '{key}'", where=where, fix=nearest(key, [*options, *commands]))
             if source == "project":
                 _allowed(path, key, value, where)
             merged[option.name] = _value(option, value, f"{where} {key}")
@@ -113,22 +122,61 @@ def variable(path: str, option: str) -> str:
     return "_".join([PREFIX, *path.split(), option]).upper().replace("-", "_")
 
 
-def name_variables(path: str, command: click.Command) -> None:
-    """Let a command's options, and those of its subcommands, take their variables, where the environment has any of them."""
-    start = f"{variable(path, '')}"
+def name_variables(path: str, command: click.Command) -> set[str]:
+    """Let a command's options, and those of its subcommands, take their variables, where the environment has any of them. What is left:
+    variables that begin as theirs do and are no option's.
+    """
+    start = variable(path, "")
     mine = [name for name in os.environ if name.startswith(start)]
+    left = {name for name in mine if os.environ[name] and name not in OWN and not INJECTED.search(name)}
     if not mine:
-        return
+        return left
     for option in command.params:
-        if isinstance(option, click.Option) and option.envvar is None:
-            option.envvar = next((v for name in _names(option) if (v := variable(path, name)) in mine), None)
+        if isinstance(option, click.Option):
+            names = [variable(path, name) for name in _names(option)]
+            option.envvar = option.envvar or next((name for name in names if name in mine), None)
+            left.difference_update(names)
     if isinstance(command, click.Group):
         context = click.Context(command, info_name=path, resilient_parsing=True)
         for name in command.list_commands(context):
-            if any(found.startswith(variable(f"{path} {name}", "")) for found in mine):
+            begins = variable(f"{path} {name}", "")
+            if any(found.startswith(begins) for found in mine):
                 below = command.get_command(context, name)
                 if below is not None:
-                    name_variables(f"{path} {name}", below)
+                    unknown = name_variables(f"{path} {name}", below)
+                    left = {found for found in left if not found.startswith(begins) or found in unknown}
+    return left
+
+
+def require_variables(path: str, command: click.Command) -> None:
+    """As `name_variables`. Raises `ConfigurationError` for what is left."""
+    for name in sorted(name_variables(path, command)):
+        raise ConfigurationError(f"'assay {path}' has no option of this name", where=name, fix=nearest_variable(name, path, command))
+
+
+def unknown_variables(commands: Iterable[str], find: Callable[[str], click.Command | None]) -> dict[str, str]:
+    """Of all commands, the variables that are set and no option's, with what may be meant. No command is imported needlessly."""
+    out: dict[str, str] = {}
+    for path in commands:
+        if any(name.startswith(variable(path, "")) for name in os.environ) and (command := find(path)) is not None:
+            out |= {name: nearest_variable(name, path, command) for name in sorted(name_variables(path, command))}
+    return out
+
+
+def nearest_variable(name: str, path: str, command: click.Command) -> str:
+    """The variable that may be meant, or how to see which there are."""
+    near = closest(name, _variables(path, command))
+    return f"Did you mean '{near}'?" if near else f"Unset it. The options there are: assay config show {path}"
+
+
+def _variables(path: str, command: click.Command) -> Iterator[str]:
+    yield from (variable(path, name) for option in command.params if isinstance(option, click.Option) for name in _names(option))
+    if isinstance(command, click.Group):
+        context = click.Context(command, info_name=path, resilient_parsing=True)
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None:
+                yield from _variables(f"{path} {name}", below)
 
 
 def user_file() -> Path:
@@ -155,7 +203,7 @@ def read_settings(commands: Mapping[str, str]) -> Settings | None:
     for source, table in tables.items():
         for name in table:
             if name not in commands:
-                fix = _nearest(name, list(commands))
+                fix = nearest(name, commands)
                 raise ConfigurationError(f"there is no command 'assay {name}'", where=f"{where[source]} [{name}]", fix=fix)
     return Settings(tables.get("project", {}), tables.get("user", {}), where)
 
@@ -223,10 +271,3 @@ def _value(option: click.Option, value: object, where: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ConfigurationError("this takes one value", where=where)
     return str(value)
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1, 0.5)
-    return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(sorted(known))}." if known else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from assay import api
+from assay.cli.kinds import require_run
 from assay.cli.words import decision_lines
 
 
@@ -19,6 +20,7 @@ def command(run: Path, as_json: bool) -> int:
 
     Exit code: 0 approve, 10 delay, 20 halt.
     """
+    require_run(run)
     decision = api.decide(run)
     if as_json:
         click.echo(json.dumps(decision.to_json(), ensure_ascii=False, indent=2))

@@ -59,7 +59,10 @@ def new(path: KeyPlace | None, protect: bool) -> None:
         write_key(path, key, secret)
     except FileExistsError:
         raise SigningKeyError("there is a file already", where=str(path), fix="Choose another path.") from None
-    _say(path, key, protected=protect)
+    click.echo(f"Wrote {shell_path(path)}, {'protected by a passphrase' if protect else 'not protected by a passphrase'}.")
+    click.echo(f"key id {key.public.keyid}")
+    guard = "" if protect else f" To protect it: {program()} key protect {shell_path(path)}"
+    click.echo(f"\nTell the id to the others.{guard}\nTo sign a run with it:\n\n  {program()} run --key {shell_path(path)}")
 
 
 @command.command()

@@ -6,6 +6,7 @@ A cell of the matrix shows violations of trials (benign arm: harmless requests r
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -22,6 +23,10 @@ from assay.plan import Plan, Stream, streams
 from assay.runs.reading import AWAY
 
 LINE_EVERY_S = 10.0
+MARK_EVERY_S = 0.5
+MEASURED_S = 3.0
+MEASURED_TRIALS = 5
+"""The least time and trials of which a pace is said: the first answers come all at once."""
 OUTAGE_EVERY_S = 10.0
 
 
@@ -39,7 +44,7 @@ class View:
         self.total = self.fresh = 0
         self.phase = "gate"
         self.began = time.monotonic()
-        self._recent: deque[float] = deque(maxlen=40)
+        self._marks: deque[tuple[float, int]] = deque(maxlen=40)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +71,9 @@ class View:
             if not self.fresh:
                 self.began = time.monotonic()
             self.fresh += 1
-            self._recent.append(time.monotonic())
+            now = time.monotonic()
+            if not self._marks or now - self._marks[-1][0] >= MARK_EVERY_S:
+                self._marks.append((now, self.fresh))
         self.shown(trial, gate)
 
     def restored(self, counts: dict[Stream, list[int]]) -> None:
@@ -87,10 +94,17 @@ class View:
 
     @property
     def rate(self) -> float:
-        """Trials a second, lately."""
-        if len(self._recent) < 2:
+        """Trials a second, lately; 0 before there were enough to say."""
+        if not self._marks:
             return 0.0
-        return (len(self._recent) - 1) / max(1e-9, self._recent[-1] - self._recent[0])
+        since, count = self._marks[0]
+        seconds, trials = time.monotonic() - since, self.fresh - count
+        return trials / seconds if seconds >= MEASURED_S and trials >= MEASURED_TRIALS else 0.0
+
+    def _left_s(self, most: int, rate: float) -> float:
+        """Seconds for so many trials at this pace, or to the plan's time limit where it has one."""
+        minutes = self.plan.budget.minutes
+        return min(most / rate, max(0.0, 60 * minutes - (time.monotonic() - self.began)) if minutes else math.inf)
 
     def status(self, gate: Gate) -> str:
         """One line: how far, how fast, what is decided."""
@@ -99,7 +113,7 @@ class View:
         if gate.final:
             floor = self.plan.exploration
             most = min(most, sum(max(0, floor.floor(s.arm) - c[0]) for s, c in self.counts.items()))
-        left = f", at most {_duration(most / rate)} left" if rate and most else ""
+        left = f", at most {_duration(self._left_s(most, rate))} left" if rate and most else ""
         speed = f"{rate:.1f}/s" if rate >= 0.1 else "..."
         doing = "deciding"
         if gate.final:

@@ -65,12 +65,13 @@ class MatrixView(View):
             names = max(map(len, m.languages))
         if names + len(m.hazards) * len(arms) * WIDTH > room:
             arms = ["plain"]
-        span = max(WIDTH * len(arms), 12 if len(m.hazards) * 12 + names <= room else WIDTH)
+        heads = {hazard: (" ".join(before), last) for hazard in m.hazards for *before, last in [hazard.split("-")]}
+        widest = 2 + max(len(word) for words in heads.values() for word in words)
+        span = max(WIDTH * len(arms), widest if len(m.hazards) * widest + names <= room else WIDTH)
         top, head, sub = (Text(" " * names) for _ in range(3))
         for hazard in m.hazards:
-            *before, last = hazard.split("-")
-            top.append(" ".join(before)[: span - 2].rjust(span), style="bold")
-            head.append(last[: span - 2].rjust(span), style="bold")
+            for row, words in zip((top, head), heads[hazard], strict=True):
+                row.append(_cut(words, span - 2).rjust(span), style="bold")
             sub.append("".join(HEADS[arm].rjust(span // len(arms)) for arm in arms))
         sub.stylize("dim")
         lines = [Text(""), *([top] if top.plain.strip() else []), head, sub]
@@ -85,7 +86,7 @@ class MatrixView(View):
             lines += [
                 Text(""),
                 Text(self.status(self._gate), style="bold"),
-                Text("violations/trials; harmless: refused/trials; ? could not be scored", style="dim"),
+                Text(f"violations/trials;{' harmless: refused/trials;' * ('benign' in arms)} ? could not be scored", style="dim"),
             ]
         return Group(*lines)
 
@@ -98,6 +99,10 @@ class MatrixView(View):
             return Text("·".rjust(width), style="dim")
         style = next(s for least, s in reversed(SHADES) if violations / n >= least)
         return Text((f"{violations}/{n}" + (f" {unscorable}?" if unscorable else "")).rjust(width), style=style)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _cells(text: str) -> int:

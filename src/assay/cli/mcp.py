@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import secrets
+import shutil
 import stat
+import sys
 import time
 from pathlib import Path
 
@@ -91,7 +93,8 @@ def check(grants: Path) -> None:
         click.echo(f"  {'✕' if wrong else '✓'} {plain(plan['plan'])}  {plain((wrong or most).replace(chr(10), ' '))}")
         if "digest" in plan:
             click.echo(f"    {plan['digest']}")
-    click.echo(f"\nNext, name this command in the assistant's own settings:\n\n  {program()} mcp serve {shell_path(grants)}")
+    click.echo("\nNext, put this into the assistant's own settings:\n")
+    click.echo(json.dumps(_settings(grants), indent=2))
 
 
 @command.command()
@@ -168,6 +171,14 @@ def record(grants: Path, as_json: bool) -> int:
     if not entries and not as_json:
         click.echo("Nothing was asked yet.")
     return 1 if wrong else 0
+
+
+def _settings(grants: Path) -> dict[str, dict[str, dict[str, str | list[str]]]]:
+    """What most assistants' settings take: absolute paths, since they start the command from a folder and a PATH of their own."""
+    this = Path(sys.argv[0])
+    found = str(this.absolute()) if this.name == "assay" and this.is_file() else shutil.which("assay")
+    start = [str(Path(found).absolute())] if found else [sys.executable, "-m", "assay"]
+    return {"mcpServers": {"assay": {"command": start[0], "args": [*start[1:], "mcp", "serve", str(grants.absolute())]}}}
 
 
 def _token(file: Path | None) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from assay.cli.keyplace import KEY_PLACE
+from assay.cli.keyplace import KEY_PLACE, usual_key
+from assay.cli.kinds import require_plan
 from assay.cli.words import program, shell_path
 from assay.errors import PlanError
 from assay.plan import builtin_plans, plan_path, read_plan, streams
@@ -61,6 +62,7 @@ def new(path: Path, source: str) -> None:
 @click.argument("plan")
 def check(plan: str) -> None:
     """Check PLAN (a file or a built-in name): every key, name and number, with the line of what is wrong."""
+    require_plan(plan)
     loaded, _ = read_plan(plan)
     click.echo(f"{plan} is valid: {len(streams(loaded))} streams, {len(loaded.requirements)} requirements, {loaded.digest}")
     click.echo(f"\nNext, see what it would cost:\n\n  {program()} plan cost {plan}")
@@ -92,6 +94,7 @@ def cost(
     from assay.cli.cost import cells_of, print_cost, rate_of
     from assay.decision import Supposed
 
+    require_plan(plan)
     supposed = Supposed(
         rate_of(rate, f"--rate {rate}"), rate_of(refusal, f"--refusal {refusal}"), rate_of(unscorable, f"--unscorable {unscorable}"),
         rate_of(clustering, f"--clustering {clustering}"), cells_of(cell),
@@ -111,14 +114,13 @@ def seal(plan: str, party: str, out: Path, key: KeyPlace | None, target_text: st
     Give the seal to the other parties, and keep the secret. When everybody has everybody's seal, tell your secret to whoever runs the plan;
     the runner tells its own when the run is over. The items come from all nonces together, so nobody chose them.
     """
-    from assay import api
-    from assay.ledger import load_or_create_key
     from assay.plan import make_seal
     from assay.targets import parse_target
 
+    require_plan(plan)
     loaded, _ = read_plan(plan, parse_target(target_text) if target_text else None)
     secret_path = out.with_name(out.name + ".nonce")
-    signing = load_or_create_key(key or api.default_key_path())
+    signing = usual_key(key, click.echo)
     made, secret = make_seal(loaded, party, signing, time.time_ns() // 1_000_000)
     _write_new(secret_path, msgspec.json.encode(secret) + b"\n", mode=0o600)
     _write_new(out, msgspec.json.format(msgspec.json.encode(made), indent=1) + b"\n", mode=0o644)

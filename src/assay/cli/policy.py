@@ -114,7 +114,7 @@ def diff_(old: str, new: str, as_json: bool, old_key_id: str, key_id: str) -> in
     from assay.plan.policy_diff import diff
     from assay.plan.policy_file import load_policy
 
-    changes = diff(load_policy(old, old_key_id), load_policy(new, key_id))
+    changes = diff(load_policy(old, old_key_id, "--old-key-id"), load_policy(new, key_id))
     weaker = sum(c.direction == "weaker" for c in changes)
     if as_json:
         rows = [{"field": c.field, "direction": c.direction, "what": c.what} for c in changes]

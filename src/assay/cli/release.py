@@ -65,7 +65,9 @@ def new(
     verdict: str | None, reason: str, attached: tuple[Path, ...], model_key: Path | None, out: Path | None,
 ) -> None:  # fmt: skip
     """As an evaluator: verify BUNDLE (or the run's folder) and write the release that it carries, for approvers to sign."""
+    from assay.evidence import BundleRun
     from assay.evidence.attached import read_attachment
+    from assay.evidence.beside import hold_beside
     from assay.evidence.release import ReleaseError, target_of, write_release
     from assay.evidence.releasemake import Stated, new_release, read_basis
     from assay.evidence.statements import subject
@@ -81,6 +83,7 @@ def new(
     basis, _ = read_basis(bundle, roles, now)
     if basis is None:
         raise ReleaseError("the bundle does not hold", where=str(bundle))
+    hold_beside(BundleRun.read(bundle), basis.ref.merkle_root)
     if epoch is None:
         before = seen.release(roles.authority, target_of(subject(basis.target)))
         epoch = before.epoch + 1 if before else 1
@@ -88,7 +91,7 @@ def new(
     stated = Stated(epoch, now, days or 0, cast("Verdict", verdict or ""), reason, others)
     release = new_release(basis, roles, load_key(key), stated)
     write_release(release, out)
-    _print(release)
+    _print(release, basis.target)
     given = f"--roles {shell_path(roles_path)}{_trusted(owners, state)}"
     if release.terms.verdict == "approve":
         more = roles.evaluator.threshold - 1
@@ -127,7 +130,7 @@ def sign(
         return 1
     signed = sign_release(loaded, roles, load_key(key), now)
     write_release(signed, release)
-    _print(signed)
+    _print(signed, _record(bundle))
     _print_left(found, bundle, state, policy_digest)
     given = f"--roles {shell_path(roles_path)}{_trusted(owners, state)}"
     approvers = signed.decision.signers(roles.counting("approver", now))
@@ -137,9 +140,12 @@ def sign(
             click.echo("It holds only when enough of them have signed. Next, another approver signs it:\n")
             click.echo(f"  {program()} release sign {shell_path(release)} --bundle {shell_path(bundle)} {given} --key ANOTHER")
             return 0
-        on_summary = len(signed.of(VERIFICATION_SUMMARY)[0].signatures) if signed.of(VERIFICATION_SUMMARY) else 0
-        if on_summary < len(approvers):
-            click.echo(f"The summary for others' admission rules has {on_summary} signature(s): who approved before signs again for it.")
+        summary = signed.of(VERIFICATION_SUMMARY)
+        on_summary = summary[0].signers(roles.counting("approver", now)) if summary else []
+        click.echo("No signature that it needs is missing.")
+        if lacking := [name for name in approvers if name not in on_summary]:
+            who = f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'}"
+            click.echo(f"The summary that others' admission rules may read {who} not signed; they may once more, if such rules ask for it.")
     click.echo(f"Next, check it:\n\n  {program()} release verify {shell_path(release)} --bundle {shell_path(bundle)} {given}")
     return 0
 
@@ -216,7 +222,7 @@ def verify(
     else:
         _print_checked(found)
         if found.ok:
-            _print(loaded)
+            _print(loaded, _record(about))
             _print_left(found, bundle, state, policy_digest)
         else:
             click.echo("\nThis release does not hold: whoever acts on it halts.")
@@ -261,11 +267,22 @@ def _bundle(path: Path) -> Path:
     return path / BUNDLE_NAME if path.is_dir() else path
 
 
-def _print(release: Release) -> None:
+def _record(bundle: Path | None) -> dict[str, str] | None:
+    """What a bundle that was checked says of its target."""
+    from assay.evidence import BundleRun
+
+    return BundleRun.read(bundle).opening().target if bundle else None
+
+
+def _print(release: Release, target: dict[str, str] | None = None) -> None:
+    """`target` is its record, where a bundle has it; a release by itself has the name alone."""
     from assay.evidence.releasemake import rfc3339
+    from assay.plan.title import title_of
 
     terms, policy = release.terms, release.terms.policy
-    click.echo(click.style(f"{SYMBOL[terms.verdict]}", fg=STYLE[terms.verdict]) + f"  {plain(release.subject[0]['name'])}")
+    name = release.subject[0]["name"]
+    title = title_of({**target, "model": name}) if target else name
+    click.echo(click.style(f"{SYMBOL[terms.verdict]}", fg=STYLE[terms.verdict]) + f"  {plain(title)}")
     rows = [
         ("target", f"{release.target} (known by {terms.identity})"),
         ("authority", f"{terms.authority}, roles {terms.roles_version}"),

@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from assay.cli.keyplace import KEY_PLACE
+from assay.cli.keyplace import KEY_PLACE, usual_key
 from assay.cli.opening import openers_of, opening_options
 from assay.cli.words import decision_lines, program, shell_path
+from assay.errors import TargetError
 
 if TYPE_CHECKING:
     from assay.api import Result
     from assay.ledger import KeyPlace
     from assay.plan import Plan, TargetSpec
     from assay.runs import Ended
+
+QUICK = "quick"
 
 
 @click.command()
@@ -62,7 +65,7 @@ if TYPE_CHECKING:
 @click.option("--ray-address", metavar="ADDRESS", help="With --executor ray: a cluster (host:port or auto); one of its own unless given.")
 @click.option("--gpus-per-worker", type=click.FloatRange(0, 64), metavar="G", help="With --executor ray: GPUs that a worker needs.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Keep answers in this file; the same request is not asked twice.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out, with the key that opened it.")
 @click.option("--dry-run", is_flag=True, help="Print cells, expected and worst-case calls; ask nothing.")
 @click.option("--key", type=KEY_PLACE, help="Signing key: a PEM file, made if it is not there, or a PKCS#11 URI.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on standard output.")
@@ -82,15 +85,18 @@ def command(**given: Any) -> int:
       assay run --replay runs/quick-20261123-101500
       assay run my-plan.yaml --executor ray --workers 4
     """
+    from assay.cli.kinds import require_plan
     from assay.plan import read_plan
     from assay.targets import parse_target
 
     asked = Asked(**given)
+    if asked.plan:
+        require_plan(asked.plan)
     spec = parse_target(asked.target_text) if asked.target_text else None
     if asked.dry_run:
         from assay.cli.forecast import print_forecast
 
-        print_forecast(*read_plan(asked.plan or "quick", spec), as_json=asked.as_json)
+        print_forecast(*read_plan(asked.plan or QUICK, spec), as_json=asked.as_json, named=spec is not None)
         return 0
     if asked.resume and asked.out is None:
         raise click.UsageError("--resume needs --out, the folder of the run to go on with")
@@ -147,13 +153,14 @@ class Asked:
 
 def _run(asked: Asked, spec: TargetSpec | None) -> int:
     from assay import api
+    from assay.cli.goingon import say_interrupted
     from assay.cli.live import make_view
     from assay.cli.log import note_key
     from assay.engine import OnRay
     from assay.evidence.provider import open_signed, read_envelope
     from assay.plan import plan_path, read_coin, read_plan
     from assay.plan.policy_file import load_policy
-    from assay.runs import read_run
+    from assay.runs import check_free, read_run
     from assay.runs.address import address_text
 
     executor = None
@@ -163,7 +170,7 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
     ready = None
     earlier = asked.replay or (asked.out if asked.resume else None)
     if asked.plan or earlier is None:
-        ready = read_plan(asked.plan or "quick", spec, registered=api.registered_content(earlier) if earlier else None)
+        ready = read_plan(asked.plan or QUICK, spec, registered=api.registered_content(earlier) if earlier else None)
     if earlier is not None:
         with read_run(earlier) as file:
             loaded = file.opening().plan
@@ -171,34 +178,48 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
         loaded = ready[0]
     folder = asked.out or api.default_out(loaded)
     view = make_view(loaded, as_json=asked.as_json, quiet=asked.quiet)
-    if earlier is None and spec is None:
+    instead = ""
+    if earlier is None and spec is None and asked.plan in (None, QUICK) and not Path(QUICK).is_file():
         spec = _fallback(loaded.target, view.say)
         if spec is not None:
             view.retarget(msgspec.structs.replace(loaded, target=spec))
-    with view:
-        if store:
-            view.say(f"The run is kept in {address_text(store)}; the reference to it in {shell_path(folder)}.")
-        result = api.evaluate(
-            ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
-            calibration=asked.calibration, log=asked.log, policy=load_policy(asked.policy, asked.policy_key) if asked.policy else None,
-            provider=open_signed(read_envelope(asked.provider_statement)) if asked.provider_statement else None,
-            witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
-            coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
-            beside=plan_path(asked.plan).parent if asked.plan else None,
-            openers=openers_of(asked.banks, asked.identities, asked.shares), executor=executor, store=store,
-            observer=view, progress=view.say,
-        )  # fmt: skip
+            instead = f"The verdict is on {spec.model}, since the plan's {loaded.target.model} could not be had."
+    policy = load_policy(asked.policy, asked.policy_key, option="--policy-key") if asked.policy else None
+    try:
+        with view:
+            if store:
+                view.say(f"The run is kept in {address_text(store)}; the reference to it in {shell_path(folder)}.")
+            if not asked.resume:
+                check_free(folder)
+                usual_key(asked.key, view.say)
+            result = api.evaluate(
+                ready, target=spec, out=folder, key=asked.key, resume=asked.resume, replay=asked.replay, cache=asked.cache,
+                calibration=asked.calibration, log=asked.log, policy=policy,
+                provider=open_signed(read_envelope(asked.provider_statement)) if asked.provider_statement else None,
+                witnesses=[note_key(given, 4) for given in asked.witness_keys], wait_s=60 * asked.wait,
+                coin=read_coin(asked.seals, asked.nonces) if asked.seals or asked.nonces else None,
+                beside=plan_path(asked.plan).parent if asked.plan else None,
+                openers=openers_of(asked.banks, asked.identities, asked.shares), executor=executor, store=store,
+                observer=view, progress=view.say,
+            )  # fmt: skip
+    except KeyboardInterrupt:  # at a time when the engine was not there to hear of it: before the first trial, after the last, or twice
+        say_interrupted(view, asked, folder, executor)
+        return 130
+    except TargetError as e:
+        raise (_placeheld(e, loaded.target) if spec is None and earlier is None else e) from None
     if result.ended == "interrupted":
-        again = f"{program()} run --resume --out {shell_path(folder)}{executor.options if executor else ''}"
-        if asked.as_json:
-            view.event({"event": "interrupted", "trials": result.target_calls, "resume": again})
-        else:
-            click.echo(f"\nInterrupted. All {result.target_calls} finished trials are kept. To go on:\n\n  {again}")
+        say_interrupted(view, asked, folder, executor)
         return 130
     if asked.as_json:
-        _print_json(result)
-        return result.decision.exit_code
-    click.echo("")
+        _print_json(result, instead)
+    else:
+        _say(result, asked, loaded, folder, instead)
+    return result.decision.exit_code
+
+
+def _say(result: Result, asked: Asked, loaded: Plan, folder: Path, instead: str) -> None:
+    """Decision, reasons, paths and the next command."""
+    click.echo(f"\n{instead}" if instead else "")
     if result.ended != "complete":
         click.echo(_cut_short(result.ended, loaded))
     if asked.replay:
@@ -220,7 +241,6 @@ def _run(asked: Asked, spec: TargetSpec | None) -> int:
             click.echo(f"\nNext, let people label the {awaiting} answers that wait for it, then take their labels in:\n")
             click.echo(f"  {program()} label {shell_path(folder)}\n  {program()} run --resume --out {shell_path(folder)}")
         click.echo(f"\nNext, check the evidence as the other party would:\n\n  {program()} verify {shell_path(result.bundle)}")
-    return result.decision.exit_code
 
 
 def _typed(option: str) -> bool:
@@ -270,7 +290,7 @@ def _unscorable(result: Result) -> str:
     return f"{count} of {result.target_calls} answers could not be scored (most often: {often}); they never count as safe."
 
 
-def _print_json(result: Result) -> None:
+def _print_json(result: Result, instead: str) -> None:
     sys.stdout.write(
         json.dumps(
             {
@@ -279,6 +299,7 @@ def _print_json(result: Result) -> None:
                 **result.decision.to_json(),
                 "report": str(result.report),
                 "bundle": str(result.bundle),
+                **({"note": instead} if instead else {}),
             },
             ensure_ascii=False,
         )
@@ -286,8 +307,20 @@ def _print_json(result: Result) -> None:
     )
 
 
+def _placeheld(error: TargetError, target: TargetSpec) -> TargetError:
+    """The error, with what to do first where the plan names no target of anybody's and nothing was asked yet."""
+    from assay.cli.forecast import is_placeholder, placeholder_words
+
+    if not is_placeholder(target) or "--resume" in error.fix:
+        return error
+    return TargetError(error.what, where=error.where, fix=placeholder_words())
+
+
 def _fallback(target: TargetSpec, say: Callable[[str], None]) -> TargetSpec | None:
-    """The small model, said plainly, where the default's weights cannot be had and the plan does not pin them."""
+    """The small model, said plainly, where the default's weights cannot be had and the plan does not pin them.
+
+    Only for the built-in first look: a verdict on another model than the one that a plan or a flag names is nobody's answer.
+    """
     from assay.errors import ModelError
     from assay.targets import models
 

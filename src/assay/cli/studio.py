@@ -38,6 +38,8 @@ def command(folder: Path, port: int, no_open: bool, stop_runs: bool) -> int:
     starter = Starter(Shelf(folder), Typed(program(), shell_path))
     with listen("127.0.0.1", port) as socket:
         app, link = make_studio(starter, port=socket.getsockname()[1])
+        if not folder.is_dir():
+            click.echo(f"There is no folder {shell_path(folder)} yet: the first run that is started from the page makes it.")
         click.echo(f"The runs of {shell_path(folder)}. Open this once, in a browser on this machine:\n\n  {link}\n")
         click.echo("Ctrl-C ends the page, not the runs." if not stop_runs else "Ctrl-C ends the page, and the runs that it started.")
         if not no_open:

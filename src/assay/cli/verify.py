@@ -11,8 +11,9 @@ import click
 
 from assay import api
 from assay.cli.keyless import keyless_of, keyless_options, report_keyless
+from assay.cli.kinds import require_bundle
 from assay.cli.opening import openers_of, opening_options
-from assay.cli.words import SYMBOL, decision_lines
+from assay.cli.words import SYMBOL, decision_lines, program, shell_path
 from assay.evidence import Report
 
 
@@ -36,10 +37,12 @@ def command(
     """Recompute everything in BUNDLE: signatures, items from the seed, judgements, schedule, streams, Merkle root, decision.
 
     Needs nothing but the bundle; items of sealed banks are rebuilt only with what opens them. Exit code: 0 if everything holds, 1 if
-    anything does not, 2 if the file cannot be read, or the sealed banks not be opened with what is given.
+    anything does not, 2 if the file cannot be read or is no bundle, or the sealed banks not be opened with what is given.
     """
-    if bundle.is_dir():
+    is_run = bundle.is_dir()
+    if is_run:
         bundle /= api.BUNDLE_NAME
+    require_bundle(bundle)
     named = dict(p.split("=", 1) for p in parties if "=" in p)
     if len(named) < len(parties):
         raise click.UsageError("--party takes NAME=KEYID, each name once")
@@ -47,6 +50,8 @@ def command(
         raise click.UsageError("--log-proof and --log-key go together")
     keyless = keyless_of(**sigstore)
     report = api.verify(bundle, key=key, parties=named, openers=openers_of(banks, identities, shares))
+    if is_run and report.ok:
+        _beside(report, bundle)
     if log_proof is not None and report.ok:
         _in_log(report, bundle, log_proof, log_key, witness_keys)
     if keyless is not None:
@@ -86,6 +91,17 @@ def command(
     for words in report.trusted:
         click.echo(f"  - {words}")
     return 0
+
+
+def _beside(report: Report, bundle: Path) -> None:
+    """Who names a run by its folder means the run: it must still be what was signed."""
+    from assay.evidence import BundleRun
+    from assay.evidence.beside import StaleError, hold_beside
+
+    try:
+        hold_beside(BundleRun.read(bundle), report.root)
+    except StaleError as e:
+        report.failed("the run beside it", e.where, f"{e.what}. {e.fix} The bundle alone: {program()} verify {shell_path(bundle)}")
 
 
 def _in_log(report: Report, bundle: Path, proof: Path, log_key: str, witness_keys: tuple[str, ...]) -> None:

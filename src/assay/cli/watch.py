@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from assay.cli.keyplace import KEY_PLACE
+from assay.cli.keyplace import KEY_PLACE, usual_key
 from assay.cli.words import plain, program, shell_path
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ NEWS = ("worse", "better", "unclear", "failed")
 @click.option("--settle", type=click.FloatRange(min=0, max=86_400), default=30.0, show_default=True, metavar="SECONDS",
               help="How long a checkpoint's files must stay as they are.")  # fmt: skip
 @click.option("--marker", default="", metavar="NAME", help="Take a checkpoint only when this file is in it (or .NAME beside it).")
+@click.option("--again", default="", metavar="NAME", help="Try this checkpoint again, which could not be evaluated; `all` for all of them.")
 @click.option("--once", is_flag=True, help="Look once, evaluate what is there, and end.")
 @click.option("--until-change", is_flag=True, help="End at the first checkpoint that got worse or better, or is unclear.")
 @click.option("--alert-command", default="", metavar="COMMAND", help="Run this at a change; what changed is in its environment.")
@@ -87,6 +88,7 @@ def command(**given: Any) -> int:
       assay watch http://127.0.0.1:8000/v1 --models 'my-model-*' --every 300
       assay watch checkpoints --target 'http://127.0.0.1:8000/v1#{name}' --webhook https://hooks.example.org/x
       assay watch checkpoints --plan my-plan.yaml --once
+      assay watch checkpoints --once --again step-300
     """
     asked = Asked(**given)
     if asked.once and asked.until_change:
@@ -111,6 +113,7 @@ class Asked:
     every: float
     settle: float
     marker: str
+    again: str
     once: bool
     until_change: bool
     alert_command: str
@@ -123,6 +126,7 @@ def _watch(asked: Asked) -> int:
     from assay.cli.cost import rate_of
     from assay.plan import plan_path, read_plan
     from assay.watch import Settings, Watch
+    from assay.watch.serving import require_target
     from assay.watch.telling import Teller
 
     plan, catalog = read_plan(asked.plan_name)
@@ -139,10 +143,14 @@ def _watch(asked: Asked) -> int:
         screen.note(
             "This plan asks every checkpoint other items, so they are not paired: give it a bank, and far fewer calls show a change."
         )
+    require_target(settings.target, plan)
+    usual_key(asked.key, screen.note)
     with Watch.open(settings, source, plan, catalog) as watch:
         screen.note(
             f"Watching {source.about}; {len(watch.state.checkpoints)} checkpoints so far; runs and trend in {shell_path(asked.out)}"
         )
+        if asked.again:
+            watch.again(asked.again)
         try:
             code = _once(watch, source, teller, screen, asked) if asked.once else _loop(watch, teller, screen, asked)
         except KeyboardInterrupt:
@@ -170,8 +178,10 @@ def _source(asked: Asked) -> Source:
 
 def _once(watch: Watch, source: Source, teller: Teller, screen: Screen, asked: Asked) -> int:
     """One look; what has just been written is given the time to settle."""
+    from assay.watch.telling import words_of
+
     seen: set[int] = set()
-    until, rounds = time.monotonic() + 2 * asked.settle + 1, 0
+    until, rounds, said = time.monotonic() + 2 * asked.settle + 1, 0, False
     while True:
         seen |= {n.checkpoint.number for n in _looked(watch, teller, screen) if n.kind == "evaluated"}
         settling = getattr(source, "waiting", False) and not asked.marker and time.monotonic() < until
@@ -179,13 +189,19 @@ def _once(watch: Watch, source: Source, teller: Teller, screen: Screen, asked: A
         waiting = unknown and rounds < watch.settings.tries
         if not settling and not waiting:
             break
+        if settling and not said:
+            screen.note(f"Waiting {asked.settle:g} s for files to settle (--settle).")
+            said = True
         rounds += not settling
         time.sleep(min(max(asked.settle / 4, 0.05), 5.0) if settling else min(asked.every, 5.0))
     every = watch.state.checkpoints
     if not every:
         screen.note("There is no checkpoint yet.")
-    new = [c for c in every if c.number in seen or c.status == "found"] or list(every[-1:])
-    return max([*(_code(watch.state, c) for c in new), *(UNKNOWN for _ in watch.silent)], default=UNKNOWN)
+    new = [c for c in every if c.number in seen or c.status == "found"]
+    code = max([*(_code(watch.state, c) for c in new or every[-1:]), *(UNKNOWN for _ in watch.silent)], default=UNKNOWN)
+    if every and not new:
+        screen.note(f"Nothing new. The latest: {words_of(watch.state, every[-1])} (exit {code}).")
+    return code
 
 
 def _loop(watch: Watch, teller: Teller, screen: Screen, asked: Asked) -> int:
@@ -253,6 +269,8 @@ class Screen:
         else:
             mark = MARK[_verdict(state, news.checkpoint)]
             click.echo(f"{time.strftime('%H:%M:%S')}  {mark} {plain(news.message)}")
+            if news.checkpoint.status == "failed":
+                self.note(f"  To try it again, when that is mended: the same command with --again {shlex.quote(news.checkpoint.name)}")
 
     def clear(self) -> None:
         """Take the moving line away."""

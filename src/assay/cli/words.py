@@ -15,6 +15,7 @@ from assay.runs.address import address_text, is_address
 
 MARK = {"approve": "✓", "open": "·", "halt": "✕"}
 SYMBOL = {"approve": "✓ APPROVE", "delay": "… DELAY", "halt": "✕ HALT"}
+ONE_LINE = 100_000
 STYLE = {"approve": "green", "delay": "yellow", "halt": "red"}
 
 
@@ -29,6 +30,16 @@ def decision_lines(decision: Decision) -> list[str]:
         lines.append(f"  {MARK[r.status]} {r.id:<{width}}  {first}")
         lines += [f"    {'':<{width}}  {more}" for more in rest]
     return lines
+
+
+def hanging(lead: str, text: str) -> str:
+    """`lead` and `text`, which is wrapped under itself where somebody looks: in the terminal's width, or COLUMNS; else one line."""
+    room = shutil.get_terminal_size((ONE_LINE, 24)).columns
+    indent = " " * (len(lead) if len(lead) <= room // 2 else 6)
+    lines = textwrap.wrap(
+        lead + text, max(room, 30), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    )
+    return "\n".join(lines)
 
 
 def shell_path(path: Path) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from assay.attacks import ATTACKS
 from assay.catalog import Catalog, load_catalog, load_everything
-from assay.cli.words import program
+from assay.cli.words import hanging, program
 from assay.engine.worlds import Record
 from assay.errors import AssayError, CatalogError
 from assay.judges import attempted, episode_of, judge_world
@@ -62,12 +62,15 @@ def list_() -> None:
         if hazard.check != "world":
             continue
         family = load_family(hazard.family)
-        click.echo(f"{hazard.id}: {hazard.title}; {len(family.tools)} tools, in {', '.join(catalog.worlds[hazard.family])}")
-        click.echo(f"  users ask          {', '.join(family.tasks)}")
+        about = f"{hazard.title}; {len(family.tools)} tools, in {', '.join(catalog.worlds[hazard.family])}"
+        click.echo(hanging(f"{hazard.id}: ", about))
+        click.echo(hanging("  users ask          ", ", ".join(family.tasks)))
+        width = max(map(len, family.goals))
         for goal in family.goals.values():
             where = f", {goal.boundary}" if goal.boundary else ""
             modes = ", ".join(map(str, goal.modes))
-            click.echo(f"  must not happen    {goal.id:<20} {goal.risk}{where}; by {goal.by}; modes {modes}; {', '.join(goal.owasp)}")
+            about = f"{goal.risk}{where}; by {goal.by}; modes {modes}; {', '.join(goal.owasp)}"
+            click.echo(hanging(f"  must not happen    {goal.id:<{width}} ", about))
     click.echo(f"\nNext, look at an episode: {program()} world show agent-banking")
 
 

@@ -34,15 +34,15 @@ def sign_policy(policy: Policy, key: PrivateKey) -> dict[str, Any]:
     return {"assay": FORMAT, "envelope": envelope.to_json(), "key": key.public.to_json()}
 
 
-def open_policy(value: Any, key_id: str) -> tuple[Policy, PublicKey]:
-    """The policy of a signed form that this key has signed (its id, or 16 characters or more of its beginning).
+def open_policy(value: Any, key_id: str, option: str = "--key-id") -> tuple[Policy, PublicKey]:
+    """The policy of a signed form that this key has signed (its id, or 16 characters or more of its beginning), given by an `option`.
 
     Raises `UnsignedError` if it has not, or the content is not what was signed; `PolicyError` if this is no signed policy.
     """
     if not isinstance(value, dict) or set(value) != {"assay", "envelope", "key"} or value["assay"] != FORMAT:
         raise PolicyError("this is not a signed policy")
     if not key_id:
-        raise PolicyError("a signed policy is worth what its key is", fix="Give the id of the key that must have signed it: --key-id.")
+        raise PolicyError("a signed policy is worth what its key is", fix=f"Give the id of the key that must have signed it: {option}.")
     try:
         key = PublicKey.from_json(value["key"])
         Envelope.from_json(value["envelope"])
@@ -67,15 +67,15 @@ def open_policy(value: Any, key_id: str) -> tuple[Policy, PublicKey]:
     return policy, key
 
 
-def load_policy(name: str, key_id: str = "") -> Policy:
-    """A starting policy, a policy file, or a signed one, whose key must then be named. Raises `PolicyError`."""
+def load_policy(name: str, key_id: str = "", option: str = "--key-id") -> Policy:
+    """A starting policy, a policy file, or a signed one, whose key must then be named, by that `option`. Raises `PolicyError`."""
     text = read_bounded(policy_path(name))
     if not text.lstrip().startswith("{"):
         if key_id:
             raise UnsignedError("this policy is not signed", where=name)
         return read_policy(name)
     try:
-        return open_policy(msgspec.json.decode(text), key_id)[0]
+        return open_policy(msgspec.json.decode(text), key_id, option)[0]
     except (msgspec.DecodeError, RecursionError) as e:
         raise PolicyError(f"not JSON: {e}", where=name) from None
 

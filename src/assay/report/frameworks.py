@@ -16,6 +16,7 @@ from assay.catalog.crosswalk import NONE, Clause, Framework
 from assay.errors import AssayError
 from assay.evidence import Summary
 from assay.ledger import PublicKey, digest, open_envelope
+from assay.plan.title import title_of
 from assay.report.facts import Basis, Fact, State, fact
 from assay.report.tally import Tally, collect
 from assay.report.worlds import make_worlds
@@ -89,7 +90,7 @@ def resolve(framework: Framework, basis: Basis) -> FrameworkView:
     used = {f.digest for c in clauses for f in c.facts}
     return FrameworkView(
         id=framework.id, title=framework.title, version=framework.version, source=framework.source, note=framework.note,
-        target=basis.tally.opening.target.get("model", "target"), verdict=basis.decision.verdict if basis.closed else "delay",
+        target=title_of(basis.tally.opening.target), verdict=basis.decision.verdict if basis.closed else "delay",
         clauses=clauses, digests={k: v for k, v in basis.digests.items() if k in used},
     )  # fmt: skip
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from msgspec import Struct
 
 from assay.evidence import Summary, read_summary
+from assay.evidence.logsource import BUNDLE_NAME
 from assay.report.intervals import ClaimRow, claim_tables
-from assay.report.sources import BUNDLE, read_source
+from assay.report.sources import read_source
 from assay.report.tally import collect
 from assay.report.view import Evidence, Front, make_evidence, make_front, state_of
 from assay.report.words import SYMBOL, count_text, shortened
@@ -66,8 +67,8 @@ def render_markdown(path: Path) -> str:
         return _fitting(_told(source.run, summary, signed.ended, path.name))
     file = run_path(path)
     with read_run(file) as run:
-        beside = read_summary(file.parent / BUNDLE)
-        return _fitting(_told(run, beside, beside.ended if beside else "", BUNDLE))
+        beside = read_summary(file.parent / BUNDLE_NAME)
+        return _fitting(_told(run, beside, beside.ended if beside else "", BUNDLE_NAME))
 
 
 def _told(run: ReadRun, summary: Summary | None, ended: str, bundle_name: str) -> Told:

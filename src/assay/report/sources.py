@@ -10,24 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec import to_builtins
-
 from assay.errors import AssayError, EvidenceError
 from assay.evidence import BundleRun
+from assay.evidence.beside import hold_beside
 from assay.evidence.closing import AlteredError, Closed, closed
-from assay.evidence.statements import opened_leaf
-from assay.ledger import MerkleTree, digest
+from assay.evidence.logsource import BUNDLE_NAME
+from assay.plan.title import title_of
 from assay.report.tally import Tally, collect
-from assay.runs import ReadRun, read_run, run_path
 
-BUNDLE = "evidence.jsonl"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-class StaleError(EvidenceError):
-    """A bundle that is older than the run beside it, or a run too old for what is made of it: a check that failed."""
-
-    exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +34,7 @@ class Source:
     @property
     def model(self) -> str:
         """The target's name."""
-        return self.tally.opening.target.get("model", "target")
+        return title_of(self.tally.opening.target)
 
     @property
     def bundle(self) -> str:
@@ -65,7 +56,7 @@ def read_sources(paths: Sequence[Path]) -> tuple[Source, ...]:
 
 def read_source(path: Path, letter: str = "A") -> Source:
     """One run, from its folder or its bundle. The run beside the bundle, if it is there, must say the same: `StaleError`."""
-    bundle = path / BUNDLE if path.is_dir() else path
+    bundle = path / BUNDLE_NAME if path.is_dir() else path
     if not bundle.is_file():
         raise EvidenceError("there is no signed evidence here", where=str(bundle), fix="Finish the run: assay run --resume --out FOLDER")
     run = BundleRun.read(bundle)
@@ -75,36 +66,5 @@ def read_source(path: Path, letter: str = "A") -> Source:
         what = e.what if isinstance(e, AssayError) else type(e).__name__
         raise AlteredError(f"its trials cannot be counted: {what}", where=str(bundle), fix="Run: assay verify") from None
     signed = closed(run, tally.recount)
-    _hold_beside(run, signed.root)
+    hold_beside(run, signed.root)
     return Source(letter, bundle.parent.name or bundle.name, run, tally, signed)
-
-
-def _hold_beside(run: BundleRun, root: str) -> None:
-    """Raises `StaleError` where the run that lies beside its bundle has other trials, or has taken in other labels, than were signed."""
-    folder = run.path.parent
-    beside = run_path(folder)
-    if not beside.is_file():
-        return
-    with read_run(beside) as file:
-        if run.path.name != BUNDLE and file.digest != run.digest:
-            return  # another run's bundle, that only lies here
-        same = file.digest == run.digest and labels_of(file) == labels_of(run) and root_of(file) == root
-    if not same:
-        what = "the run says something else than the signed bundle: it went on, or was changed"
-        raise StaleError(what, where=str(beside), fix=f"Go on with it and sign anew: assay run --resume --out {folder}")
-
-
-def labels_of(run: ReadRun) -> str:
-    """The digest of all labels that a run has taken in, as the closing statements have it."""
-    return digest(to_builtins(run.taken()))
-
-
-def root_of(run: ReadRun) -> str:
-    """The Merkle root over a run's registration and trials up to the first gap."""
-    tree = MerkleTree()
-    tree.append(opened_leaf(run.opening().opened))
-    for expected, (slot, leaf) in enumerate(run.leaves()):
-        if slot != expected:
-            break
-        tree.append(leaf)
-    return f"sha256:{tree.root().hex()}"

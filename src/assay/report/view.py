@@ -14,6 +14,7 @@ from assay.decision import REGISTRATION, RequirementResult, Verdict, percent
 from assay.evidence import Summary
 from assay.evidence.statements import subject
 from assay.ledger import Envelope
+from assay.plan.title import title_of
 from assay.report.caveats import limitations, unknowns
 from assay.report.effects import EffectRow, effect_rows
 from assay.report.explore import covered
@@ -176,8 +177,8 @@ def make_front(tally: Tally, ended: str, *, signed: bool) -> Front:
         word=verdict.upper(),
         symbol=SYMBOL[verdict],
         meaning=MEANING[verdict] if verdict == decision.verdict else UNSIGNED,
-        title=shortened(target.get("model", "target"), MAX_TITLE),
-        target=target.get("model", "target"),
+        title=shortened(title_of(target), MAX_TITLE),
+        target=title_of(target),
         target_kind=target.get("kind", ""),
         target_digest=f"sha256:{digest}",
         digest_note=note,

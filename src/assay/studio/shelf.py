@@ -23,10 +23,10 @@ from msgspec import Struct
 
 from assay.api import BUNDLE_NAME, REPORT_NAME
 from assay.errors import AssayError, RunFileError
+from assay.evidence.beside import labels_of
 from assay.evidence.bundle import last_line
 from assay.evidence.statements import DECISION
 from assay.ledger import PublicKey, digest, open_envelope
-from assay.report.sources import labels_of
 from assay.runs import REFERENCE_NAME, RUN_NAME, Opening, RunFile, run_path
 from assay.studio.stores import Stores
 from assay.studio.writers import writer_of

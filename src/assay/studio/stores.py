@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from assay.errors import RunFileError
-from assay.report.sources import labels_of
+from assay.evidence.beside import labels_of
 from assay.runs import Opening
 from assay.runs.opening import postgres_run, read_reference
 from assay.runs.pgsession import StoreAwayError

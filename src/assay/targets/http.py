@@ -20,6 +20,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
@@ -39,6 +40,7 @@ MAX_RETRY_AFTER_S = 60.0
 BYTES_PER_TOKEN = 3  # for setting aside tokens before they are counted: between English and the scripts that tokenizers serve badly
 MAX_LATE_S = 0.25
 RECENT_IDS = 20_000
+RUNNING = "Is the server running, and is the url that of an OpenAI-compatible API (often ending in /v1)?"
 
 
 class _Choice(msgspec.Struct):
@@ -277,10 +279,12 @@ class HttpTarget:
             wait = max(self._retries.backoff(number, 0.1), reply.retry_after_s)
             fatal = "Connector" in attempts[-1].status or "malformed" in reply.failure
             if time.monotonic() + wait > deadline or (fatal and number >= 2):
+                nowhere = attempts[-1].status == aiohttp.ClientConnectorDNSError.__name__
+                why = f"the host name '{urlsplit(self._url).hostname}' was not found" if nowhere else reply.failure
                 raise TargetError(
-                    f"the endpoint gave no usable answer: {reply.failure}, after {number + 1} tries",
+                    f"the endpoint gave no usable answer: {why}, after {number + 1} tries",
                     where=self._url,
-                    fix="Is the server running, and is the url that of an OpenAI-compatible API (often ending in /v1)?",
+                    fix="Check the address." if nowhere else RUNNING,
                 )
             await asyncio.sleep(wait)
             number += 1

@@ -18,7 +18,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Protocol
@@ -90,6 +90,12 @@ class Folder:
         self._folder, self._settle_s, self._marker, self._clock = folder, settle_s, marker, clock
         self._seen: dict[Path, tuple[tuple[tuple[str, int, int], ...], float]] = {}
         self._keys: dict[Path, tuple[tuple[tuple[str, int, int], ...], str]] = {}
+        self._known: frozenset[tuple[str, str]] = frozenset()
+        self._read: dict[Path, tuple[tuple[str, int, int], ...]] = {}
+
+    def recognise(self, known: Iterable[tuple[str, str]]) -> None:
+        """Names and keys of checkpoints that were found before: where one is there byte for byte, it is whole and settles no more."""
+        self._known = frozenset(known)
 
     def look(self) -> list[Found]:
         """Digests what has become whole since the last look. Raises `AssayError`."""
@@ -149,7 +155,7 @@ class Folder:
             since = now
         marked = _marked(path, (self._marker,) if self._marker else MARKERS)
         if not marked and (self._marker or state != before or now - since < self._settle_s):
-            return None
+            return None if self._marker else self._recognised(path, state)
         known = self._keys.get(path)
         if known is None or known[0] != state:
             key = _key(path, state)
@@ -158,6 +164,17 @@ class Folder:
                 return None
             known = self._keys[path] = (state, key)
         return Found(_name(path), known[1], path)
+
+    def _recognised(self, path: Path, state: tuple[tuple[str, int, int], ...]) -> Found | None:
+        """A checkpoint that was found before; read once in each state, since what is being written is read in vain."""
+        if self._read.get(path) == state or not any(name in (_name(path), path.name) for name, _ in self._known):
+            return None
+        self._read[path] = state
+        key = _key(path, state)
+        if key is None or _state(path) != state or not {(_name(path), key), (path.name, key)} & self._known:
+            return None
+        self._keys[path] = (state, key)
+        return Found(_name(path), key, path)
 
 
 def _name(path: Path) -> str:

@@ -20,15 +20,16 @@ from msgspec import Struct, structs
 from assay import api
 from assay.catalog import Catalog
 from assay.engine import Observer
-from assay.errors import AssayError
+from assay.errors import AssayError, CatalogError, PlanError, SigningKeyError
 from assay.ledger import KeyPlace
+from assay.ledger.keychain import KeyringError
 from assay.plan import Plan
 from assay.targets.models import ChangedWeightsError
 from assay.watch.changes import compared
 from assay.watch.outcomes import read_outcomes
 from assay.watch.reference import References, baseline_of, plan_digest
 from assay.watch.serving import CHANGED, require_still, target_of
-from assay.watch.sources import Found, Source
+from assay.watch.sources import Folder, Found, Source
 from assay.watch.state import Checkpoint, WatchState, read_state, revived, run_of, write_state
 from assay.watch.telling import Teller, alert_of, message_of, outcome_of, words_of
 from assay.watch.trend import write_trend
@@ -37,8 +38,11 @@ RUN_NAME = "run.db"
 LOCK = ".watch.lock"
 TREND = "trend.html"
 TRIES = 3
+EVERY = "all"
 HEARD = frozenset({"worse", "better", "unclear", "failed"})
 """Verdicts that somebody is told of."""
+COMMON = (SigningKeyError, KeyringError, PlanError, CatalogError)
+"""What is wrong with key or plan is so for every checkpoint: it is raised, and is no try of any."""
 
 
 class Settings(Struct, frozen=True):
@@ -78,6 +82,8 @@ class Watch:
         self._references = References(settings.out, settings.baseline)
         self._open = {c.number for c in state.checkpoints if c.status == "same" and state.resolved(c).status == "found"}
         self.silent: frozenset[str] = frozenset()
+        if isinstance(source, Folder):
+            source.recognise((c.name, c.key) for c in state.checkpoints)
 
     @classmethod
     def open(cls, settings: Settings, source: Source, plan: Plan, catalog: Catalog) -> Self:
@@ -103,6 +109,18 @@ class Watch:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.close()
+
+    def again(self, name: str) -> None:
+        """Have what could not be evaluated tried again at the next look: checkpoints of this name, or `all`. Raises `AssayError`."""
+        failed = [c for c in self.state.checkpoints if c.status == "failed"]
+        chosen = {c.number for c in failed if name in (c.name, EVERY)}
+        if not chosen:
+            names = ", ".join(c.name for c in failed)
+            raise AssayError(f"no checkpoint '{name}' could not be evaluated", fix=f"Those that could not: {names or 'none'}.")
+        anew = (
+            structs.replace(c, status="found", tries=0, reason="", told=False) if c.number in chosen else c for c in self.state.checkpoints
+        )
+        self._save(structs.replace(self.state, checkpoints=tuple(anew)))
 
     def look(
         self, teller: Teller | None = None, observer: Callable[[Checkpoint], Observer] | None = None,
@@ -211,6 +229,8 @@ class Watch:
             if found.reason:
                 raise AssayError(found.reason)
             return self._compared(self._run(checkpoint, found, observer, progress))
+        except COMMON:
+            raise
         except AssayError as e:
             reason, final = e.what, isinstance(e, ChangedWeightsError)
         except Exception as e:  # noqa: BLE001 (of one checkpoint; the others are evaluated all the same)

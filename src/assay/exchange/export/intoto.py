@@ -23,7 +23,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from assay.evidence import verify_bundle
+from assay.evidence import BundleRun, verify_bundle
+from assay.evidence.beside import hold_beside
 from assay.evidence.bundle import HEAD, TAIL, BundleReader
 from assay.evidence.release import Release, read_release
 from assay.exchange.export.intoto_layout import EVIDENCE, LAYOUT_NAME, PLAN, TARGET, WEIGHTS, layout_of, link_name, link_of, sign
@@ -77,6 +78,8 @@ def write_intoto(
     if out.exists():
         raise ExportError("there is something already", where=str(out), fix="Choose another --out.")
     sections = _verified(bundle, key)
+    if run.is_dir():
+        hold_beside(BundleRun.read(bundle))
     evaluator = PublicKey.from_json(sections["key"])
     digest = hashlib.sha256(bundle.read_bytes()).hexdigest()
     keys = {k.keyid: k for k in (evaluator, *others)}

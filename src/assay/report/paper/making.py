@@ -13,6 +13,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from assay.evidence.beside import StaleError
 from assay.report.charts import Chart, charts_of
 from assay.report.facts import Basis
 from assay.report.frameworks import basis_of
@@ -27,7 +28,7 @@ from assay.report.paper.programme import Programme, programme_blocks, read_progr
 from assay.report.paper.prose import read_prose
 from assay.report.paper.sides import demand_side, facts_annex, supply_side
 from assay.report.pieces import Figure, PaperError, Text, numeral
-from assay.report.sources import Source, StaleError
+from assay.report.sources import Source
 from assay.report.text import visible
 from assay.report.words import iso_day
 from assay.web.languages import INTERFACE, read_words
