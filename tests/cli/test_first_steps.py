@@ -20,7 +20,7 @@ from assay.decision import Gate
 from assay.engine import Committed
 from assay.errors import ModelError
 from assay.plan import read_plan, streams
-from assay.targets import models
+from assay.targets import embedded, models
 from tests.support import make_bundle, make_plan, plan_text
 
 USER = "user.yaml"
@@ -100,7 +100,8 @@ def without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModelError(f"could not fetch {name}")
         return Path("there")
 
-    monkeypatch.setattr(models, "weights", weights)
+    for module in (models, embedded):
+        monkeypatch.setattr(module, "weights", weights)
 
 
 def test_a_model_that_a_plan_or_a_flag_names_is_never_swapped(assay: Called, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import msgspec
 import pyarrow.parquet as pq
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
+from assay.evidence import open_run
 from assay.exchange.export import ExportError, parquet, read_exported, write_export
 from assay.runs import RunFile
 from tests.exchange.exporting import HOSTILE, exported, hostile_run, signed_run
+from tests.support import KEY
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,8 @@ def test_weights_that_were_shown_are_a_hash(signed: Path, tmp_path: Path) -> Non
     with RunFile.read(signed / "run.db") as run:
         opening = run.opening()
         target = {"kind": "embedded", "model": "m", "digest": "sha256:" + "ab" * 32}
-        with RunFile.create(tmp_path / "run.db", msgspec.structs.replace(opening, target=target)) as copy:
+        again = open_run(opening.plan, opening.catalog, target, opening.nonce_bytes, KEY)
+        with RunFile.create(tmp_path / "run.db", again) as copy:
             copy.append(run.trials())
     (model,) = json.loads(exported("cyclonedx", tmp_path, tmp_path))["components"]
     assert model["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]

@@ -39,8 +39,11 @@ AVERAGE = {"id": "average", "kind": "average-rate", "max_rate": 0.2, "each": "la
 
 
 def signed(run: RunFile, folder: Path) -> Source:
-    write_bundle(run, KEY, "complete", folder / "evidence.jsonl")
-    return read_source(folder / "evidence.jsonl")
+    """By its bundle alone: another run may lie in the folder."""
+    bundle = folder / "signed" / "evidence.jsonl"
+    bundle.parent.mkdir()
+    write_bundle(run, KEY, "complete", bundle)
+    return read_source(bundle)
 
 
 @pytest.fixture(scope="module")

@@ -374,7 +374,7 @@ def test_a_party_brings_no_number_and_a_title_may_name_models_plans_and_the_year
     with pytest.raises(PaperError, match="in parties"):
         make_paper(sources, About(parties={"The 99 institutes": key}), today_ms=today(sources))
     model, year = sources[1].model, datetime.fromtimestamp(today(sources) / 1000, UTC).year
-    assert model == "0.3"
+    assert model == "scripted:0.3"
     title = f"{model}, tried in {year}: an evaluation"
     _no_numbers(sources, About(title=title), f"{year}-01-01")
 

@@ -95,8 +95,10 @@ def test_a_key_that_cannot_be_opened_is_no_try_of_a_checkpoint(tmp_path: Path) -
     assert isinstance(called(tmp_path, weights, "--once", "--target", "scripted:{name}", "--key", str(bad)).exception, AssayError)
     assert not (tmp_path / "out").exists()
     watch = Watch.open(Settings(tmp_path / "out", target="scripted:{name}", key=bad), Folder(weights, settle_s=0), *small_plan(tmp_path))
-    with watch, pytest.raises(SigningKeyError):
-        list(watch.look())
+    with watch:
+        assert not list(watch.look())  # it is whole where two looks see the same
+        with pytest.raises(SigningKeyError):
+            list(watch.look())
     assert [(c.status, c.tries) for c in watch.state.checkpoints] == [("found", 0)]
 
 

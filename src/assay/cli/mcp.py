@@ -177,7 +177,7 @@ def _settings(grants: Path) -> dict[str, dict[str, dict[str, str | list[str]]]]:
     """What most assistants' settings take: absolute paths, since they start the command from a folder and a PATH of their own."""
     this = Path(sys.argv[0])
     found = str(this.absolute()) if this.name == "assay" and this.is_file() else shutil.which("assay")
-    start = [str(Path(found).absolute())] if found else [sys.executable, "-m", "assay"]
+    start = [str(Path(found).absolute())] if found else [sys.executable, "-P", "-m", "assay"]
     return {"mcpServers": {"assay": {"command": start[0], "args": [*start[1:], "mcp", "serve", str(grants.absolute())]}}}
 
 
