@@ -23,7 +23,7 @@ run: setup ## Evaluate the embedded model: live matrix, decision, signed evidenc
 
 test: setup-dev ## Lint, types, layers, and all tests
 	@cd "$(HERE)" && PATH="$(BIN):$$PATH" $(MAKE) --no-print-directory -f "$(HERE)Makefile" lint
-	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 3
+	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 2
 
 test-fast: setup-dev ## Tests without the model, the browser and the long simulations
 	@cd "$(HERE)" && PATH="$(BIN):$$PATH" pytest -n 2 -m "not model and not browser and not slow"

@@ -7,6 +7,7 @@ import pytest
 
 from assay.catalog import load_everything, read_answers
 from assay.judges.response import HEAD_FILE, Head, answers_digest, by_rule, default_kinds, embedding, fit
+from tests.support import sampled
 
 MIN_ANSWERS = 60
 needs_embedding = pytest.mark.skipif(embedding() is None, reason="the extra 'language' is not installed")
@@ -28,6 +29,7 @@ def test_the_head_was_fitted_on_the_answers_that_are_there() -> None:
 
 
 @needs_embedding
+@pytest.mark.skipif(not sampled(1, 0), reason="20 s of fitting: make test-full")
 def test_the_head_can_be_fitted_again() -> None:
     answers, embed = read_answers(), embedding()
     assert embed is not None

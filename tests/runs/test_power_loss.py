@@ -39,7 +39,7 @@ plan, catalog = make_plan()
 with RunFile.create(folder / "run.db", open_run(plan, catalog, {"kind": "scripted", "model": "0.3"}, NONCE, KEY)) as run:
     os.write(1, b"ready")
     slot = 0
-    for group in (1, 7, 64, 3, 200, 1, 1, 500, 40, 300, 600, 2):
+    for group in (1, 7, 64, 3, 120, 1, 1, 200, 40, 90, 2):
         run.append([trial(slot + i) for i in range(group)], {"committed": slot})
         slot += group
         os.write(1, b"ack %d" % slot)

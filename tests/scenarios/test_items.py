@@ -128,13 +128,14 @@ def test_items_do_not_wear_out(catalog: Catalog, builder: ItemBuilder) -> None:
 
 
 def test_the_placebo_is_about_as_long_as_the_attack_and_keeps_the_request(catalog: Catalog, builder: ItemBuilder) -> None:
+    step = sampled(1, 2)
     for hazard in catalog.hazards:
-        for tag in catalog.texts[hazard]:
-            for attack in catalog.attacks_in(tag, hazard):
+        for n, tag in enumerate(catalog.texts[hazard]):
+            longest = max(map(len, catalog.languages[tag].neutral))
+            plain = builder.build(Stream(hazard, tag, NO_ATTACK, "plain"), 1)
+            for attack in catalog.attacks_in(tag, hazard)[n % step :: step]:
                 a = builder.build(Stream(hazard, tag, attack, "attack"), 1)
                 p = builder.build(Stream(hazard, tag, attack, "placebo"), 1)
-                longest = max(map(len, catalog.languages[tag].neutral))
-                plain = builder.build(Stream(hazard, tag, NO_ATTACK, "plain"), 1)
                 said_a, said_p, said = (sum(len(m.content) for m in item.messages) for item in (a, p, plain))
                 assert said_p == said >= said_a or abs(said_a - said_p) <= longest + 8, (hazard, tag, attack)
 

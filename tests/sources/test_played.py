@@ -89,9 +89,14 @@ def test_nothing_that_fails_is_safe_and_the_rest_goes_on(tmp_path: Path) -> None
 def test_side_by_side_no_failure_is_safe_and_whoever_had_an_answer_when_the_worker_died_has_failed(tmp_path: Path) -> None:
     found = played_badly(tmp_path, concurrency=4)
     assert not any(found[f"{kind}-1"].outcome == "safe" for kind in FAILING)
-    assert found["once-1"].outcome == "safe"
-    for t in (found[f"slow-{i}"] for i in range(6)):
-        assert t.outcome == "safe" or t.failure == "the worker died after the target had answered"
+    died = {"the worker died after the target had answered", "the worker died of this sample", "the sample took longer than 4 s"}
+    for t in (found["once-1"], *(found[f"slow-{i}"] for i in range(6))):  # who is suspect, and dies alone, has failed too
+        assert t.outcome == "safe" or t.failure in died
+    assert {found[f"slow-{i}"].failure for i in range(6)} <= {
+        "",
+        "the worker died after the target had answered",
+        "the sample took longer than 4 s",
+    }
 
 
 def test_an_answer_that_breaks_the_tool_is_not_drawn_again(tmp_path: Path) -> None:
