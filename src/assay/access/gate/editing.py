@@ -18,8 +18,7 @@ import msgspec
 from assay.access.model import DeniedError
 
 HIDDEN = ("reasoning", "thinking", "thought", "redacted_thinking")
-WORDS = (b"reasoning", b"thinking", b"thought")
-OWN = (b'"instructions"',)
+OWN = b'"instructions"'
 AS_ASKED = frozenset({"tools", "tool_choice", "metadata", "text", "instructions", "arguments"})
 """Where a response says what was asked, or a call what its function is given: the caller's own names."""
 
@@ -29,21 +28,26 @@ class Editing:
 
     def __init__(self, *, stream: bool, hide: bool, own: Mapping[str, Any] | None) -> None:
         self._stream, self._hide, self._own = stream, hide, own
-        self._words = (*(WORDS if hide else ()), *(OWN if own is not None else ()))
         self._left_out: set[int] = set()
-        self.on = bool(self._words)
+        self.on = hide or own is not None
 
     def part(self, data: bytes) -> bytes:
         """Whole events, or the whole answer. Raises `DeniedError` (502) for what cannot be read, and so not be edited."""
-        if not self._left_out and not self._concerns(data):
+        if self.spares(data):
             return data
         if not self._stream:
             value = _read(data)
             return msgspec.json.encode(value) if self._edited(value, value) else data
         return b"".join([self._event(event + b"\n\n") for event in data.split(b"\n\n") if event])
 
+    def spares(self, data: bytes) -> bool:
+        """Whether whole events may go on as they are. This is asked of every chunk: three searches cost less than a pattern's one."""
+        return not self._left_out and not self._concerns(data)
+
     def _concerns(self, data: bytes) -> bool:
-        return any(word in data for word in self._words)
+        if self._own is not None and OWN in data:
+            return True
+        return self._hide and (b"reasoning" in data or b"thinking" in data or b"thought" in data)
 
     def _event(self, event: bytes) -> bytes:
         """An event as it may go on; nothing of one that is about what was left out."""

@@ -391,16 +391,16 @@ class Gateway:
                 raise DeniedError("upstream", 502, "the model's server answered in another form than was asked for")
             passing = outcome.passing = Passing(self._checks.answer(asked), parsed, grant, self._canaries, asked.at)
             if streams:
+                live.chunks = outcome.chunks
                 await answer.start(200, STREAM_HEADERS, live.id)
                 async for chunk in response.chunks():
                     if outcome.first_ms < 0:
                         outcome.first_ms = int((time.perf_counter() - started) * 1000)
                     outcome.chunks.append(chunk)
                     outcome.size += len(chunk)
-                    live.events += chunk.count(b"data:")
                     if outcome.size > MAX_ANSWER:
                         raise DeniedError("upstream", 502, "the model's answer is too long")
-                    part = chunk if passing.plain else await passing.part(chunk)
+                    part = chunk if passing.plain or passing.spares(chunk) else await passing.part(chunk)
                     if response.at_end:
                         await answer.end(part if passing.plain else part + await passing.end())
                     elif part:

@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from assay.access.model import Grant
 
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """One request under way. `since` is Unix milliseconds; `reason` says why it was cut, empty while it is not. `events` are those of its
-    stream so far: about one a token.
+    """One request under way. `since` is Unix milliseconds; `reason` says why it was cut, empty while it is not. `chunks` is what its
+    stream has brought so far.
     """
 
     id: str
@@ -31,7 +31,16 @@ class Live:
     task: asyncio.Task[object]
     reason: str = ""
     cut_at: float = 0.0
-    events: int = 0
+    chunks: list[bytes] = field(default_factory=list)
+    counted: tuple[int, int] = (0, 0)
+
+    @property
+    def events(self) -> int:
+        """How many events its stream has brought so far: about one a token. Only what has come since it was last asked is counted."""
+        seen, events = self.counted
+        new = self.chunks[seen:]
+        self.counted = seen + len(new), events + sum(chunk.count(b"data:") for chunk in new)
+        return self.counted[1]
 
 
 class Registry:

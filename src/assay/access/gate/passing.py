@@ -2,7 +2,7 @@
 use that nobody asked for go. `parsed` is the request as it came.
 
     passing = Passing(checks.answer(asked), parsed, grant, canaries, now)
-    if passing.plain: ...                      # nothing to do: pass chunks on as they are
+    if passing.plain or passing.spares(chunk): ...         # nothing to do: pass it on as it is
     await answer.part(await passing.part(chunk)); await answer.part(await passing.end())
 
 Checks read what is to go on, before anything is marked; a stream is taken event by event, however its lines end.
@@ -39,7 +39,12 @@ class Passing:
         self._editing = Editing(stream=parsed.stream, hide=grant.level != "AL3" and parsed.route != "embeddings", own=own)
         self._held = b""
         self.flags: list[Flag] = []
-        self.plain = check is None and not self._strip and not self._new_id and not self._styled.on and not self._editing.on
+        self._only_edits = check is None and not self._strip and not self._new_id and not self._styled.on
+        self.plain = self._only_edits and not self._editing.on
+
+    def spares(self, chunk: bytes) -> bool:
+        """Whether a chunk of a stream may go on as it is: whole events after whole events, in which nothing is to be taken out."""
+        return self._only_edits and not self._held and chunk.endswith(b"\n\n") and self._editing.spares(chunk)
 
     async def part(self, chunk: bytes) -> bytes:
         """What of it may go on now. Raises `DeniedError` where a check says that the answer must be cut, or an event does not end."""
