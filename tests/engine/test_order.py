@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -17,7 +15,7 @@ from assay.evidence import decide, open_run
 from assay.plan import Plan
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, Message
-from assay.targets import Reply
+from assay.targets import AtHand, Reply
 from assay.targets.scripted import REFUSAL, ScriptedTarget
 from tests.support import KEY, NONCE, Recorder, make_plan
 
@@ -87,22 +85,13 @@ def test_a_run_file_of_another_schedule_is_refused(tmp_path: Path) -> None:
     asyncio.run(go())
 
 
-class Broken:
+class Broken(AtHand):
     """Refuses the key after a few answers."""
 
     identity: Mapping[str, str] = {"kind": "broken", "model": "m"}
 
     def __init__(self) -> None:
         self.asked = 0
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         self.asked += 1

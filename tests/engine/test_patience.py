@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Self
 
 import pytest
 
@@ -14,8 +12,7 @@ from assay.engine.worlds import Player
 from assay.errors import TargetError
 from assay.judges import Answer, Judgement, episode_of, verdict_on
 from assay.scenarios import Message
-from assay.targets import Access, Attempt, Reply
-from assay.targets.base import AtHand
+from assay.targets import Access, AtHand, Attempt, Reply
 from assay.worlds import Call, call_line
 from tests.worlds.harness import CATALOG, item_of
 
@@ -26,7 +23,7 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assay.engine.patience.MAX_PAUSE_S", 0.001)
 
 
-class Endpoint:
+class Endpoint(AtHand):
     """Answers calls by the words given, in order; `None` is a failure at the endpoint, which may be down for the harmless request, too."""
 
     identity: Mapping[str, str] = {"model": "m"}
@@ -34,12 +31,6 @@ class Endpoint:
     def __init__(self, words: list[str | None], *, up: bool = True, busy: bool = False) -> None:
         self.words, self.up, self.busy = words, up, busy
         self.asked: list[tuple[Message, ...]] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
 
     async def alive(self) -> bool:
         return self.up

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import pytest
@@ -21,14 +20,14 @@ from assay.plan import Plan, streams
 from assay.report import render_report
 from assay.runs import RunFile, Trial
 from assay.scenarios import Item, Message
-from assay.targets import Attempt, Reply
+from assay.targets import AtHand, Attempt, Reply
 from tests.support import KEY, NONCE, Recorder, make_plan
 
 ATTACKER = {"target": {"kind": "scripted", "model": "0"}, "calls": 5}
 IDENTITY = {"kind": "scripted", "model": "0.0"}
 
 
-class Weak:
+class Weak(AtHand):
     """Refuses until the message holds the magic word; then gives everything away."""
 
     identity: Mapping[str, str] = IDENTITY
@@ -36,15 +35,6 @@ class Weak:
     def __init__(self, after: str = "please") -> None:
         self.after = after
         self.asked: list[tuple[Message, ...]] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         raise AssertionError("asked without its item")
@@ -56,7 +46,7 @@ class Weak:
         return Reply(text, model="weak", prompt_tokens=10, answer_tokens=5, attempts=(Attempt("200", 1),))
 
 
-class Writer:
+class Writer(AtHand):
     """An attacker that writes its n-th message as told."""
 
     identity: Mapping[str, str] = {"kind": "scripted", "model": "attacker"}
@@ -65,15 +55,6 @@ class Writer:
         self.messages = messages
         self.failing = failing
         self.tasks: list[str] = []
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        return None
-
-    async def alive(self) -> bool:
-        return True
 
     async def ask(self, messages: tuple[Message, ...]) -> Reply:
         if self.failing:

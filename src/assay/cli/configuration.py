@@ -150,7 +150,8 @@ def name_variables(path: str, command: click.Command) -> set[str]:
 
 def require_variables(path: str, command: click.Command) -> None:
     """As `name_variables`. Raises `ConfigurationError` for what is left."""
-    for name in sorted(name_variables(path, command)):
+    if left := name_variables(path, command):
+        name = min(left)
         raise ConfigurationError(f"'assay {path}' has no option of this name", where=name, fix=nearest_variable(name, path, command))
 
 

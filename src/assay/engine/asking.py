@@ -15,7 +15,7 @@ from typing import Self
 
 from assay.catalog import Catalog
 from assay.engine.judging import Panel
-from assay.engine.patience import Patience, at_once
+from assay.engine.patience import Patience
 from assay.engine.replay import ReplayTarget
 from assay.engine.strategies import STRATEGIES, Strategies
 from assay.engine.worlds import Player
@@ -24,6 +24,7 @@ from assay.plan import SOURCE, Generation, Limits, Plan
 from assay.scenarios import Item, ItemBuilder
 from assay.sources import Played, scorer_of
 from assay.targets import ItemTarget, Progress, Reply, Target, make_target
+from assay.targets.base import at_once
 from assay.targets.recorded import found_in
 
 

@@ -18,7 +18,8 @@ from assay.errors import TargetError
 from assay.plan import NO_ATTACK, Generation, Limits, Stream
 from assay.runs.fingerprint import MAX_NAMES, MAX_SAMPLES, MAX_TEXT, Answered, Fingerprint, Told
 from assay.scenarios import Check, Item, Message
-from assay.targets import ItemTarget, Reply, Target
+from assay.targets import Reply, Target
+from assay.targets.base import reply_to
 from assay.version import __version__
 
 HAZARD = "fingerprint"
@@ -55,7 +56,7 @@ async def take_fingerprint(
 
     async def worker() -> None:
         for k, i in places:
-            reply = await _ask(target, probe_item(probes[i], i, i * samples + k))
+            reply = await reply_to(target, probe_item(probes[i], i, i * samples + k))
             if reply.outage:
                 raise TargetError(f"no answer to the probe '{probes[i].id}': {reply.failure}", fix="Take the fingerprint again later.")
             answers[i, k] = reply
@@ -86,10 +87,6 @@ def probe_item(probe: Probe, index: int, sample: int) -> Item:
     """A probe as targets are asked it. `sample` counts over all probes, so that no two answers share a decoding seed."""
     stream = Stream(HAZARD, probe.language, NO_ATTACK, "plain")
     return Item(stream, index, probe.id, (Message("user", probe.prompt),), Check("leak", forbidden=(probe.id,)), sample)
-
-
-async def _ask(target: Target, item: Item) -> Reply:
-    return await (target.ask_item(item) if isinstance(target, ItemTarget) else target.ask(item.messages))
 
 
 def _told(reply: Reply) -> Told:

@@ -10,21 +10,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from assay.errors import TargetError
 from assay.targets import Attempt, Reply, Target
+from assay.targets.base import Call
 
-Call = Callable[[], Awaitable[Reply]]
-Asked = Callable[[Call], Awaitable[Reply]]
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 5.0
 STRIKES = 2
-
-
-async def at_once(ask: Call) -> Reply:
-    """The reply to one call, whatever it is."""
-    return await ask()
 
 
 class Patience:

@@ -20,12 +20,12 @@ from typing import Self
 from msgspec import Struct, structs
 
 from assay.catalog import Catalog
-from assay.engine.patience import Asked
 from assay.errors import AssayError
 from assay.judges import Answer, judge
 from assay.plan import Plan, Stream
 from assay.scenarios import Item, ItemBuilder, Message, Prf, Turn, graphemes
-from assay.targets import Attempt, ItemTarget, Reply, Target
+from assay.targets import Attempt, Reply, Target
+from assay.targets.base import Asked, reply_to
 
 MAX_PROMPT = 8_000
 _ROLE = (
@@ -148,8 +148,7 @@ class Strategies:
 
     async def target_reply(self, item: Item) -> Reply:
         """One call of the target."""
-        target = self._target
-        return await self._asked(lambda: target.ask_item(item) if isinstance(target, ItemTarget) else target.ask(item.messages))
+        return await self._asked(lambda: reply_to(self._target, item))
 
     async def attacker_reply(self, messages: tuple[Message, ...]) -> Reply:
         """One call of the attacker model."""

@@ -15,11 +15,11 @@ from typing import Any
 from msgspec import structs
 
 from assay.catalog import Catalog
-from assay.engine.patience import Asked, at_once
 from assay.errors import TargetError
 from assay.judges import episode_of, judge_world
 from assay.scenarios import Item, Message, Turn, WorldItem
-from assay.targets import Access, AgentTarget, Attempt, ItemTarget, Reply, Target, ToolTarget
+from assay.targets import Access, AgentTarget, Attempt, Reply, Target, ToolTarget
+from assay.targets.base import Asked, at_once, reply_to
 from assay.worlds import Episode, Words, call_line, has_plain_names, native_tools
 
 CUT_OFF = frozenset({"length", "max_tokens", "MAX_TOKENS"})
@@ -53,16 +53,11 @@ class Player:
     async def _written(self, item: Item, record: Record) -> Reply:
         messages = item.messages
         while True:
-            reply = await self._asked(partial(self._say, item, messages))
+            reply = await self._asked(partial(reply_to, self._target, structs.replace(item, messages=messages)))
             told = record.answered(reply, reply.text)
             if not told:
                 return self._kept(item, record)
             messages = (*messages, Message("assistant", reply.text), Message("user", told))
-
-    async def _say(self, item: Item, messages: tuple[Message, ...]) -> Reply:
-        if isinstance(self._target, ItemTarget):
-            return await self._target.ask_item(structs.replace(item, messages=messages))
-        return await self._target.ask(messages)
 
     async def _native(self, item: Item, world: WorldItem, record: Record, target: ToolTarget) -> Reply:
         words = self._tool_words(world)

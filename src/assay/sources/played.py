@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -31,11 +31,10 @@ from assay.sources.lines import AskLine, PlayedLine, odd_call
 from assay.sources.lines import Score as ScoreLine
 from assay.sources.scorer import Scorer
 from assay.sources.worker import TOOK, DiedError, Opening, Said, Worker
-from assay.targets.base import Attempt, Progress, Reply, Target, ToolTarget
+from assay.targets.base import Asked, Attempt, Progress, Reply, Target, ToolTarget, at_once
 from assay.targets.recorded import Meaning
 from assay.worlds import call_line
 
-Asked = Callable[[Callable[[], Awaitable[Reply]]], Awaitable[Reply]]
 KEPT = 10_000
 GRACE_S = 20
 MOST_DEATHS = 5
@@ -88,7 +87,7 @@ class Played:
         self._starting, self._alone = asyncio.Lock(), asyncio.Lock()
         self._deaths = 0
         self._scores: OrderedDict[str, tuple[str, Mapping[str, ScoreLine]]] = OrderedDict()
-        self.patient: Asked = lambda call: call()
+        self.patient: Asked = at_once
         """How a call is made once the target has answered in its sample: at once, unless a run lends its patience."""
         self.identity: Mapping[str, str] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -105,6 +105,21 @@ class ItemTarget(Protocol):
     async def ask_item(self, item: Item) -> Reply:
         """One trial."""
         ...
+
+
+async def reply_to(target: Target, item: Item) -> Reply:
+    """A target's reply to an item: by the item itself where it must know it, else by its messages."""
+    return await (target.ask_item(item) if isinstance(target, ItemTarget) else target.ask(item.messages))
+
+
+Call = Callable[[], Awaitable[Reply]]
+Asked = Callable[[Call], Awaitable[Reply]]
+"""Makes a call, and perhaps makes it again."""
+
+
+async def at_once(ask: Call) -> Reply:
+    """The reply to one call, whatever it is."""
+    return await ask()
 
 
 @runtime_checkable

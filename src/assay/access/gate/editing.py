@@ -51,7 +51,7 @@ class Editing:
 
     def _event(self, event: bytes) -> bytes:
         """An event as it may go on; nothing of one that is about what was left out."""
-        if not self._left_out and not self._concerns(event):
+        if self.spares(event):
             return event
         lines = event.rstrip(b"\n").split(b"\n")
         said = b"\n".join([line[5:] for line in lines if line.startswith(b"data:")])
